@@ -1,0 +1,25 @@
+//! Compiles `proto/` without `protoc`: protox parses it, tonic-prost-build lets prost and tonic-build write the code.
+
+use std::{env, error::Error, fs, path::Path};
+
+const PROTOS: [&str; 4] = [
+    "print/upload/v1/rule.proto",
+    "print/upload/v1/upload_sessions.proto",
+    "print/upload/v1/print_documents.proto",
+    "print/upload/v1/print_catalog.proto",
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    println!("cargo:rerun-if-changed=migrations");
+
+    let mut compiler = protox::Compiler::new(["proto"])?;
+    compiler.include_imports(true).include_source_info(true).open_files(PROTOS)?;
+
+    // Encoded by the compiler itself: prost's own descriptor types would drop the custom options that the guard reads.
+    let descriptor = Path::new(&env::var("OUT_DIR")?).join("descriptor.bin");
+    fs::write(descriptor, compiler.encode_file_descriptor_set())?;
+
+    tonic_prost_build::configure().bytes(".").compile_fds(compiler.file_descriptor_set())?;
+    Ok(())
+}

@@ -1,0 +1,3 @@
+//! Upload sessions of print jobs, over gRPC.
+
+pub mod proto;
