@@ -1,3 +1,31 @@
 //! Upload sessions of print jobs, over gRPC.
+//!
+//! A call goes from left to right and never turns back:
+//!
+//! ```text
+//! socket ─ tonic Server ─ log ─ router ── guard ── rpc handlers ── session (pure rules), store (all SQL), blobs (all bytes)
+//! ```
+//!
+//! Read in this order: [`session`] says what a session is and who may do what with it; [`store`] keeps it in Postgres,
+//! where its row is the fence that makes a cancel final; [`blobs`] keeps the bytes; [`guard`] lets a call in with a typed
+//! proof; [`rpc`] answers it; [`sweeper`] cleans up behind it; [`server`] puts everything together, and [`dev`] runs it
+//! all on one machine.
 
+pub mod blobs;
+pub mod catalog;
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod dev;
+pub mod error;
+pub mod guard;
+pub mod name;
 pub mod proto;
+pub mod range;
+pub mod rpc;
+pub mod server;
+pub mod session;
+pub mod store;
+pub mod sweeper;
+pub mod telemetry;
+pub mod writers;

@@ -1,0 +1,75 @@
+//! What is special about local files: `LocalFileSystem` never lists staged files (`{object}#1`) and keeps empty folders,
+//! and both count as a session's bytes.
+
+use std::{
+    collections::HashSet,
+    fs::{self, DirBuilder},
+    io::{self, ErrorKind},
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+};
+
+use uuid::Uuid;
+
+use super::Folder;
+
+/// Makes a folder that only this user can look into.
+pub fn make_private(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+/// Drops every file of the session but those in `keep`, and the folder when nothing is left in it.
+pub async fn drop_all_except(root: &Path, folder: Folder, keep: &HashSet<Uuid>) -> io::Result<()> {
+    let (path, keep) = (path(root, folder), keep.clone());
+    tokio::task::spawn_blocking(move || {
+        let entries = match fs::read_dir(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            entries => entries?,
+        };
+        let mut is_empty = true;
+        for entry in entries {
+            let entry = entry?;
+            if entry
+                .file_name()
+                .to_str()
+                .and_then(|name| Uuid::try_parse(name).ok())
+                .is_some_and(|id| keep.contains(&id))
+            {
+                is_empty = false;
+                continue;
+            }
+            unless_gone(fs::remove_file(entry.path()))?;
+        }
+        if is_empty { remove_dir(&path) } else { Ok(()) }
+    })
+    .await
+    .map_err(io::Error::other)?
+}
+
+/// Removes the session's folder when nothing is in it; nothing else happens when something is.
+pub async fn remove_if_empty(root: &Path, folder: Folder) {
+    let path = path(root, folder);
+    let removed = tokio::task::spawn_blocking(move || remove_dir(&path)).await;
+    if let Ok(Err(error)) = removed {
+        tracing::debug!(error = %error, "an empty folder was left for reclaiming");
+    }
+}
+
+/// A writer that is about to end may have put a file down in the meantime: the next pass finds it.
+fn remove_dir(path: &Path) -> io::Result<()> {
+    match fs::remove_dir(path) {
+        Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => Ok(()),
+        removed => unless_gone(removed),
+    }
+}
+
+fn unless_gone(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+fn path(root: &Path, folder: Folder) -> PathBuf {
+    root.join(folder.tenant.0.to_string()).join(folder.session.0.to_string())
+}

@@ -1,0 +1,126 @@
+//! A catalog in a file: JSON of what `PrintCatalog` takes, pushed in the order in which entries depend on each other.
+
+use anyhow::Context;
+use prost_reflect::{DescriptorPool, DynamicMessage};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::{
+    client::Client,
+    proto::{
+        DESCRIPTOR, PrintJob, PrintTask, Printer, PrinterShare, Tenant, UpsertPrintJobRequest, UpsertPrintTaskRequest,
+        UpsertPrinterRequest, UpsertPrinterShareRequest, UpsertTenantRequest,
+    },
+};
+
+/// Entries of any number of tenants' catalogs.
+#[derive(Debug, Clone, Default)]
+pub struct Catalog {
+    /// Tenants.
+    pub tenants: Vec<Tenant>,
+    /// Printers.
+    pub printers: Vec<Printer>,
+    /// Printer shares.
+    pub shares: Vec<PrinterShare>,
+    /// Print jobs, each with its document.
+    pub jobs: Vec<PrintJob>,
+    /// Print tasks.
+    pub tasks: Vec<PrintTask>,
+}
+
+/// The file: lists of messages in protobuf's own JSON form.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[derive(Default)]
+struct CatalogFile {
+    tenants: Vec<Value>,
+    printers: Vec<Value>,
+    shares: Vec<Value>,
+    jobs: Vec<Value>,
+    tasks: Vec<Value>,
+}
+
+impl Catalog {
+    /// Reads a catalog: `{"tenants": […], "printers": […], "shares": […], "jobs": […], "tasks": […]}`, each entry the
+    /// JSON form of its message in `print_catalog.proto`.
+    pub fn from_json(json: &str) -> anyhow::Result<Self> {
+        let file: CatalogFile = serde_json::from_str(json).context("not a catalog")?;
+        let pool = DescriptorPool::decode(DESCRIPTOR)?;
+        Ok(Self {
+            tenants: messages(&pool, "Tenant", file.tenants)?,
+            printers: messages(&pool, "Printer", file.printers)?,
+            shares: messages(&pool, "PrinterShare", file.shares)?,
+            jobs: messages(&pool, "PrintJob", file.jobs)?,
+            tasks: messages(&pool, "PrintTask", file.tasks)?,
+        })
+    }
+
+    /// Pushes every entry. Repeating it changes nothing; answers how many entries were pushed.
+    pub async fn push(&self, client: &mut Client) -> anyhow::Result<usize> {
+        let catalog = &mut client.catalog;
+        for tenant in &self.tenants {
+            let request = UpsertTenantRequest { tenant: Some(tenant.clone()) };
+            catalog.upsert_tenant(request).await.with_context(|| tenant.name.clone())?;
+        }
+        for printer in &self.printers {
+            let request = UpsertPrinterRequest { printer: Some(printer.clone()) };
+            catalog.upsert_printer(request).await.with_context(|| printer.name.clone())?;
+        }
+        for share in &self.shares {
+            let request = UpsertPrinterShareRequest { printer_share: Some(share.clone()) };
+            catalog.upsert_printer_share(request).await.with_context(|| share.name.clone())?;
+        }
+        for job in &self.jobs {
+            let request = UpsertPrintJobRequest { print_job: Some(job.clone()) };
+            catalog.upsert_print_job(request).await.with_context(|| job.name.clone())?;
+        }
+        for task in &self.tasks {
+            let request = UpsertPrintTaskRequest { print_task: Some(task.clone()) };
+            catalog.upsert_print_task(request).await.with_context(|| task.name.clone())?;
+        }
+        Ok(self.tenants.len() + self.printers.len() + self.shares.len() + self.jobs.len() + self.tasks.len())
+    }
+}
+
+fn messages<M: prost::Message + Default>(
+    pool: &DescriptorPool,
+    name: &str,
+    entries: Vec<Value>,
+) -> anyhow::Result<Vec<M>> {
+    let descriptor = pool.get_message_by_name(&format!("print.upload.v1.{name}")).context("unknown message")?;
+    let parse = |entry: Value| {
+        let shown = entry.to_string();
+        let message = DynamicMessage::deserialize(descriptor.clone(), entry).with_context(|| shown.clone())?;
+        message.transcode_to::<M>().with_context(|| shown)
+    };
+    entries.into_iter().map(parse).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::{principal::Identity, print_task};
+
+    #[test]
+    fn a_catalog_is_protobufs_own_json() {
+        let catalog = Catalog::from_json(
+            r#"{
+                "tenants": [{"name": "tenants/t", "subscriptionActive": true, "revision": "3"}],
+                "jobs": [{"name": "tenants/t/printers/p/jobs/1", "creator": {"user": "ada"}, "document": "d"}],
+                "tasks": [{"name": "tenants/t/printers/p/jobs/1/tasks/2", "state": "STATE_PROCESSING"}]
+            }"#,
+        )
+        .expect("a catalog");
+        assert!(catalog.tenants[0].subscription_active);
+        assert_eq!(catalog.tenants[0].revision, 3);
+        let creator = catalog.jobs[0].creator.clone().and_then(|creator| creator.identity);
+        assert_eq!(creator, Some(Identity::User("ada".into())));
+        assert_eq!(catalog.tasks[0].state(), print_task::State::Processing);
+    }
+
+    #[test]
+    fn a_misspelled_key_is_refused() {
+        assert!(Catalog::from_json(r#"{"tenant": []}"#).is_err());
+        assert!(Catalog::from_json(r#"{"tenants": [{"nam": "tenants/t"}]}"#).is_err());
+    }
+}

@@ -1,0 +1,96 @@
+//! The command line: parse, then call one function.
+
+mod catalog;
+mod demo;
+mod dev;
+mod serve;
+mod token;
+mod with_postgres;
+
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use nix::unistd::geteuid;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{config::Config, dev::migrate, telemetry};
+
+/// Upload sessions of print jobs, over gRPC: create, send byte ranges, look, resume, and delete to cancel for good.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true)]
+pub struct Cli {
+    /// Log as JSON lines, not as text.
+    #[arg(long, env = "LOG_JSON", global = true)]
+    log_json: bool,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run everything on this machine: Postgres, local files, a token issuer, a sample catalog, the service.
+    Dev(dev::Dev),
+    /// Show the life of an upload, from its creation to its cancel, on scratch data.
+    Demo,
+    /// Serve gRPC.
+    Serve(Box<Config>),
+    /// Bring the database to this program's schema.
+    Migrate {
+        /// Postgres (14 or newer), postgres://user:password@host/database.
+        #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+        database_url: SecretString,
+    },
+    /// Mint a token of the development issuer.
+    Token(token::Token),
+    /// Maintain the catalog.
+    Catalog(catalog::Catalog),
+    /// Run a command with DATABASE_URL set to a throw-away Postgres, unless it is set already.
+    WithPostgres {
+        /// The command and its arguments.
+        #[arg(required = true, last = true)]
+        command: Vec<OsString>,
+    },
+}
+
+impl Cli {
+    /// Does what the command line says.
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        // The demo is the one command that is read by people, from top to bottom.
+        let level = if matches!(self.command, Command::Demo) { "warn" } else { "info" };
+        telemetry::init(self.log_json, level);
+        match self.command {
+            Command::Dev(dev) => dev.run().await?,
+            Command::Demo => demo::run().await?,
+            Command::Serve(config) => serve::run(&config).await?,
+            Command::Migrate { database_url } => migrate(database_url.expose_secret()).await?,
+            Command::Token(token) => token.run()?,
+            Command::Catalog(catalog) => catalog.run().await?,
+            Command::WithPostgres { command } => return with_postgres::run(command).await,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Waits until the program is asked to end.
+async fn asked_to_stop() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        interrupted = tokio::signal::ctrl_c() => interrupted.context("listening for SIGINT")?,
+    }
+    Ok(())
+}
+
+/// Where the embedded default keeps its data: `/var/lib/print-upload` for root, else below `$XDG_DATA_HOME`.
+fn default_data_dir() -> anyhow::Result<PathBuf> {
+    if geteuid().is_root() {
+        return Ok("/var/lib/print-upload".into());
+    }
+    let data_home = std::env::var_os("XDG_DATA_HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
+    let below_home = || std::env::home_dir().map(|home| home.join(".local/share"));
+    let data_home = data_home.or_else(below_home).context("there is no home folder: say --data-dir")?;
+    Ok(data_home.join("print-upload"))
+}

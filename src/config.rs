@@ -1,0 +1,145 @@
+//! The configuration of `serve`: every knob is a flag and an environment variable.
+
+use std::{net::SocketAddr, time::Duration};
+
+use clap::{Args, Parser};
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::{rpc::Limits, store::Terms};
+
+/// How long after the last moment a range may be committed its object may still be put down.
+const WRITER_GRACE: Duration = Duration::from_secs(60);
+
+/// Everything that the service can be told.
+#[derive(Debug, Clone, Args)]
+pub struct Config {
+    /// Address to serve gRPC on; port 0 takes a free one.
+    #[arg(long, env = "LISTEN", default_value = "127.0.0.1:50051")]
+    pub listen: SocketAddr,
+
+    /// Postgres (14 or newer), postgres://user:password@host/database.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: SecretString,
+
+    /// Most connections to Postgres.
+    #[arg(long, env = "DATABASE_CONNECTIONS", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub database_connections: u32,
+
+    /// Object store that holds the bytes: file:///folder or memory://.
+    #[arg(long, env = "STORE")]
+    pub store: String,
+
+    /// Issuer of access tokens, as in their claim `iss`; {tenantid} stands for the tenant of a template issuer, whose
+    /// metadata are at the tenant "common". Repeat it, or separate several with commas.
+    #[arg(long = "issuer", env = "ISSUER", value_delimiter = ',', required = true)]
+    pub issuers: Vec<String>,
+
+    /// What the claim `aud` of an access token must be. Repeat it, or separate several with commas.
+    #[arg(long = "audience", env = "AUDIENCE", value_delimiter = ',', required = true)]
+    pub audiences: Vec<String>,
+
+    /// Client id of an application that maintains the catalog. Repeat it, or separate several with commas.
+    #[arg(long = "catalog-client", env = "CATALOG_CLIENT", value_delimiter = ',')]
+    pub catalog_clients: Vec<String>,
+
+    /// Secret of at least 32 bytes that upload URLs are signed with. The first one signs, all verify; replicas share
+    /// them. Separate several with commas.
+    #[arg(
+        long = "upload-token-key",
+        env = "UPLOAD_TOKEN_KEY",
+        value_delimiter = ',',
+        hide_env_values = true,
+        required = true
+    )]
+    pub upload_token_keys: Vec<SecretString>,
+
+    /// Base of upload URLs: where the outside reaches this service.
+    #[arg(long, env = "PUBLIC_URL", default_value = "http://127.0.0.1:8080")]
+    pub public_url: String,
+
+    /// Largest document, in bytes.
+    #[arg(long, env = "MAX_DOCUMENT_BYTES", default_value_t = 1 << 30, value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
+    pub max_document_bytes: u64,
+
+    /// Largest range, in bytes.
+    #[arg(long, env = "MAX_RANGE_BYTES", default_value_t = 10 << 20, value_parser = clap::value_parser!(u64).range(1..=1 << 30))]
+    pub max_range_bytes: u64,
+
+    /// Most fragments of a document.
+    #[arg(long, env = "MAX_FRAGMENTS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_fragments: u32,
+
+    /// Most ranges that one session receives at once, on one replica.
+    #[arg(long, env = "MAX_WRITERS", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_writers: u32,
+
+    /// How long one range may take.
+    #[arg(long, env = "RANGE_TIMEOUT", default_value = "10m", value_parser = humantime::parse_duration)]
+    pub range_timeout: Duration,
+
+    /// How long a session lives without a committed range.
+    #[arg(long, env = "SESSION_IDLE_TIMEOUT", default_value = "1h", value_parser = humantime::parse_duration)]
+    pub session_idle_timeout: Duration,
+
+    /// How long a session lives at most.
+    #[arg(long, env = "SESSION_LIFETIME", default_value = "24h", value_parser = humantime::parse_duration)]
+    pub session_lifetime: Duration,
+
+    /// How long ended sessions stay visible.
+    #[arg(long, env = "TOMBSTONE_RETENTION", default_value = "24h", value_parser = humantime::parse_duration)]
+    pub tombstone_retention: Duration,
+
+    /// How often the issuers' keys are fetched anew.
+    #[arg(long, env = "KEYS_REFRESH", default_value = "1h", value_parser = humantime::parse_duration)]
+    pub keys_refresh: Duration,
+
+    /// How often, at most, the issuers' keys are fetched because a token names an unknown one.
+    #[arg(long, env = "KEYS_REFETCH", default_value = "10s", value_parser = humantime::parse_duration)]
+    pub keys_refetch: Duration,
+
+    /// How long calls under way may take to end when the service stops.
+    #[arg(long, env = "DRAIN_TIMEOUT", default_value = "30s", value_parser = humantime::parse_duration)]
+    pub drain_timeout: Duration,
+}
+
+/// For those who put a configuration together in code.
+#[derive(Parser)]
+#[command(no_binary_name = true)]
+struct Flags {
+    #[command(flatten)]
+    config: Config,
+}
+
+impl Config {
+    /// A configuration from flags, without their dashes; what is not named is as `serve --help` says.
+    pub fn from_flags<'a>(flags: impl IntoIterator<Item = (&'a str, &'a str)>) -> anyhow::Result<Self> {
+        let arguments = flags.into_iter().map(|(flag, value)| format!("--{flag}={value}"));
+        Ok(Flags::try_parse_from(arguments)?.config)
+    }
+
+    /// What a caller may ask for.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            max_document_bytes: self.max_document_bytes,
+            max_range_bytes: self.max_range_bytes,
+            max_fragments: self.max_fragments,
+            range_timeout: self.range_timeout,
+        }
+    }
+
+    /// What the store binds its statements with.
+    pub fn terms(&self) -> Terms {
+        Terms {
+            idle_timeout: self.session_idle_timeout,
+            session_lifetime: self.session_lifetime,
+            writer_grace: self.range_timeout + WRITER_GRACE,
+            tombstone_retention: self.tombstone_retention,
+            max_fragments: self.max_fragments,
+        }
+    }
+
+    /// The database's address, password included.
+    pub fn database_url(&self) -> &str {
+        self.database_url.expose_secret()
+    }
+}

@@ -1,0 +1,10 @@
+//! The embedded default: Postgres, local files, a token issuer and a sample catalog on one machine. It only composes what
+//! `serve` uses.
+
+pub mod issuer;
+pub mod postgres;
+pub mod sample;
+mod secrets;
+mod stack;
+
+pub use stack::{Stack, migrate};

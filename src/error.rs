@@ -1,0 +1,301 @@
+//! Every way a call can fail: one type, which alone knows the gRPC code, the reason and the details of each.
+//!
+//! A client sees the message, exactly one `ErrorInfo` (`reason`, domain [`DOMAIN`], metadata), field violations for bad
+//! input and `RetryInfo` where trying again can help. What went wrong inside is logged here and never sent.
+
+use std::{collections::HashMap, time::Duration};
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::{blobs, name::SessionId, session::Ended};
+
+/// The domain of every `ErrorInfo`.
+pub const DOMAIN: &str = "print-upload";
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    // === who are you ===
+    /// Neither an access token nor an upload token came with the call.
+    #[error("the call needs an access token: metadata `authorization: Bearer …`")]
+    MissingToken,
+    /// The access token or upload token does not hold.
+    #[error("{message}")]
+    InvalidToken {
+        /// A stable reason.
+        reason: &'static str,
+        /// What is wrong with the token.
+        message: &'static str,
+    },
+    /// The issuer's keys cannot be had, so that nobody can be told from anybody.
+    #[error("the token issuer's keys are not available at the moment")]
+    KeysUnavailable,
+
+    // === may you ===
+    /// A personal Microsoft account.
+    #[error("personal accounts are not supported")]
+    PersonalAccount,
+    /// The access token lacks the method's permissions.
+    #[error("the access token has none of the permissions the call needs: {needed}")]
+    MissingPermission {
+        /// The permissions, any of which would do.
+        needed: String,
+    },
+    /// An upload token for a method or a resource that it is not good for.
+    #[error("the upload token is good only to send to, look at and delete uploadSessions/{{id}} of its own session")]
+    UploadTokenNotAccepted,
+    /// The tenant has no active subscription.
+    #[error("the tenant has no active subscription")]
+    NoSubscription,
+    /// The access token lacks a permission on the printer or share.
+    #[error("the access token has no permission that grants the use of the printer or printer share")]
+    NoPrinterPermission,
+    /// Another user's job, without an `.All` permission.
+    #[error("the print job was created by somebody else")]
+    NotJobCreator,
+    /// Another owner's session.
+    #[error("the upload session was created by somebody else")]
+    NotSessionOwner,
+    /// An application that does not maintain the catalog.
+    #[error("the application is not one of those that maintain the catalog")]
+    NotCatalogClient,
+
+    // === what do you mean ===
+    /// A method that this service does not have.
+    #[error("the service has no such method")]
+    MethodUnknown,
+    /// Bad input, with the field and what is wrong with it.
+    #[error("{field}: {problem}")]
+    InvalidField {
+        /// The request's field, dots between its parts.
+        field: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The request's messages do not follow the protocol of the method.
+    #[error("{message}")]
+    InvalidStream {
+        /// A stable reason.
+        reason: &'static str,
+        /// What is wrong.
+        message: String,
+    },
+    /// The first message did not arrive in time.
+    #[error("the first message did not arrive within {} s", .0.as_secs())]
+    FirstMessageTimeout(Duration),
+    /// A body that is not as long as its range.
+    #[error("the body has {received} bytes or more, the range {expected}")]
+    RangeTooLong {
+        /// The range's length.
+        expected: u64,
+        /// The bytes that came.
+        received: u64,
+    },
+    /// A body that is not as long as its range.
+    #[error("the body has {received} bytes, the range {expected}")]
+    RangeTooShort {
+        /// The range's length.
+        expected: u64,
+        /// The bytes that came.
+        received: u64,
+    },
+    /// The body does not have the digest that its header says.
+    #[error("the body's {0} is not the one in the header")]
+    DigestMismatch(&'static str),
+
+    // === what is there ===
+    /// No such document in the caller's tenant.
+    #[error("no such document")]
+    DocumentNotFound,
+    /// No such session in the caller's tenant.
+    #[error("no such upload session")]
+    SessionNotFound,
+    /// The etag is not that of the session that was named.
+    #[error("the etag is not that of an upload session of this name")]
+    EtagMismatch,
+    /// The catalog entry above the one that was sent does not exist.
+    #[error("the {0} above it does not exist")]
+    ParentNotFound(&'static str),
+
+    // === what state is it in ===
+    /// Another session of the document is active.
+    #[error("the document has an active upload session with another owner or other properties: {0}")]
+    SessionActive(SessionId),
+    /// The document's bytes are here already.
+    #[error("the document is already uploaded")]
+    DocumentAlreadyUploaded,
+    /// The document's bytes are not here yet.
+    #[error("the document is not uploaded yet")]
+    DocumentNotUploaded,
+    /// The session was deleted.
+    #[error("the upload session was canceled")]
+    SessionCanceled,
+    /// The session's time passed.
+    #[error("the upload session has expired")]
+    SessionExpired,
+    /// The session's document is complete.
+    #[error("the upload session is completed")]
+    SessionCompleted,
+    /// Every byte of the range is committed already.
+    #[error("every byte of the range was received before")]
+    RangeAlreadyReceived,
+    /// Another writer committed a part of the range first.
+    #[error("another range took some of the same bytes first; ask for the missing ranges and send those")]
+    RangeRaced,
+    /// The committed bytes are others than the ones that were sent again.
+    #[error("the bytes received before have another digest")]
+    DigestConflict,
+    /// The range took too long.
+    #[error("the range was not complete within {} s", .0.as_secs())]
+    RangeTimeout(Duration),
+    /// Four writers are enough.
+    #[error("the upload session already has {0} writers")]
+    TooManyWriters(usize),
+    /// The document is cut too small.
+    #[error("the upload session already has {0} fragments; send larger ranges")]
+    TooManyFragments(u32),
+    /// A catalog entry that never changes was sent with other content.
+    #[error("the print job exists with another creator or document, which never change")]
+    PrintJobChanged,
+    /// The job is deleted, for good.
+    #[error("the print job was deleted")]
+    PrintJobDeleted,
+    /// An offset past the end.
+    #[error("the offset lies past the document's {0} bytes")]
+    OffsetOutOfRange(u64),
+
+    // === what went wrong inside ===
+    /// The database.
+    #[error("the service cannot reach its database at the moment")]
+    Database(#[from] sqlx::Error),
+    /// The object store.
+    #[error("the service cannot use its object store at the moment")]
+    Blobs(#[from] blobs::Error),
+    /// A bug, or data that the service did not write.
+    #[error("internal error")]
+    Internal(String),
+}
+
+impl From<Ended> for Error {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::Canceled => Self::SessionCanceled,
+            Ended::Expired => Self::SessionExpired,
+        }
+    }
+}
+
+impl Error {
+    /// The gRPC code and the `ErrorInfo` reason.
+    pub fn code_and_reason(&self) -> (Code, &'static str) {
+        use Code::*;
+        match self {
+            Self::MissingToken => (Unauthenticated, "TOKEN_MISSING"),
+            Self::InvalidToken { reason, .. } => (Unauthenticated, reason),
+            Self::KeysUnavailable => (Unavailable, "ISSUER_KEYS_UNAVAILABLE"),
+            Self::PersonalAccount => (PermissionDenied, "PERSONAL_ACCOUNT_NOT_SUPPORTED"),
+            Self::MissingPermission { .. } => (PermissionDenied, "PERMISSION_MISSING"),
+            Self::UploadTokenNotAccepted => (PermissionDenied, "UPLOAD_TOKEN_NOT_ACCEPTED"),
+            Self::NoSubscription => (PermissionDenied, "SUBSCRIPTION_NOT_ACTIVE"),
+            Self::NoPrinterPermission => (PermissionDenied, "PRINTER_PERMISSION_MISSING"),
+            Self::NotJobCreator => (PermissionDenied, "NOT_JOB_CREATOR"),
+            Self::NotSessionOwner => (PermissionDenied, "NOT_SESSION_OWNER"),
+            Self::NotCatalogClient => (PermissionDenied, "NOT_CATALOG_CLIENT"),
+            Self::MethodUnknown => (Unimplemented, "METHOD_UNKNOWN"),
+            Self::InvalidField { .. } => (InvalidArgument, "INVALID_FIELD"),
+            Self::InvalidStream { reason, .. } => (InvalidArgument, reason),
+            Self::FirstMessageTimeout(_) => (DeadlineExceeded, "FIRST_MESSAGE_TIMEOUT"),
+            Self::RangeTooLong { .. } | Self::RangeTooShort { .. } => (InvalidArgument, "RANGE_LENGTH_MISMATCH"),
+            Self::DigestMismatch(_) => (InvalidArgument, "DIGEST_MISMATCH"),
+            Self::DocumentNotFound => (NotFound, "DOCUMENT_NOT_FOUND"),
+            Self::SessionNotFound => (NotFound, "UPLOAD_SESSION_NOT_FOUND"),
+            Self::EtagMismatch => (Aborted, "ETAG_MISMATCH"),
+            Self::ParentNotFound(_) => (NotFound, "PARENT_NOT_FOUND"),
+            Self::SessionActive(_) => (AlreadyExists, "UPLOAD_SESSION_ACTIVE"),
+            Self::DocumentAlreadyUploaded => (FailedPrecondition, "DOCUMENT_ALREADY_UPLOADED"),
+            Self::DocumentNotUploaded => (FailedPrecondition, "DOCUMENT_NOT_UPLOADED"),
+            Self::SessionCanceled => (Aborted, "UPLOAD_SESSION_CANCELED"),
+            Self::SessionExpired => (Aborted, "UPLOAD_SESSION_EXPIRED"),
+            Self::SessionCompleted => (FailedPrecondition, "UPLOAD_SESSION_COMPLETED"),
+            Self::RangeAlreadyReceived => (AlreadyExists, "RANGE_ALREADY_RECEIVED"),
+            Self::RangeRaced => (Aborted, "RANGE_RACED"),
+            Self::DigestConflict => (Aborted, "DIGEST_CONFLICT"),
+            Self::RangeTimeout(_) => (DeadlineExceeded, "RANGE_TIMEOUT"),
+            Self::TooManyWriters(_) => (ResourceExhausted, "TOO_MANY_WRITERS"),
+            Self::TooManyFragments(_) => (ResourceExhausted, "TOO_MANY_FRAGMENTS"),
+            Self::PrintJobChanged => (FailedPrecondition, "PRINT_JOB_CHANGED"),
+            Self::PrintJobDeleted => (FailedPrecondition, "PRINT_JOB_DELETED"),
+            Self::OffsetOutOfRange(_) => (OutOfRange, "OFFSET_OUT_OF_RANGE"),
+            Self::Database(error) if is_transient(error) => (Unavailable, "DATABASE_UNAVAILABLE"),
+            Self::Database(_) | Self::Internal(_) => (Internal, "INTERNAL"),
+            Self::Blobs(blobs::Error::Full(_)) => (ResourceExhausted, "STORE_FULL"),
+            Self::Blobs(blobs::Error::Missing) => (DataLoss, "OBJECT_MISSING"),
+            Self::Blobs(blobs::Error::Unavailable(_)) => (Unavailable, "STORE_UNAVAILABLE"),
+        }
+    }
+
+    /// How long to wait before the same call can succeed; nothing where it would fail again.
+    fn retry_after(&self) -> Option<Duration> {
+        match (self.code_and_reason().0, self) {
+            (Code::Unavailable, _) | (_, Self::TooManyWriters(_)) => Some(Duration::from_secs(1)),
+            (_, Self::Blobs(blobs::Error::Full(_))) => Some(Duration::from_secs(30)),
+            (_, Self::RangeRaced) => Some(Duration::ZERO),
+            _ => None,
+        }
+    }
+
+    /// What a program may want to know beside the reason.
+    fn metadata(&self) -> HashMap<String, String> {
+        let pair = match self {
+            Self::SessionActive(session) => ("session", session.to_string()),
+            Self::MissingPermission { needed } => ("any_of", needed.clone()),
+            Self::TooManyWriters(limit) => ("max_writers", limit.to_string()),
+            Self::TooManyFragments(limit) => ("max_fragments", limit.to_string()),
+            Self::RangeTimeout(limit) => ("range_timeout_seconds", limit.as_secs().to_string()),
+            _ => return HashMap::new(),
+        };
+        HashMap::from([(pair.0.to_owned(), pair.1)])
+    }
+
+    /// Logs what the client must not see.
+    fn log_cause(&self) {
+        match self {
+            Self::Database(cause) => tracing::error!(error = %cause, "database call failed"),
+            Self::Blobs(cause) => tracing::error!(error = %cause, "object store call failed"),
+            Self::Internal(cause) => tracing::error!(error = %cause, "internal error"),
+            _ => {}
+        }
+    }
+}
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        error.log_cause();
+        let (code, reason) = error.code_and_reason();
+        let mut details = ErrorDetails::with_error_info(reason, DOMAIN, error.metadata());
+        if let Error::InvalidField { field, problem } = &error {
+            details.add_bad_request_violation(*field, problem);
+        }
+        if let Some(delay) = error.retry_after() {
+            details.set_retry_info(Some(delay));
+        }
+        let message = if code == Code::Internal { "internal error".to_owned() } else { error.to_string() };
+        Status::with_error_details(code, message, details)
+    }
+}
+
+/// Whether the database may well answer the next time: it cannot be reached, is starting or stopping, is out of
+/// resources, was told to cancel, or had to choose between two transactions.
+fn is_transient(error: &sqlx::Error) -> bool {
+    const TRANSIENT_CLASSES: [&str; 5] = ["08", "40", "53", "57", "58"];
+    const READ_ONLY: &str = "25006";
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => true,
+        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Database(error) => error
+            .code()
+            .is_some_and(|code| code == READ_ONLY || TRANSIENT_CLASSES.iter().any(|class| code.starts_with(class))),
+        _ => false,
+    }
+}

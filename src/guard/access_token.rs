@@ -1,0 +1,185 @@
+//! Access tokens: JWTs of a trusted issuer, with the claim names of the Microsoft identity platform ("access token claims
+//! reference").
+
+use axum::http::{HeaderMap, header::AUTHORIZATION};
+use jsonwebtoken::{Validation, dangerous::insecure_decode_claims, decode, decode_header, errors::ErrorKind};
+use serde::Deserialize;
+
+use super::{Issuers, permission::Grant};
+use crate::{
+    error::Error,
+    name::{self, TenantId},
+    session::{Caller, Principal},
+};
+
+/// How far the clocks of the issuer and of this machine may differ, in seconds.
+const LEEWAY_SECONDS: u64 = 60;
+
+/// A verified access token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessToken {
+    /// Who calls.
+    pub caller: Caller,
+    /// What they may do.
+    pub grant: Grant,
+}
+
+/// The claims that choose the issuer, read before anything is verified.
+#[derive(Deserialize)]
+struct IssuerClaims {
+    iss: String,
+    tid: String,
+}
+
+#[derive(Deserialize)]
+struct Claims {
+    /// Object id of the user or of the application's service principal.
+    oid: Option<String>,
+    /// The client application, in v1 tokens.
+    appid: Option<String>,
+    /// The client application, in v2 tokens.
+    azp: Option<String>,
+    /// "app" in an application's token.
+    idtyp: Option<String>,
+    /// Delegated scopes, separated by spaces. Only in user tokens.
+    scp: Option<String>,
+    /// Application roles; in user tokens the user's own roles, which are no application permissions.
+    roles: Option<Vec<String>>,
+}
+
+/// The token of an `Authorization: Bearer …` header.
+pub fn bearer(headers: &HeaderMap) -> Result<&str, Error> {
+    let header = headers.get(AUTHORIZATION).ok_or(Error::MissingToken)?;
+    let malformed = invalid("TOKEN_MALFORMED", "the authorization metadata is not `Bearer` and a token");
+    let Some((scheme, token)) = header.to_str().ok().and_then(|value| value.split_once(' ')) else {
+        return Err(malformed);
+    };
+    if scheme.eq_ignore_ascii_case("Bearer") { Ok(token.trim()) } else { Err(malformed) }
+}
+
+impl AccessToken {
+    /// Verifies a token: its issuer is trusted, its key is the issuer's, its signature, audience and time hold, and its
+    /// claims say who calls.
+    pub async fn verify(token: &str, issuers: &Issuers) -> Result<Self, Error> {
+        let not_a_jwt = |_| invalid("TOKEN_MALFORMED", "the access token is not a signed JWT");
+        let header = decode_header(token).map_err(not_a_jwt)?;
+        let claims: IssuerClaims = insecure_decode_claims(token)
+            .map_err(|_| invalid("TOKEN_MALFORMED", "the access token has no claims `iss` and `tid`"))?;
+        let tenant = name::guid(&claims.tid)
+            .ok_or_else(|| invalid("TOKEN_CLAIMS_INVALID", "the access token's `tid` is not a GUID"))?;
+        let issuer = issuers
+            .of(&claims.iss, &claims.tid)
+            .ok_or_else(|| invalid("TOKEN_ISSUER_UNKNOWN", "the access token's issuer is not trusted"))?;
+        let kid =
+            header.kid.ok_or_else(|| invalid("TOKEN_KEY_UNKNOWN", "the access token does not name its key (`kid`)"))?;
+        let key = issuer
+            .key(&kid)
+            .await?
+            .filter(|key| key.may_sign_for(&claims.iss, &claims.tid))
+            .ok_or_else(|| invalid("TOKEN_KEY_UNKNOWN", "the access token's key is not one of its issuer's"))?;
+
+        // The algorithm is the key's, never the header's.
+        let mut validation = Validation::new(key.algorithm);
+        validation.set_required_spec_claims(&["exp", "iss", "aud"]);
+        validation.set_issuer(&[claims.iss]);
+        validation.set_audience(&issuers.audiences);
+        validation.validate_nbf = true;
+        validation.leeway = LEEWAY_SECONDS;
+        let claims = decode::<Claims>(token, &key.key, &validation).map_err(|error| refusal(error.kind()))?.claims;
+        claims.into_token(TenantId(tenant))
+    }
+}
+
+impl Claims {
+    /// `idtyp=app` says application; else `scp` says delegated; both or neither is refused.
+    fn into_token(self, tenant: TenantId) -> Result<AccessToken, Error> {
+        let is_application = self.idtyp.as_deref() == Some("app");
+        let (principal, grant) = match (is_application, self.scp) {
+            (true, None) => {
+                let roles = self.roles.unwrap_or_default().into_iter().collect();
+                (Principal::Application(client_application(self.appid, self.azp)?), Grant::Application(roles))
+            }
+            (false, Some(scopes)) => {
+                let oid = self.oid.as_deref().and_then(name::id);
+                let oid = oid.ok_or_else(|| invalid("TOKEN_CLAIMS_INVALID", "the access token has no `oid`"))?;
+                let scopes = scopes.split_ascii_whitespace().map(str::to_owned).collect();
+                (Principal::User(oid), Grant::Delegated(scopes))
+            }
+            _ => {
+                let message = "the access token is neither a user's (`scp`) nor an application's (`idtyp` app)";
+                return Err(invalid("TOKEN_CLAIMS_INVALID", message));
+            }
+        };
+        Ok(AccessToken { caller: Caller { tenant, principal }, grant })
+    }
+}
+
+fn client_application(appid: Option<String>, azp: Option<String>) -> Result<String, Error> {
+    let contradicts = matches!((&appid, &azp), (Some(appid), Some(azp)) if appid != azp);
+    let client = appid.or(azp).as_deref().and_then(name::id).filter(|_| !contradicts);
+    client.ok_or_else(|| invalid("TOKEN_CLAIMS_INVALID", "the access token names no client application"))
+}
+
+fn invalid(reason: &'static str, message: &'static str) -> Error {
+    Error::InvalidToken { reason, message }
+}
+
+fn refusal(kind: &ErrorKind) -> Error {
+    match kind {
+        ErrorKind::InvalidSignature => invalid("TOKEN_SIGNATURE_INVALID", "the access token's signature does not hold"),
+        ErrorKind::ExpiredSignature => invalid("TOKEN_EXPIRED", "the access token has expired"),
+        ErrorKind::ImmatureSignature => invalid("TOKEN_NOT_YET_VALID", "the access token is not valid yet"),
+        ErrorKind::InvalidAudience => invalid("TOKEN_AUDIENCE_WRONG", "the access token is for another audience"),
+        ErrorKind::InvalidIssuer => invalid("TOKEN_ISSUER_UNKNOWN", "the access token's issuer is not trusted"),
+        ErrorKind::InvalidAlgorithm => {
+            invalid("TOKEN_ALGORITHM_WRONG", "the access token is not signed with its key's algorithm")
+        }
+        ErrorKind::MissingRequiredClaim(_) => {
+            invalid("TOKEN_CLAIMS_INVALID", "the access token lacks one of `exp`, `iss` and `aud`")
+        }
+        _ => invalid("TOKEN_MALFORMED", "the access token is malformed"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(claims: &str) -> Result<AccessToken, Error> {
+        let claims: Claims = serde_json::from_str(claims).expect("claims");
+        claims.into_token(TenantId(uuid::Uuid::from_u128(1)))
+    }
+
+    #[test]
+    fn a_users_roles_are_no_application_permissions() {
+        let token = read(r#"{"oid": "ada", "scp": "PrintJob.Read", "roles": ["PrintJob.ReadWrite.All"]}"#);
+        let token = token.expect("a delegated token");
+        assert_eq!(token.caller.principal, Principal::User("ada".into()));
+        assert_eq!(token.grant, Grant::Delegated(["PrintJob.Read".to_owned()].into()));
+    }
+
+    #[test]
+    fn an_application_is_its_client_id() {
+        for claim in ["appid", "azp"] {
+            let token = read(&format!(r#"{{"oid": "o", "{claim}": "robot", "idtyp": "app"}}"#)).expect("a token");
+            assert_eq!(token.caller.principal, Principal::Application("robot".into()));
+        }
+    }
+
+    #[test]
+    fn a_token_that_is_both_or_neither_is_refused() {
+        let tokens = [
+            r#"{"oid": "ada"}"#,
+            r#"{"oid": "ada", "roles": ["PrintJob.ReadWrite.All"], "appid": "robot"}"#,
+            r#"{"oid": "ada", "idtyp": "user"}"#,
+            r#"{"oid": "ada", "idtyp": "app", "scp": "PrintJob.Read", "appid": "robot"}"#,
+            r#"{"scp": "PrintJob.Read"}"#,
+            r#"{"oid": "a:b", "scp": "PrintJob.Read"}"#,
+            r#"{"idtyp": "app"}"#,
+            r#"{"idtyp": "app", "appid": "robot", "azp": "other"}"#,
+        ];
+        for claims in tokens {
+            assert!(read(claims).is_err(), "{claims}");
+        }
+    }
+}

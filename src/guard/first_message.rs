@@ -1,0 +1,156 @@
+//! The first message of a call, read ahead of the handler: it names the resource. The bytes are given back in front of
+//! the rest of the body, so that the handler reads the same stream.
+
+use std::time::Duration;
+
+use axum::body::{Body, BodyDataStream};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use prost_reflect::DynamicMessage;
+use tokio::time::timeout;
+
+use super::rules::Rule;
+use crate::error::Error;
+
+/// The largest first message, in bytes.
+pub const MAX_FIRST_MESSAGE_BYTES: usize = 64 * 1024;
+
+/// How long the first message may take to arrive.
+const FIRST_MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The gRPC frame before every message: one byte "compressed", four bytes length, big-endian.
+const PREFIX_BYTES: usize = 5;
+
+/// What the interceptor reads from the first message.
+#[derive(Debug)]
+pub struct FirstMessage {
+    resource: Option<String>,
+    resource_field: &'static str,
+    etag: Option<String>,
+    allow_missing: bool,
+}
+
+/// Reads the first message and returns it with a body that still holds every byte.
+pub async fn read(body: Body, rule: &Rule) -> Result<(FirstMessage, Body), Error> {
+    let mut stream = body.into_data_stream();
+    let head = timeout(FIRST_MESSAGE_TIMEOUT, read_head(&mut stream))
+        .await
+        .map_err(|_| Error::FirstMessageTimeout(FIRST_MESSAGE_TIMEOUT))??;
+
+    let message = head.message()?;
+    let message = DynamicMessage::decode(rule.input.clone(), message)
+        .map_err(|_| invalid("FIRST_MESSAGE_MALFORMED", "the first message is not a valid request"))?;
+    let first = FirstMessage {
+        resource: text(&message, rule.resource_field),
+        resource_field: rule.resource_field,
+        etag: rule.etag_field.as_deref().and_then(|field| text(&message, field)),
+        allow_missing: rule.allow_missing_field.as_deref().is_some_and(|field| flag(&message, field)),
+    };
+    let chunks = futures_util::stream::iter(head.chunks.into_iter().map(Ok)).chain(stream);
+    Ok((first, Body::from_stream(chunks)))
+}
+
+impl FirstMessage {
+    /// The name of the resource.
+    pub fn resource(&self) -> Result<&str, Error> {
+        let missing = || Error::InvalidField { field: self.resource_field, problem: "is required".into() };
+        self.resource.as_deref().ok_or_else(missing)
+    }
+
+    /// The etag that the caller expects, if any.
+    pub fn etag(&self) -> Option<&str> {
+        self.etag.as_deref()
+    }
+
+    /// Whether a session that does not exist is fine with the caller.
+    pub fn allow_missing(&self) -> bool {
+        self.allow_missing
+    }
+}
+
+/// The chunks of a body up to the end of its first message.
+#[derive(Default)]
+struct Head {
+    chunks: Vec<Bytes>,
+    length: usize,
+}
+
+impl Head {
+    fn push(&mut self, chunk: Bytes) {
+        self.length += chunk.len();
+        self.chunks.push(chunk);
+    }
+
+    fn bytes(&self) -> Bytes {
+        match self.chunks.as_slice() {
+            [only] => only.clone(),
+            chunks => chunks
+                .iter()
+                .fold(BytesMut::with_capacity(self.length), |mut all, chunk| {
+                    all.extend_from_slice(chunk);
+                    all
+                })
+                .freeze(),
+        }
+    }
+
+    /// The message's length once its prefix has arrived.
+    fn message_length(&self) -> Result<Option<usize>, Error> {
+        if self.length < PREFIX_BYTES {
+            return Ok(None);
+        }
+        let prefix = self.bytes();
+        if prefix[0] != 0 {
+            return Err(invalid("FIRST_MESSAGE_COMPRESSED", "the first message must not be compressed"));
+        }
+        let length = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]) as usize;
+        if length > MAX_FIRST_MESSAGE_BYTES {
+            return Err(invalid("FIRST_MESSAGE_TOO_LARGE", "the first message may have at most 64 KiB"));
+        }
+        Ok(Some(length))
+    }
+
+    fn message(&self) -> Result<Bytes, Error> {
+        let length = self.message_length()?.unwrap_or_default();
+        Ok(self.bytes().slice(PREFIX_BYTES..PREFIX_BYTES + length))
+    }
+}
+
+async fn read_head(stream: &mut BodyDataStream) -> Result<Head, Error> {
+    let mut head = Head::default();
+    let mut expected = None;
+    loop {
+        if expected.is_none() {
+            expected = head.message_length()?;
+        }
+        if expected.is_some_and(|length| head.length >= PREFIX_BYTES + length) {
+            return Ok(head);
+        }
+        match stream.next().await {
+            Some(Ok(chunk)) => head.push(chunk),
+            Some(Err(_)) => return Err(invalid("FIRST_MESSAGE_BROKEN", "the request broke off in its first message")),
+            None => return Err(invalid("FIRST_MESSAGE_MISSING", "the request ended before its first message")),
+        }
+    }
+}
+
+fn invalid(reason: &'static str, message: &str) -> Error {
+    Error::InvalidStream { reason, message: message.into() }
+}
+
+/// A field's text; a dot descends into a message. `None` when it is unset or empty.
+fn text(message: &DynamicMessage, path: &str) -> Option<String> {
+    let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
+    if !message.has_field_by_name(first) {
+        return None;
+    }
+    let value = message.get_field_by_name(first)?;
+    match rest {
+        Some(rest) => text(value.as_message()?, rest),
+        None => value.as_str().filter(|text| !text.is_empty()).map(str::to_owned),
+    }
+}
+
+fn flag(message: &DynamicMessage, field: &str) -> bool {
+    message.get_field_by_name(field).and_then(|value| value.as_bool()).unwrap_or_default()
+}

@@ -1,0 +1,294 @@
+//! The trusted issuers of access tokens and their keys: OpenID Connect discovery and a JSON Web Key Set over HTTP, cached,
+//! refreshed in the background, and fetched once more when a token names an unknown key.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use jsonwebtoken::{
+    Algorithm, DecodingKey,
+    jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse},
+};
+use reqwest::{Client, Url, redirect::Policy};
+use serde::{Deserialize, de::DeserializeOwned};
+use tokio::{sync::Mutex, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use crate::error::Error;
+
+/// What an issuer's address says where the tenant's id belongs.
+pub const TENANT_PLACEHOLDER: &str = "{tenantid}";
+
+/// The tenant whose metadata describe a template issuer, as at the Microsoft identity platform.
+const COMMON_TENANT: &str = "common";
+
+/// Keys that could not be confirmed for this long are not used any more.
+const MAX_KEY_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How soon a failed refresh is tried again.
+const REFRESH_RETRY: Duration = Duration::from_secs(10);
+
+/// How long one fetch may take.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The largest metadata document or key set, in bytes.
+const MAX_DOCUMENT_BYTES: usize = 1024 * 1024;
+
+/// Every issuer whose access tokens are accepted, and the audience they must be for.
+#[derive(Debug)]
+pub struct Issuers {
+    issuers: Vec<Arc<Issuer>>,
+    /// What a token's `aud` may be.
+    pub(super) audiences: Vec<String>,
+    refresh: Duration,
+}
+
+/// One issuer. Its address may hold [`TENANT_PLACEHOLDER`]: then it speaks for many tenants.
+#[derive(Debug)]
+pub struct Issuer {
+    address: String,
+    client: Client,
+    refetch: Duration,
+    /// Never locked across an await.
+    keys: RwLock<Option<KeySet>>,
+    /// When a fetch was last begun, and whether it went through. Held while fetching: one fetch at a time.
+    last_fetch: Mutex<Option<(Instant, bool)>>,
+}
+
+#[derive(Debug, Clone)]
+struct KeySet {
+    keys: Arc<HashMap<String, Key>>,
+    fetched: Instant,
+}
+
+/// A key that an issuer signs with.
+#[derive(Debug, Clone)]
+pub struct Key {
+    /// The public key.
+    pub key: DecodingKey,
+    /// The only algorithm that it is used with.
+    pub algorithm: Algorithm,
+    /// The issuer, or template of issuers, that the key may sign for; none means any tenant of the key set's issuer.
+    issuer: Option<String>,
+}
+
+/// A configured issuer that cannot be trusted.
+#[derive(Debug, thiserror::Error)]
+#[error("issuer {address}: {problem}")]
+pub struct IssuerError {
+    address: String,
+    problem: String,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    issuer: String,
+    jwks_uri: String,
+}
+
+#[derive(Deserialize)]
+struct PublishedKeys {
+    keys: Vec<serde_json::Value>,
+}
+
+impl Issuers {
+    /// Trusts the issuers at `addresses`, for tokens whose `aud` is one of `audiences`. Keys are fetched anew every
+    /// `refresh`; for an unknown key at most every `refetch`.
+    pub fn new(
+        addresses: &[String],
+        audiences: Vec<String>,
+        refresh: Duration,
+        refetch: Duration,
+    ) -> Result<Self, IssuerError> {
+        let issuers = addresses.iter().map(|address| Issuer::new(address, refetch).map(Arc::new));
+        Ok(Self { issuers: issuers.collect::<Result<_, _>>()?, audiences, refresh })
+    }
+
+    /// The issuer whose address, with the tenant put in its place, is exactly `iss`.
+    pub fn of(&self, iss: &str, tid: &str) -> Option<&Issuer> {
+        self.issuers.iter().find(|issuer| substitute(&issuer.address, tid) == iss).map(Arc::as_ref)
+    }
+
+    /// Keeps every issuer's keys fresh until `shutdown`.
+    pub async fn refresh_until(&self, shutdown: CancellationToken) {
+        let refreshes = self.issuers.iter().map(|issuer| issuer.refresh_forever(self.refresh));
+        shutdown.run_until_cancelled(futures_util::future::join_all(refreshes)).await;
+    }
+}
+
+impl Issuer {
+    fn new(address: &str, refetch: Duration) -> Result<Self, IssuerError> {
+        let fail = |problem: String| IssuerError { address: address.into(), problem };
+        let url = Url::parse(&substitute(address, COMMON_TENANT)).map_err(|error| fail(error.to_string()))?;
+        if !is_confidential(&url) {
+            return Err(fail("must be https, or http on a loopback address".into()));
+        }
+        let client = Client::builder().timeout(FETCH_TIMEOUT).redirect(Policy::none()).build();
+        Ok(Self {
+            address: address.into(),
+            client: client.map_err(|error| fail(error.to_string()))?,
+            refetch,
+            keys: RwLock::default(),
+            last_fetch: Mutex::default(),
+        })
+    }
+
+    /// The key of this id. An unknown one is looked for once more at the issuer, at most every `refetch`.
+    pub async fn key(&self, kid: &str) -> Result<Option<Key>, Error> {
+        if let Some(key) = self.fresh_keys().and_then(|keys| keys.get(kid).cloned()) {
+            return Ok(Some(key));
+        }
+        let mut last_fetch = self.last_fetch.lock().await;
+        let recent = last_fetch.filter(|(begun, _)| begun.elapsed() < self.refetch);
+        let went_through = match recent {
+            Some((_, went_through)) => went_through,
+            None => self.fetch(&mut last_fetch).await,
+        };
+        match self.fresh_keys().map(|keys| keys.get(kid).cloned()) {
+            Some(Some(key)) => Ok(Some(key)),
+            Some(None) if went_through => Ok(None),
+            // The key may be a new one: that cannot be known while the issuer does not answer.
+            Some(None) | None => Err(Error::KeysUnavailable),
+        }
+    }
+
+    async fn refresh_forever(&self, refresh: Duration) {
+        loop {
+            let went_through = self.fetch(&mut *self.last_fetch.lock().await).await;
+            tokio::time::sleep(if went_through { refresh } else { REFRESH_RETRY.min(refresh) }).await;
+        }
+    }
+
+    fn fresh_keys(&self) -> Option<Arc<HashMap<String, Key>>> {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        keys.as_ref().filter(|keys| keys.fetched.elapsed() < MAX_KEY_AGE).map(|keys| Arc::clone(&keys.keys))
+    }
+
+    /// Fetches the keys; the old ones stay when that fails.
+    async fn fetch(&self, last_fetch: &mut Option<(Instant, bool)>) -> bool {
+        let begun = Instant::now();
+        let fetched = self.fetch_keys().await;
+        *last_fetch = Some((begun, fetched.is_ok()));
+        match fetched {
+            Ok(keys) => {
+                let keys = KeySet { keys: Arc::new(keys), fetched: begun };
+                *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Some(keys);
+                true
+            }
+            Err(error) => {
+                tracing::warn!(issuer = self.address, error = %error, "cannot fetch the issuer's keys");
+                false
+            }
+        }
+    }
+
+    async fn fetch_keys(&self) -> Result<HashMap<String, Key>, IssuerError> {
+        let base = substitute(&self.address, COMMON_TENANT);
+        let metadata_url = format!("{}/.well-known/openid-configuration", base.trim_end_matches('/'));
+        let metadata: Metadata = self.fetch_json(&metadata_url).await?;
+        if metadata.issuer != self.address {
+            return Err(self.fail(format!("its metadata are those of {}", metadata.issuer)));
+        }
+        let published: PublishedKeys = self.fetch_json(&metadata.jwks_uri).await?;
+        // Keys of a kind that is not ours to judge are passed over: a set may hold more than signing keys.
+        Ok(published.keys.into_iter().filter_map(Key::read).collect())
+    }
+
+    async fn fetch_json<T: DeserializeOwned>(&self, url: &str) -> Result<T, IssuerError> {
+        let url = Url::parse(url).map_err(|error| self.fail(error.to_string()))?;
+        if !is_confidential(&url) {
+            return Err(self.fail(format!("{url} must be https, or http on a loopback address")));
+        }
+        let failed = |error: reqwest::Error| self.fail(error.to_string());
+        let mut response = self.client.get(url).send().await.map_err(failed)?.error_for_status().map_err(failed)?;
+        let mut document = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(failed)? {
+            document.extend_from_slice(&chunk);
+            if document.len() > MAX_DOCUMENT_BYTES {
+                return Err(self.fail("its answer is too large".into()));
+            }
+        }
+        serde_json::from_slice(&document).map_err(|error| self.fail(error.to_string()))
+    }
+
+    fn fail(&self, problem: String) -> IssuerError {
+        IssuerError { address: self.address.clone(), problem }
+    }
+}
+
+impl Key {
+    /// Reads a published key with its id; `None` for one that access tokens are not signed with.
+    fn read(published: serde_json::Value) -> Option<(String, Self)> {
+        let issuer = match published.get("issuer") {
+            Some(issuer) => Some(issuer.as_str()?.to_owned()),
+            None => None,
+        };
+        let jwk: Jwk = serde_json::from_value(published).ok()?;
+        if !matches!(jwk.common.public_key_use, None | Some(PublicKeyUse::Signature)) {
+            return None;
+        }
+        let algorithm = algorithm(&jwk)?;
+        let key = DecodingKey::from_jwk(&jwk).ok()?;
+        Some((jwk.common.key_id?, Self { key, algorithm, issuer }))
+    }
+
+    /// Whether the key may sign tokens of `iss` in the tenant `tid`.
+    pub fn may_sign_for(&self, iss: &str, tid: &str) -> bool {
+        self.issuer.as_ref().is_none_or(|issuer| substitute(issuer, tid) == iss)
+    }
+}
+
+/// The key's algorithm: its own `alg` when that is allowed, else by its type.
+fn algorithm(jwk: &Jwk) -> Option<Algorithm> {
+    let by_type = match &jwk.algorithm {
+        AlgorithmParameters::RSA(_) => Algorithm::RS256,
+        AlgorithmParameters::EllipticCurve(curve) if curve.curve == EllipticCurve::P256 => Algorithm::ES256,
+        AlgorithmParameters::EllipticCurve(curve) if curve.curve == EllipticCurve::P384 => Algorithm::ES384,
+        _ => return None,
+    };
+    let named = match jwk.common.key_algorithm {
+        None => by_type,
+        Some(KeyAlgorithm::RS256) => Algorithm::RS256,
+        Some(KeyAlgorithm::RS384) => Algorithm::RS384,
+        Some(KeyAlgorithm::RS512) => Algorithm::RS512,
+        Some(KeyAlgorithm::PS256) => Algorithm::PS256,
+        Some(KeyAlgorithm::ES256) => Algorithm::ES256,
+        Some(KeyAlgorithm::ES384) => Algorithm::ES384,
+        Some(_) => return None,
+    };
+    let is_rsa = by_type == Algorithm::RS256;
+    let fits = if is_rsa { !matches!(named, Algorithm::ES256 | Algorithm::ES384) } else { named == by_type };
+    fits.then_some(named)
+}
+
+fn substitute(address: &str, tenant: &str) -> String {
+    address.replace(TENANT_PLACEHOLDER, tenant)
+}
+
+/// Whether what is fetched from there cannot be read or replaced on the way.
+fn is_confidential(url: &Url) -> bool {
+    let Some(host) = url.host_str() else { return false };
+    let is_loopback =
+        host == "localhost" || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    url.scheme() == "https" || (url.scheme() == "http" && is_loopback)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_http_is_for_loopback_only() {
+        let trusted = |address: &str| Issuer::new(address, Duration::ZERO).is_ok();
+        assert!(trusted("https://login.example/{tenantid}/v2.0"));
+        assert!(trusted("http://127.0.0.1:1/{tenantid}/v2.0"));
+        assert!(trusted("http://[::1]:1"));
+        assert!(!trusted("http://login.example/{tenantid}/v2.0"));
+        assert!(!trusted("http://127.0.0.1.example/"));
+        assert!(!trusted("http://10.0.0.1/"));
+        assert!(!trusted("file:///etc/passwd"));
+    }
+}

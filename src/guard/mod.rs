@@ -1,0 +1,227 @@
+//! The interceptor: one layer in front of every RPC that decides who may do what.
+//!
+//! authenticate from the headers, before any body byte is read → scopes or roles → the first message → tenant
+//! subscription → printer permission → the resource → ownership → a typed proof in the request's extensions.
+//! The rule of each RPC stands beside it in the proto. An error never depends on whether something exists before the
+//! caller may know it.
+
+mod access_token;
+mod first_message;
+mod issuer;
+mod permission;
+mod rules;
+mod upload_url;
+
+use std::sync::Arc;
+
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    http::{HeaderMap, request::Parts},
+    middleware::Next,
+    response::Response,
+};
+use tonic::Status;
+
+pub use issuer::Issuers;
+pub use rules::{RuleError, Rules};
+pub use upload_url::UploadUrls;
+
+use crate::{
+    error::Error,
+    name::{CatalogName, DocumentName, SessionId, SessionName},
+    proto::Proof,
+    session::{Caller, Capability, CatalogCaller, MissingSession},
+    store::Store,
+};
+use access_token::AccessToken;
+use first_message::FirstMessage;
+use rules::Rule;
+
+/// The metadata key of the capability in an `upload_url`.
+pub const UPLOAD_TOKEN: &str = "upload-token";
+
+/// The directory that personal Microsoft accounts live in, see "access token claims reference" of the Microsoft identity
+/// platform, claim `tid`.
+const PERSONAL_ACCOUNTS_TENANT: &str = "9188040d-6c67-4c5b-b112-36a304b66dad";
+
+/// Everything the interceptor asks.
+#[derive(Debug)]
+pub struct Guard {
+    /// The rule of each RPC.
+    pub rules: Rules,
+    /// Who issues access tokens.
+    pub issuers: Arc<Issuers>,
+    /// Who issues capabilities: this service.
+    pub upload_urls: Arc<UploadUrls>,
+    /// Where resources are looked up.
+    pub store: Store,
+    /// The client ids of the applications that maintain the catalog.
+    pub catalog_clients: Vec<String>,
+}
+
+/// Who calls, once they have proved it.
+enum Credentials {
+    Token(AccessToken),
+    Capability(Capability),
+}
+
+/// The middleware: lets a call through with its proof, or answers it.
+pub async fn check(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    match guard.admit(request).await {
+        Ok(request) => next.run(request).await,
+        Err(error) => Status::from(error).into_http::<Body>(),
+    }
+}
+
+impl Guard {
+    async fn admit(&self, request: Request) -> Result<Request, Error> {
+        // A body is not `Sync`: the parts are looked at on their own.
+        let (mut parts, body) = request.into_parts();
+        let rule = self.rules.of(parts.uri.path()).ok_or(Error::MethodUnknown)?;
+        let credentials = self.authenticate(&parts.headers, rule).await?;
+        let (message, body) = first_message::read(body, rule).await?;
+
+        match (credentials, rule.proof) {
+            (Credentials::Token(token), Proof::PermittedDocument) => {
+                self.prove_document(&mut parts, rule, &message, &token).await?;
+            }
+            (Credentials::Token(token), Proof::OwnedSession) => {
+                self.prove_owner(&mut parts, rule, &message, &token).await?;
+            }
+            (Credentials::Capability(capability), Proof::OwnedSession) => {
+                self.prove_capability(&mut parts, rule, &message, &capability).await?;
+            }
+            (Credentials::Token(token), Proof::CatalogCaller) => {
+                self.prove_catalog_caller(&mut parts, rule, &message, &token.caller)?;
+            }
+            (Credentials::Capability(_), _) | (_, Proof::Unspecified) => return Err(Error::UploadTokenNotAccepted),
+        }
+        Ok(Request::from_parts(parts, body))
+    }
+
+    /// When an upload token is present, it alone is judged: it stands in place of every permission.
+    async fn authenticate(&self, headers: &HeaderMap, rule: &Rule) -> Result<Credentials, Error> {
+        if let Some(token) = headers.get(UPLOAD_TOKEN) {
+            let capability = self.upload_urls.verify(token.as_bytes())?;
+            return if rule.capability {
+                Ok(Credentials::Capability(capability))
+            } else {
+                Err(Error::UploadTokenNotAccepted)
+            };
+        }
+        let token = AccessToken::verify(access_token::bearer(headers)?, &self.issuers).await?;
+        if token.caller.tenant.0.to_string() == PERSONAL_ACCOUNTS_TENANT {
+            return Err(Error::PersonalAccount);
+        }
+        permission::admits(rule, &token.grant)?;
+        Ok(Credentials::Token(token))
+    }
+
+    async fn prove_document(
+        &self,
+        parts: &mut Parts,
+        rule: &Rule,
+        message: &FirstMessage,
+        token: &AccessToken,
+    ) -> Result<(), Error> {
+        let name = DocumentName::parse(message.resource()?).map_err(|error| rule.invalid_resource(&error))?;
+        let found = self.store.document_of(&token.caller, &name, None).await?;
+        permission::subscribed(found.subscription_active)?;
+        permission::admits_to_queue(&token.grant, &name.queue)?;
+
+        let document = found.document.ok_or(Error::DocumentNotFound)?;
+        let proof = document
+            .permitted_to(&token.caller, permission::reach(rule, &token.grant))
+            .map_err(|_| Error::NotJobCreator)?;
+        parts.extensions.insert(proof);
+        Ok(())
+    }
+
+    async fn prove_owner(
+        &self,
+        parts: &mut Parts,
+        rule: &Rule,
+        message: &FirstMessage,
+        token: &AccessToken,
+    ) -> Result<(), Error> {
+        let name = SessionName::parse(message.resource()?).map_err(|error| rule.invalid_resource(&error))?;
+        let etag = message.etag();
+        let session = match &name {
+            SessionName::Id(id) => {
+                let found = self.store.session_by_id(token.caller.tenant, *id).await?;
+                permission::subscribed(found.subscription_active)?;
+                permission::admits_to_any_queue(&token.grant)?;
+                found.session
+            }
+            // A range must never land in a newer session than the one it was meant for.
+            SessionName::OfDocument(_) if rule.only_session_ids => return Err(rule.session_id_required()),
+            SessionName::OfDocument(document) => {
+                // An etag that is no id is that of no session: it is looked up like any other, and not found.
+                let wanted = etag.map(|etag| SessionId::parse_etag(etag).unwrap_or(SessionId(uuid::Uuid::nil())));
+                let found = self.store.document_of(&token.caller, document, wanted).await?;
+                permission::subscribed(found.subscription_active)?;
+                permission::admits_to_queue(&token.grant, &document.queue)?;
+                found.document.ok_or(Error::DocumentNotFound)?;
+                if found.session.is_none() && etag.is_some() {
+                    return Err(Error::EtagMismatch);
+                }
+                found.session
+            }
+        };
+
+        let Some(session) = session else { return excuse_missing_session(parts, message) };
+        let proof = session.owned_by(&token.caller).map_err(|_| Error::NotSessionOwner)?;
+        match_etag(etag, session.id)?;
+        parts.extensions.insert(proof);
+        Ok(())
+    }
+
+    async fn prove_capability(
+        &self,
+        parts: &mut Parts,
+        rule: &Rule,
+        message: &FirstMessage,
+        capability: &Capability,
+    ) -> Result<(), Error> {
+        let name = SessionName::parse(message.resource()?).map_err(|error| rule.invalid_resource(&error))?;
+        if name != SessionName::Id(capability.session) {
+            return Err(Error::UploadTokenNotAccepted);
+        }
+        let found = self.store.session_by_id(capability.tenant, capability.session).await?;
+        let Some(session) = found.session else { return excuse_missing_session(parts, message) };
+        match_etag(message.etag(), session.id)?;
+        let proof = session.opened_by(capability).map_err(|_| Error::UploadTokenNotAccepted)?;
+        parts.extensions.insert(proof);
+        Ok(())
+    }
+
+    fn prove_catalog_caller(
+        &self,
+        parts: &mut Parts,
+        rule: &Rule,
+        message: &FirstMessage,
+        caller: &Caller,
+    ) -> Result<(), Error> {
+        let name = CatalogName::parse(message.resource()?).map_err(|error| rule.invalid_resource(&error))?;
+        let proof = CatalogCaller::admit(caller, &self.catalog_clients, name.tenant).ok_or(Error::NotCatalogClient)?;
+        parts.extensions.insert(proof);
+        Ok(())
+    }
+}
+
+/// With `allow_missing` the handler is told that there is no session; otherwise that is an error.
+fn excuse_missing_session(parts: &mut Parts, message: &FirstMessage) -> Result<(), Error> {
+    if !message.allow_missing() {
+        return Err(Error::SessionNotFound);
+    }
+    parts.extensions.insert(MissingSession);
+    Ok(())
+}
+
+fn match_etag(etag: Option<&str>, session: SessionId) -> Result<(), Error> {
+    match etag {
+        Some(etag) if SessionId::parse_etag(etag) != Some(session) => Err(Error::EtagMismatch),
+        _ => Ok(()),
+    }
+}

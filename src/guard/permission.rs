@@ -1,0 +1,86 @@
+//! Which permissions admit to what. Pure: the table of the rules on one side, the token's grant on the other.
+
+use std::collections::BTreeSet;
+
+use super::rules::Rule;
+use crate::{error::Error, name::Queue, session::Reach};
+
+/// What the issuer has granted: to a user through an application, or to the application itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Grant {
+    /// Delegated scopes (claim `scp`).
+    Delegated(BTreeSet<String>),
+    /// Application roles (claim `roles` of an application's token).
+    Application(BTreeSet<String>),
+}
+
+/// Grant "Get printer", for users and applications.
+const PRINTER: [&str; 2] = ["Printer.Read.All", "Printer.ReadWrite.All"];
+/// Grants "Get printer" as well, for users only.
+const PRINTER_DELEGATED: &str = "Printer.FullControl.All";
+/// Grant "Get printer share", which applications cannot have.
+const SHARE: [&str; 3] = ["PrinterShare.ReadBasic.All", "PrinterShare.Read.All", "PrinterShare.ReadWrite.All"];
+
+/// Whether the grant has one of the rule's permissions.
+pub fn admits(rule: &Rule, grant: &Grant) -> Result<(), Error> {
+    let needed = needed(rule, grant);
+    if needed.iter().any(|permission| grant.permissions().contains(permission)) {
+        return Ok(());
+    }
+    let needed = if needed.is_empty() { "none is accepted from this kind of caller".into() } else { needed.join(", ") };
+    Err(Error::MissingPermission { needed })
+}
+
+/// How far the rule's permissions in the grant reach.
+pub fn reach(rule: &Rule, grant: &Grant) -> Reach {
+    let mut held = needed(rule, grant).iter().filter(|permission| grant.permissions().contains(*permission));
+    if held.any(|permission| permission.ends_with(".All")) { Reach::AnyJob } else { Reach::OwnJobs }
+}
+
+/// Whether the tenant may use the service at all.
+pub fn subscribed(subscription_active: bool) -> Result<(), Error> {
+    if subscription_active { Ok(()) } else { Err(Error::NoSubscription) }
+}
+
+/// Whether the grant lets its holder use the printer or the share that a document is named by.
+pub fn admits_to_queue(grant: &Grant, queue: &Queue) -> Result<(), Error> {
+    let admitted = match queue {
+        Queue::Printer(_) => grant.admits_to_printers(),
+        Queue::Share(_) => grant.admits_to_shares(),
+    };
+    if admitted { Ok(()) } else { Err(Error::NoPrinterPermission) }
+}
+
+/// Whether the grant lets its holder use printers or shares: a session's id says nothing of the way to it.
+pub fn admits_to_any_queue(grant: &Grant) -> Result<(), Error> {
+    if grant.admits_to_printers() || grant.admits_to_shares() { Ok(()) } else { Err(Error::NoPrinterPermission) }
+}
+
+fn needed<'rule>(rule: &'rule Rule, grant: &Grant) -> &'rule [String] {
+    match grant {
+        Grant::Delegated(_) => &rule.scopes,
+        Grant::Application(_) => &rule.roles,
+    }
+}
+
+impl Grant {
+    fn permissions(&self) -> &BTreeSet<String> {
+        match self {
+            Self::Delegated(scopes) => scopes,
+            Self::Application(roles) => roles,
+        }
+    }
+
+    fn has_any(&self, permissions: &[&str]) -> bool {
+        permissions.iter().any(|permission| self.permissions().contains(*permission))
+    }
+
+    fn admits_to_printers(&self) -> bool {
+        let delegated = matches!(self, Self::Delegated(_));
+        self.has_any(&PRINTER) || (delegated && self.has_any(&[PRINTER_DELEGATED]))
+    }
+
+    fn admits_to_shares(&self) -> bool {
+        matches!(self, Self::Delegated(_)) && self.has_any(&SHARE)
+    }
+}

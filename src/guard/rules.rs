@@ -1,0 +1,198 @@
+//! The rule of each RPC, read from the proto's own method option at start-up.
+
+use std::collections::HashMap;
+
+use prost_reflect::{DescriptorPool, MessageDescriptor, MethodDescriptor};
+
+use crate::{
+    error::Error,
+    name::NameError,
+    proto::{DESCRIPTOR, Proof, Rule as ProtoRule},
+};
+
+const PACKAGE: &str = "print.upload.v1";
+const OPTION: &str = "print.upload.v1.rule";
+
+/// Every RPC of the package with its rule.
+#[derive(Debug)]
+pub struct Rules {
+    by_path: HashMap<String, Rule>,
+}
+
+/// One RPC's rule, in the form that a call is checked against.
+#[derive(Debug)]
+pub struct Rule {
+    /// Scopes, any of which admits a user.
+    pub scopes: Vec<String>,
+    /// Roles, any of which admits an application.
+    pub roles: Vec<String>,
+    /// Whether an upload token is accepted.
+    pub capability: bool,
+    /// What is proved to the handler.
+    pub proof: Proof,
+    /// Whether a session may be named by its id only.
+    pub only_session_ids: bool,
+    /// The field that names the resource, dots between its parts.
+    pub resource_field: &'static str,
+    /// The field that holds the etag, if the RPC takes one.
+    pub etag_field: Option<String>,
+    /// The field that turns a missing session into success, if the RPC has one.
+    pub allow_missing_field: Option<String>,
+    /// The request message.
+    pub input: MessageDescriptor,
+}
+
+/// The proto does not say who may call a method, or says it in a way that cannot be enforced. The server does not start.
+#[derive(Debug, thiserror::Error)]
+#[error("{method}: {problem}")]
+pub struct RuleError {
+    method: String,
+    problem: String,
+}
+
+impl Rules {
+    /// Reads the rules of the compiled-in proto.
+    pub fn load() -> Result<Self, RuleError> {
+        Self::from_descriptor(DESCRIPTOR)
+    }
+
+    /// Reads the rules of an encoded `FileDescriptorSet`.
+    pub fn from_descriptor(descriptor: &[u8]) -> Result<Self, RuleError> {
+        let fail = |problem: String| RuleError { method: PACKAGE.into(), problem };
+        let pool = DescriptorPool::decode(descriptor).map_err(|error| fail(error.to_string()))?;
+        let services = pool.services().filter(|service| service.package_name() == PACKAGE);
+        let methods = services.flat_map(|service| service.methods().collect::<Vec<_>>());
+        let by_path = methods
+            .map(|method| {
+                let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
+                Ok((path, Rule::of(&pool, &method)?))
+            })
+            .collect::<Result<HashMap<_, _>, RuleError>>()?;
+        Ok(Self { by_path })
+    }
+
+    /// The rule of the RPC at an HTTP path, `/{service}/{method}`.
+    pub fn of(&self, path: &str) -> Option<&Rule> {
+        self.by_path.get(path)
+    }
+}
+
+impl Rule {
+    fn of(pool: &DescriptorPool, method: &MethodDescriptor) -> Result<Self, RuleError> {
+        let fail = |problem: &str| RuleError { method: method.full_name().into(), problem: problem.into() };
+        let option = pool.get_extension_by_name(OPTION).ok_or_else(|| fail("the option `rule` is not defined"))?;
+        let options = method.options();
+        if !options.has_extension(&option) {
+            return Err(fail("has no rule: say who may call it with `option (rule)`"));
+        }
+        let value = options.get_extension(&option);
+        let message = value.as_message().ok_or_else(|| fail("the rule is not a message"))?;
+        let rule: ProtoRule = message.transcode_to().map_err(|error| fail(&error.to_string()))?;
+        rule.enforceable(method).map_err(fail)?;
+
+        let optional = |field: &str| (!field.is_empty()).then(|| field.to_owned());
+        Ok(Self {
+            capability: rule.capability,
+            proof: rule.proof(),
+            only_session_ids: method.is_client_streaming(),
+            // Rules live as long as the program: their field names may appear in any error.
+            resource_field: Box::leak(rule.resource_field.clone().into_boxed_str()),
+            etag_field: optional(&rule.etag_field),
+            allow_missing_field: optional(&rule.allow_missing_field),
+            scopes: rule.delegated_scopes,
+            roles: rule.application_roles,
+            input: method.input(),
+        })
+    }
+
+    /// The resource's name does not parse.
+    pub fn invalid_resource(&self, error: &NameError) -> Error {
+        Error::InvalidField { field: self.resource_field, problem: error.to_string() }
+    }
+
+    /// A document's name where only a session's id will do.
+    pub fn session_id_required(&self) -> Error {
+        let problem = "must be uploadSessions/{id}: a document's name could lead to a newer session".into();
+        Error::InvalidField { field: self.resource_field, problem }
+    }
+}
+
+impl ProtoRule {
+    /// Whether the interceptor can hold the method to this rule.
+    fn enforceable(&self, method: &MethodDescriptor) -> Result<(), &'static str> {
+        let of_tenant = matches!(self.proof(), Proof::PermittedDocument | Proof::OwnedSession);
+        if self.proof() == Proof::Unspecified {
+            return Err("the rule proves nothing");
+        }
+        if self.delegated_scopes.is_empty() && self.application_roles.is_empty() {
+            return Err("the rule admits nobody");
+        }
+        if of_tenant != self.printer_permission {
+            return Err("documents and sessions need a printer permission, the catalog has none");
+        }
+        if self.capability && self.proof() != Proof::OwnedSession {
+            return Err("an upload token opens sessions only");
+        }
+        for field in [&self.resource_field, &self.etag_field, &self.allow_missing_field] {
+            if !field.is_empty() && !has_field(&method.input(), field) {
+                return Err("the rule names a field that the request does not have");
+            }
+        }
+        if self.resource_field.is_empty() {
+            return Err("the rule names no resource");
+        }
+        Ok(())
+    }
+}
+
+fn has_field(message: &MessageDescriptor, path: &str) -> bool {
+    let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
+    let Some(field) = message.get_field_by_name(first) else { return false };
+    match rest {
+        None => true,
+        Some(rest) => field.kind().as_message().is_some_and(|inner| has_field(inner, rest)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_method_of_the_package_has_a_rule() {
+        let rules = Rules::load().expect("the compiled-in proto has rules");
+        let delete = rules.of("/print.upload.v1.UploadSessions/DeleteUploadSession").expect("a rule");
+        assert_eq!(delete.scopes, ["PrintJob.ReadWrite", "PrintJob.ReadWrite.All"]);
+        assert_eq!(delete.roles, ["PrintJob.ReadWrite.All"]);
+        assert!(rules.of("/print.upload.v1.UploadSessions/UploadRange").is_some_and(|rule| rule.only_session_ids));
+        assert!(rules.of("/grpc.health.v1.Health/Check").is_none());
+    }
+
+    #[test]
+    fn a_method_without_a_rule_is_refused() {
+        let mut set = prost_types::FileDescriptorSet::default();
+        let request = prost_types::DescriptorProto { name: Some("Ask".into()), ..Default::default() };
+        let method = prost_types::MethodDescriptorProto {
+            name: Some("Open".into()),
+            input_type: Some(".print.upload.v1.Ask".into()),
+            output_type: Some(".print.upload.v1.Ask".into()),
+            ..Default::default()
+        };
+        let service = prost_types::ServiceDescriptorProto {
+            name: Some("Doors".into()),
+            method: vec![method],
+            ..Default::default()
+        };
+        set.file.push(prost_types::FileDescriptorProto {
+            name: Some("doors.proto".into()),
+            package: Some(PACKAGE.into()),
+            message_type: vec![request],
+            service: vec![service],
+            syntax: Some("proto3".into()),
+            ..Default::default()
+        });
+        let descriptor = prost::Message::encode_to_vec(&set);
+        let error = Rules::from_descriptor(&descriptor).expect_err("no rule");
+        assert!(error.to_string().starts_with("print.upload.v1.Doors.Open: "), "{error}");
+    }
+}

@@ -1,0 +1,144 @@
+//! The capability in an `upload_url`: a token that this service signs for one session, with keys of its own.
+
+use std::time::{Duration, SystemTime};
+
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode, errors::ErrorKind};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{
+    error::Error,
+    name::{SessionId, TenantId},
+    session::Capability,
+};
+
+/// What an upload token's `aud` is: it is never accepted where an access token is wanted, nor the other way round.
+const AUDIENCE: &str = "print-upload/upload-url";
+
+/// The shortest key, in bytes: what HMAC-SHA-256 can use.
+const MIN_KEY_BYTES: usize = 32;
+
+/// Signs and verifies upload URLs.
+pub struct UploadUrls {
+    base: String,
+    signing: EncodingKey,
+    verifying: Vec<DecodingKey>,
+}
+
+/// Keys that upload tokens cannot be signed with.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// No key at all.
+    #[error("at least one upload token key is needed")]
+    None,
+    /// A key that can be guessed.
+    #[error("an upload token key needs at least {MIN_KEY_BYTES} bytes")]
+    TooShort,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Claims {
+    aud: String,
+    exp: u64,
+    tid: Uuid,
+    sid: Uuid,
+}
+
+impl UploadUrls {
+    /// Upload URLs below `public_url`. The first key signs, all verify; replicas share them.
+    pub fn new(public_url: &str, keys: &[SecretString]) -> Result<Self, KeyError> {
+        if keys.iter().any(|key| key.expose_secret().len() < MIN_KEY_BYTES) {
+            return Err(KeyError::TooShort);
+        }
+        let first = keys.first().ok_or(KeyError::None)?;
+        Ok(Self {
+            base: public_url.trim_end_matches('/').to_owned(),
+            signing: EncodingKey::from_secret(first.expose_secret().as_bytes()),
+            verifying: keys.iter().map(|key| DecodingKey::from_secret(key.expose_secret().as_bytes())).collect(),
+        })
+    }
+
+    /// `{public url}/uploadSessions/{id}?tempauthtoken={token}`, with a token that holds until `expire_limit`, the
+    /// session's hard cap. Whether the session still takes anything, its row decides.
+    pub fn sign(&self, tenant: TenantId, session: SessionId, expire_limit: SystemTime) -> Result<String, Error> {
+        let since_epoch = expire_limit.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let claims = Claims { aud: AUDIENCE.into(), exp: since_epoch.as_secs(), tid: tenant.0, sid: session.0 };
+        let token = encode(&Header::new(Algorithm::HS256), &claims, &self.signing)
+            .map_err(|error| Error::Internal(format!("signing an upload token: {error}")))?;
+        Ok(format!("{}/{session}?tempauthtoken={token}", self.base))
+    }
+
+    /// Verifies an upload token.
+    pub fn verify(&self, token: &[u8]) -> Result<Capability, Error> {
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.set_audience(&[AUDIENCE]);
+        validation.set_required_spec_claims(&["exp", "aud"]);
+        let verified = self.verifying.iter().map(|key| decode::<Claims>(token, key, &validation));
+        let mut expired = false;
+        for result in verified {
+            match result {
+                Ok(token) => {
+                    let Claims { tid, sid, .. } = token.claims;
+                    return Ok(Capability { tenant: TenantId(tid), session: SessionId(sid) });
+                }
+                Err(error) => expired |= *error.kind() == ErrorKind::ExpiredSignature,
+            }
+        }
+        Err(if expired {
+            Error::InvalidToken { reason: "UPLOAD_TOKEN_EXPIRED", message: "the upload token has expired" }
+        } else {
+            Error::InvalidToken { reason: "UPLOAD_TOKEN_INVALID", message: "the upload token does not hold" }
+        })
+    }
+}
+
+impl std::fmt::Debug for UploadUrls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("UploadUrls").field("base", &self.base).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn urls(keys: &[&str]) -> UploadUrls {
+        let keys: Vec<SecretString> = keys.iter().map(|key| SecretString::from(key.repeat(MIN_KEY_BYTES))).collect();
+        UploadUrls::new("https://upload.example/", &keys).expect("keys")
+    }
+
+    fn token(url: &str) -> &[u8] {
+        url.split_once("tempauthtoken=").expect("a token").1.as_bytes()
+    }
+
+    fn in_an_hour() -> SystemTime {
+        SystemTime::now() + Duration::from_secs(3600)
+    }
+
+    #[test]
+    fn a_token_opens_the_session_it_was_signed_for() {
+        let (tenant, session) = (TenantId(Uuid::from_u128(1)), SessionId(Uuid::from_u128(2)));
+        let url = urls(&["a"]).sign(tenant, session, in_an_hour()).expect("a url");
+        assert!(url.starts_with(&format!("https://upload.example/uploadSessions/{}?tempauthtoken=", session.0)));
+        let unreserved = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c);
+        assert!(token(&url).iter().all(|&c| unreserved(c.into())), "clients take the URL for a URI template: {url}");
+        assert_eq!(urls(&["b", "a"]).verify(token(&url)).ok(), Some(Capability { tenant, session }));
+    }
+
+    #[test]
+    fn a_token_of_an_unknown_key_or_past_its_time_is_refused() {
+        let session = SessionId(Uuid::from_u128(2));
+        let url = urls(&["a"]).sign(TenantId(Uuid::nil()), session, in_an_hour()).expect("a url");
+        assert!(urls(&["b"]).verify(token(&url)).is_err());
+        let url = urls(&["a"]).sign(TenantId(Uuid::nil()), session, SystemTime::UNIX_EPOCH).expect("a url");
+        let error = urls(&["b", "a"]).verify(token(&url)).expect_err("expired");
+        assert_eq!(error.code_and_reason().1, "UPLOAD_TOKEN_EXPIRED");
+    }
+
+    #[test]
+    fn short_keys_are_refused() {
+        assert!(UploadUrls::new("http://x", &[SecretString::from("secret")]).is_err());
+        assert!(UploadUrls::new("http://x", &[]).is_err());
+    }
+}

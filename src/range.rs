@@ -1,0 +1,171 @@
+//! Byte ranges of a document, and their checksums. Pure.
+
+/// A half-open, non-empty range of bytes: `start` is the first one, `end` the one after the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ByteRange {
+    start: u64,
+    end: u64,
+}
+
+/// Why two numbers are no range of a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RangeError {
+    /// A bound below zero.
+    #[error("must not be negative")]
+    Negative,
+    /// No byte, or fewer.
+    #[error("end must be greater than start")]
+    Empty,
+    /// A byte that the document does not have.
+    #[error("ends past the document's size")]
+    PastEnd,
+    /// More bytes than one range may have.
+    #[error("has more bytes than one range may have")]
+    TooLong,
+}
+
+impl ByteRange {
+    /// A range within a document of `size` bytes, of at most `max_len` bytes.
+    pub fn new(start: i64, end: i64, size: u64, max_len: u64) -> Result<Self, RangeError> {
+        let start = u64::try_from(start).map_err(|_| RangeError::Negative)?;
+        let end = u64::try_from(end).map_err(|_| RangeError::Negative)?;
+        if end <= start {
+            return Err(RangeError::Empty);
+        }
+        if end > size {
+            return Err(RangeError::PastEnd);
+        }
+        if end - start > max_len {
+            return Err(RangeError::TooLong);
+        }
+        Ok(Self { start, end })
+    }
+
+    /// A range that is known to hold at least one byte: one that the database has computed.
+    pub(crate) fn known(start: u64, end: u64) -> Self {
+        debug_assert!(start < end);
+        Self { start, end }
+    }
+
+    /// Offset of the first byte.
+    pub fn start(self) -> u64 {
+        self.start
+    }
+
+    /// Offset after the last byte.
+    pub fn end(self) -> u64 {
+        self.end
+    }
+
+    /// Length in bytes, at least 1. A range is never empty.
+    #[expect(clippy::len_without_is_empty, reason = "a range is never empty")]
+    pub fn len(self) -> u64 {
+        self.end - self.start
+    }
+}
+
+/// Part of a range, with the CRC32C of its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Piece {
+    /// Which bytes.
+    pub range: ByteRange,
+    /// Their CRC32C.
+    pub crc32c: u32,
+}
+
+/// The CRC32C of adjacent pieces, combined from theirs.
+pub fn combined_crc32c(pieces: &[Piece]) -> u32 {
+    pieces.iter().fold(0, |crc, piece| crc32c::crc32c_combine(crc, piece.crc32c, piece.range.len() as usize))
+}
+
+/// Computes the CRC32C of every piece of a range while its bytes pass, in one pass.
+///
+/// The range is cut at the bounds of its new pieces, so that what lies between them has a checksum as well and the
+/// range's own is the combination of all.
+#[derive(Debug)]
+pub struct PieceChecksums {
+    pieces: Vec<Piece>,
+    /// The piece that the next byte belongs to, and how many of its bytes have passed.
+    current: usize,
+    passed: u64,
+}
+
+impl PieceChecksums {
+    /// Cuts `range` at the bounds of `new`, which are ascending, disjoint and inside it.
+    pub fn new(range: ByteRange, new: &[ByteRange]) -> Self {
+        let mut cuts: Vec<u64> = new.iter().flat_map(|piece| [piece.start, piece.end]).collect();
+        cuts.extend([range.start, range.end]);
+        cuts.sort_unstable();
+        cuts.dedup();
+        let pieces = cuts.windows(2).map(|cut| Piece { range: ByteRange::known(cut[0], cut[1]), crc32c: 0 }).collect();
+        Self { pieces, current: 0, passed: 0 }
+    }
+
+    /// Takes the next bytes of the range. More bytes than the range has are ignored.
+    pub fn update(&mut self, mut bytes: &[u8]) {
+        while let Some(piece) = self.pieces.get_mut(self.current) {
+            let left = piece.range.len() - self.passed;
+            let (now, later) = bytes.split_at(bytes.len().min(left as usize));
+            piece.crc32c = crc32c::crc32c_append(piece.crc32c, now);
+            self.passed += now.len() as u64;
+            if self.passed < piece.range.len() {
+                return;
+            }
+            self.current += 1;
+            self.passed = 0;
+            bytes = later;
+        }
+    }
+
+    /// The CRC32C of the whole range.
+    pub fn of_range(&self) -> u32 {
+        combined_crc32c(&self.pieces)
+    }
+
+    /// The pieces named in `new`, each with its checksum.
+    pub fn of_pieces(&self, new: &[ByteRange]) -> Vec<Piece> {
+        self.pieces.iter().filter(|piece| new.contains(&piece.range)).copied().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_lies_in_its_document() {
+        let new = |start, end| ByteRange::new(start, end, 100, 50);
+        assert_eq!(new(0, 50).map(ByteRange::len), Ok(50));
+        assert_eq!(new(99, 100).map(ByteRange::len), Ok(1));
+        assert_eq!(new(-1, 5), Err(RangeError::Negative));
+        assert_eq!(new(0, i64::MIN), Err(RangeError::Negative));
+        assert_eq!(new(5, 5), Err(RangeError::Empty));
+        assert_eq!(new(6, 5), Err(RangeError::Empty));
+        assert_eq!(new(99, 101), Err(RangeError::PastEnd));
+        assert_eq!(new(0, i64::MAX), Err(RangeError::PastEnd));
+        assert_eq!(new(0, 51), Err(RangeError::TooLong));
+    }
+
+    #[test]
+    fn checksums_of_pieces_combine_to_that_of_the_range() {
+        let bytes: Vec<u8> = (0..=255).cycle().take(1000).collect();
+        let range = ByteRange::known(5000, 6000);
+        let new = [ByteRange::known(5000, 5001), ByteRange::known(5100, 5700), ByteRange::known(5999, 6000)];
+        for chunk in [1, 7, 600, 1000] {
+            let mut checksums = PieceChecksums::new(range, &new);
+            bytes.chunks(chunk).for_each(|chunk| checksums.update(chunk));
+            assert_eq!(checksums.of_range(), crc32c::crc32c(&bytes));
+            let pieces = checksums.of_pieces(&new);
+            assert_eq!(pieces.iter().map(|piece| piece.range).collect::<Vec<_>>(), new);
+            assert_eq!(pieces[1].crc32c, crc32c::crc32c(&bytes[100..700]));
+        }
+    }
+
+    #[test]
+    fn bytes_past_the_range_are_ignored() {
+        let range = ByteRange::known(0, 3);
+        let mut checksums = PieceChecksums::new(range, &[range]);
+        checksums.update(b"abcdef");
+        assert_eq!(checksums.of_range(), crc32c::crc32c(b"abc"));
+    }
+}

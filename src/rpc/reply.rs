@@ -1,0 +1,111 @@
+//! From what the store knows to what the wire says.
+
+use std::time::SystemTime;
+
+use prost_types::Timestamp;
+
+use crate::{
+    error::Error,
+    guard::UploadUrls,
+    name::{DocumentName, TenantId},
+    proto::{self, principal::Identity, print_document, upload_session},
+    range::{ByteRange, Piece, combined_crc32c},
+    session::{EndReason, Principal, State, UploadSession},
+    store::StoredPiece,
+};
+
+/// A session, with a fresh upload URL while it is active.
+pub fn upload_session(
+    session: &UploadSession,
+    tenant: TenantId,
+    upload_urls: &UploadUrls,
+) -> Result<proto::UploadSession, Error> {
+    let upload_url = match session.state {
+        State::Active => upload_urls.sign(tenant, session.id, session.expire_limit)?,
+        _ => String::new(),
+    };
+    Ok(proto::UploadSession {
+        name: session.id.to_string(),
+        etag: session.id.0.to_string(),
+        document: session.document.to_string(),
+        state: state(session.state).into(),
+        properties: Some(proto::DocumentProperties {
+            document_name: session.properties.document_name.clone(),
+            content_type: session.properties.content_type.clone(),
+            size_bytes: wire_bytes(session.properties.size_bytes),
+        }),
+        owner: Some(principal(&session.owner)),
+        create_time: Some(timestamp(session.create_time)),
+        expire_time: Some(timestamp(session.expire_time)),
+        next_expected_ranges: byte_ranges(&session.missing),
+        received_bytes: wire_bytes(session.received_bytes),
+        upload_url,
+        end_time: session.end_time.map(timestamp),
+        ended_by: session.ended_by.as_ref().map(principal),
+        end_reason: session.end_reason.map_or(upload_session::EndReason::Unspecified, end_reason).into(),
+    })
+}
+
+/// A document without bytes: not uploaded, or on its way.
+pub fn pending_document(name: &DocumentName, is_uploading: bool) -> proto::PrintDocument {
+    let state = if is_uploading { print_document::State::Uploading } else { print_document::State::UploadPending };
+    proto::PrintDocument { name: name.to_string(), state: state.into(), ..Default::default() }
+}
+
+/// An uploaded document, from its completed session and the session's manifest.
+pub fn uploaded_document(session: &UploadSession, manifest: &[StoredPiece]) -> proto::PrintDocument {
+    let pieces: Vec<Piece> = manifest.iter().map(|stored| stored.piece).collect();
+    proto::PrintDocument {
+        name: session.document.to_string(),
+        state: print_document::State::Uploaded.into(),
+        document_name: session.properties.document_name.clone(),
+        content_type: session.properties.content_type.clone(),
+        size_bytes: wire_bytes(session.properties.size_bytes),
+        upload_time: session.end_time.map(timestamp),
+        crc32c: Some(combined_crc32c(&pieces)),
+    }
+}
+
+/// Ranges, as they are.
+pub fn byte_ranges(ranges: &[ByteRange]) -> Vec<proto::ByteRange> {
+    let wire = |range: &ByteRange| proto::ByteRange { start: wire_bytes(range.start()), end: wire_bytes(range.end()) };
+    ranges.iter().map(wire).collect()
+}
+
+/// A session's state.
+pub fn state(state: State) -> upload_session::State {
+    match state {
+        State::Active => upload_session::State::Active,
+        State::Completed => upload_session::State::Completed,
+        State::Canceled => upload_session::State::Canceled,
+        State::Expired => upload_session::State::Expired,
+    }
+}
+
+/// A moment.
+pub fn timestamp(time: SystemTime) -> Timestamp {
+    Timestamp::from(time)
+}
+
+/// A user or an application.
+pub fn principal(principal: &Principal) -> proto::Principal {
+    let identity = match principal {
+        Principal::User(oid) => Identity::User(oid.clone()),
+        Principal::Application(app_id) => Identity::Application(app_id.clone()),
+    };
+    proto::Principal { identity: Some(identity) }
+}
+
+fn end_reason(reason: EndReason) -> upload_session::EndReason {
+    match reason {
+        EndReason::UploadCompleted => upload_session::EndReason::UploadCompleted,
+        EndReason::Deleted => upload_session::EndReason::Deleted,
+        EndReason::PrintJobDeleted => upload_session::EndReason::PrintJobDeleted,
+        EndReason::Expired => upload_session::EndReason::Expired,
+    }
+}
+
+/// A document's size or offset, which the database keeps below 1 TiB.
+fn wire_bytes(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}

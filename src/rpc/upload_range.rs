@@ -1,0 +1,323 @@
+//! `UploadRange`: header → register → admission → body → durable object → commit.
+//!
+//! No transaction is open while bytes arrive. Whatever happens on the way, the database decides in the end: either it has
+//! taken exactly the pieces that were planned, or nothing.
+
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{Context, SHA256};
+use tokio::time::{Instant, sleep_until};
+use tonic::{Code, Status, Streaming};
+use uuid::Uuid;
+
+use super::{MAX_CHUNK_BYTES, Services, reply, upload_sessions::finished};
+use crate::{
+    blobs::{Folder, Fragment},
+    error::Error,
+    proto::{RangeHeader, UploadRangeRequest, UploadRangeResponse, upload_range_request::Content},
+    range::{ByteRange, PieceChecksums, RangeError},
+    session::{Admission, Ended, OwnedSession, RangeView, State, admit},
+    store::NewRange,
+};
+
+const SHA256_BYTES: usize = 32;
+
+/// A range on its way, as its header describes it.
+struct Transfer {
+    services: Arc<Services>,
+    owned: OwnedSession,
+    request_id: String,
+    range: ByteRange,
+    total: u64,
+    crc32c: Option<u32>,
+    sha256: Option<Vec<u8>>,
+    /// When the range is given up unless it is committed.
+    deadline: Instant,
+}
+
+/// A body that is exactly as long as its range and has the digests that its header says.
+struct Received {
+    checksums: PieceChecksums,
+    sha256: Option<Vec<u8>>,
+}
+
+/// Takes one range of the session.
+pub async fn upload_range(
+    services: Arc<Services>,
+    owned: OwnedSession,
+    request_id: String,
+    mut body: Streaming<UploadRangeRequest>,
+) -> Result<UploadRangeResponse, Error> {
+    let header = read_header(&mut body).await?;
+    let limits = services.limits;
+    let deadline = Instant::now() + limits.range_timeout;
+    let transfer = Arc::new(Transfer::parse(services, owned, request_id, header, deadline)?);
+
+    // Registered first, the state read second: a cancel either is seen by that read, or finds this writer.
+    let writers = &transfer.services.writers;
+    let writer = writers.register(transfer.owned.id()).ok_or(Error::TooManyWriters(writers.limit()))?;
+    let answer = tokio::select! {
+        biased;
+        ended = writer.ended() => return Err(ended.into()),
+        () = sleep_until(deadline) => return Err(Error::RangeTimeout(limits.range_timeout)),
+        answer = transfer.run(body) => answer?,
+    };
+    // Committed before the cancel, but not answered before it: the bytes are gone, and nobody is told otherwise.
+    match writer.has_ended() {
+        Some(ended) => Err(ended.into()),
+        None => Ok(answer),
+    }
+}
+
+async fn read_header(body: &mut Streaming<UploadRangeRequest>) -> Result<RangeHeader, Error> {
+    match body.message().await.map_err(broken_stream)?.and_then(|message| message.content) {
+        Some(Content::Header(header)) => Ok(header),
+        _ => Err(invalid("HEADER_MISSING", "the first message must be the header")),
+    }
+}
+
+impl Transfer {
+    fn parse(
+        services: Arc<Services>,
+        owned: OwnedSession,
+        request_id: String,
+        header: RangeHeader,
+        deadline: Instant,
+    ) -> Result<Self, Error> {
+        let max_range_bytes = services.limits.max_range_bytes;
+        let Ok(total) = u64::try_from(header.total) else {
+            return Err(Error::InvalidField { field: "header.total", problem: "must not be negative".into() });
+        };
+        let range = ByteRange::new(header.start, header.end, total, max_range_bytes).map_err(|error| {
+            let problem = match error {
+                RangeError::TooLong => format!("{error}: at most {max_range_bytes}"),
+                _ => error.to_string(),
+            };
+            Error::InvalidField { field: if header.start < 0 { "header.start" } else { "header.end" }, problem }
+        })?;
+        if !matches!(header.sha256.len(), 0 | SHA256_BYTES) {
+            return Err(Error::InvalidField { field: "header.sha256", problem: "must be 32 bytes, or empty".into() });
+        }
+        let sha256 = (!header.sha256.is_empty()).then(|| header.sha256.to_vec());
+        Ok(Self { services, owned, request_id, range, total, crc32c: header.crc32c, sha256, deadline })
+    }
+
+    async fn run(self: &Arc<Self>, body: Streaming<UploadRangeRequest>) -> Result<UploadRangeResponse, Error> {
+        let view = self.view().await?;
+        let size_bytes = view.size_bytes;
+        let admission = admit(view, self.range, self.has_digest());
+        if let Admission::Ended(state) = admission {
+            return Err(ended(state));
+        }
+        if self.total != size_bytes {
+            let problem = format!("must be the document's size, {size_bytes}");
+            return Err(Error::InvalidField { field: "header.total", problem });
+        }
+        match admission {
+            Admission::Store(new) => self.store(body, new).await,
+            Admission::AlreadyReceived => Err(Error::RangeAlreadyReceived),
+            again => {
+                let received = self.receive(body, &[], None).await?;
+                self.compare(again, &received).await
+            }
+        }
+    }
+
+    async fn store(
+        self: &Arc<Self>,
+        body: Streaming<UploadRangeRequest>,
+        new: Vec<ByteRange>,
+    ) -> Result<UploadRangeResponse, Error> {
+        let object = Uuid::now_v7();
+        let mut fragment = self.services.blobs.begin(self.folder(), object).await?;
+        let received = match self.receive(body, &new, Some(&mut fragment)).await {
+            Ok(received) => received,
+            Err(error) => {
+                fragment.discard().await;
+                return Err(error);
+            }
+        };
+        // In a task of its own: a caller that hangs up now leaves neither half a commit nor an object that nobody drops.
+        let transfer = Arc::clone(self);
+        finished(tokio::spawn(async move { transfer.commit(object, fragment, new, received).await }).await)
+    }
+
+    async fn commit(
+        &self,
+        object: Uuid,
+        mut fragment: Fragment,
+        new: Vec<ByteRange>,
+        received: Received,
+    ) -> Result<UploadRangeResponse, Error> {
+        if let Err(error) = fragment.publish().await {
+            fragment.discard().await;
+            return Err(error.into());
+        }
+        if Instant::now() >= self.deadline {
+            fragment.discard().await;
+            return Err(Error::RangeTimeout(self.services.limits.range_timeout));
+        }
+        let pieces = received.checksums.of_pieces(&new);
+        let range = NewRange { range: self.range, crc32c: received.checksums.of_range(), object, pieces };
+        // When this fails, the database may have taken the range all the same: the object stays, and reclaiming decides.
+        let committed = self.services.store.commit_range(&self.owned, &range, &self.request_id).await?;
+        let Some(committed) = committed else {
+            fragment.discard().await;
+            return self.explain(&new, &received).await;
+        };
+        if committed.state == State::Completed {
+            return self.answer().await;
+        }
+        Ok(UploadRangeResponse {
+            state: reply::state(committed.state).into(),
+            expire_time: Some(reply::timestamp(committed.expire_time)),
+            next_expected_ranges: reply::byte_ranges(&committed.missing),
+            document: None,
+        })
+    }
+
+    /// The commit changed nothing: one more read says why.
+    async fn explain(&self, planned: &[ByteRange], received: &Received) -> Result<UploadRangeResponse, Error> {
+        let view = self.view().await?;
+        let max_fragments = self.services.limits.max_fragments;
+        let is_full = view.fragment_count as usize + planned.len() > max_fragments as usize;
+        match admit(view, self.range, self.has_digest()) {
+            Admission::Store(new) if new == planned && is_full => Err(Error::TooManyFragments(max_fragments)),
+            Admission::Store(_) => Err(Error::RangeRaced),
+            Admission::AlreadyReceived => Err(Error::RangeAlreadyReceived),
+            Admission::Ended(state) => Err(ended(state)),
+            again => self.compare(again, received).await,
+        }
+    }
+
+    /// The same range once more: the same bytes are acknowledged, others are not.
+    async fn compare(&self, admission: Admission, received: &Received) -> Result<UploadRangeResponse, Error> {
+        let crc32c = received.checksums.of_range();
+        match admission {
+            Admission::Replay(completing) if completing != crc32c => return Err(Error::SessionCompleted),
+            Admission::Compare if self.digests_of_committed().await? != (crc32c, received.sha256.clone()) => {
+                return Err(Error::DigestConflict);
+            }
+            _ => self.answer().await,
+        }
+    }
+
+    /// Reads the committed bytes of the range back; only a repeated range comes here.
+    async fn digests_of_committed(&self) -> Result<(u32, Option<Vec<u8>>), Error> {
+        let mut crc32c = 0;
+        let mut sha256 = self.sha256.is_some().then(|| Context::new(&SHA256));
+        for stored in self.services.store.pieces_of(&self.owned, self.range).await? {
+            let start = stored.piece.range.start().max(self.range.start());
+            let end = stored.piece.range.end().min(self.range.end());
+            let in_object = |position: u64| position - stored.piece.range.start() + stored.offset;
+            let bytes = in_object(start)..in_object(end);
+            let bytes = self.services.blobs.read(self.folder(), stored.object, bytes).await?;
+            crc32c = crc32c::crc32c_append(crc32c, &bytes);
+            if let Some(sha256) = &mut sha256 {
+                sha256.update(&bytes);
+            }
+        }
+        Ok((crc32c, sha256.map(|sha256| sha256.finish().as_ref().to_vec())))
+    }
+
+    /// Reads the body, which must be exactly the range's bytes.
+    async fn receive(
+        &self,
+        mut body: Streaming<UploadRangeRequest>,
+        new: &[ByteRange],
+        mut fragment: Option<&mut Fragment>,
+    ) -> Result<Received, Error> {
+        let mut checksums = PieceChecksums::new(self.range, new);
+        let mut sha256 = self.sha256.is_some().then(|| Context::new(&SHA256));
+        let (expected, mut received) = (self.range.len(), 0);
+        while let Some(message) = body.message().await.map_err(broken_stream)? {
+            let chunk = match message.content {
+                Some(Content::Chunk(chunk)) if chunk.len() <= MAX_CHUNK_BYTES => chunk,
+                Some(Content::Chunk(_)) => return Err(chunk_too_large()),
+                Some(Content::Header(_)) => {
+                    return Err(invalid("HEADER_REPEATED", "only the first message is a header"));
+                }
+                None => return Err(invalid("CONTENT_MISSING", "a message has neither a header nor a chunk")),
+            };
+            received += chunk.len() as u64;
+            if received > expected {
+                return Err(Error::RangeTooLong { expected, received });
+            }
+            checksums.update(&chunk);
+            if let Some(sha256) = &mut sha256 {
+                sha256.update(&chunk);
+            }
+            if let Some(fragment) = &mut fragment {
+                fragment.write(chunk).await?;
+            }
+        }
+        if received < expected {
+            return Err(Error::RangeTooShort { expected, received });
+        }
+        let sha256 = sha256.map(|sha256| sha256.finish().as_ref().to_vec());
+        if self.crc32c.is_some_and(|crc32c| crc32c != checksums.of_range()) {
+            return Err(Error::DigestMismatch("CRC32C"));
+        }
+        if self.sha256 != sha256 {
+            return Err(Error::DigestMismatch("SHA-256"));
+        }
+        Ok(Received { checksums, sha256 })
+    }
+
+    /// The session as it is now.
+    async fn answer(&self) -> Result<UploadRangeResponse, Error> {
+        let store = &self.services.store;
+        let session = store.upload_session(&self.owned).await?.ok_or(Error::SessionNotFound)?;
+        let document = match session.state {
+            State::Active => None,
+            State::Completed => {
+                let whole = ByteRange::known(0, session.properties.size_bytes);
+                Some(reply::uploaded_document(&session, &store.pieces_of(&self.owned, whole).await?))
+            }
+            State::Canceled | State::Expired => return Err(ended(session.state)),
+        };
+        Ok(UploadRangeResponse {
+            state: reply::state(session.state).into(),
+            expire_time: Some(reply::timestamp(session.expire_time)),
+            next_expected_ranges: reply::byte_ranges(&session.missing),
+            document,
+        })
+    }
+
+    async fn view(&self) -> Result<RangeView, Error> {
+        self.services.store.range_view(&self.owned, self.range).await?.ok_or(Error::SessionNotFound)
+    }
+
+    fn has_digest(&self) -> bool {
+        self.crc32c.is_some() || self.sha256.is_some()
+    }
+
+    fn folder(&self) -> Folder {
+        Folder { tenant: self.owned.tenant(), session: self.owned.id() }
+    }
+}
+
+fn ended(state: State) -> Error {
+    match state {
+        State::Canceled => Ended::Canceled.into(),
+        State::Expired => Ended::Expired.into(),
+        State::Completed => Error::SessionCompleted,
+        State::Active => Error::RangeRaced,
+    }
+}
+
+fn invalid(reason: &'static str, message: &str) -> Error {
+    Error::InvalidStream { reason, message: message.into() }
+}
+
+fn chunk_too_large() -> Error {
+    invalid("CHUNK_TOO_LARGE", &format!("a chunk may have at most {MAX_CHUNK_BYTES} bytes"))
+}
+
+/// What tonic says of a request that breaks off or cannot be decoded.
+fn broken_stream(status: Status) -> Error {
+    match status.code() {
+        Code::OutOfRange => chunk_too_large(),
+        _ => invalid("STREAM_BROKEN", "the request broke off, or holds a message that is not valid"),
+    }
+}

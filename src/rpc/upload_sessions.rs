@@ -1,0 +1,155 @@
+//! `UploadSessions`: create, look, send, delete.
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status, Streaming};
+use uuid::Uuid;
+
+use super::{Services, proof, reply, request_id, upload_range::upload_range};
+use crate::{
+    error::Error,
+    name::SessionId,
+    proto::{
+        CreateUploadSessionRequest, DeleteUploadSessionRequest, DocumentProperties, GetUploadSessionRequest,
+        UploadRangeRequest, UploadRangeResponse, UploadSession, upload_sessions_server::UploadSessions,
+    },
+    session::{Ended, MissingSession, OwnedSession, PermittedDocument, Properties},
+    store::{Cancel, Created},
+};
+
+/// The longest name of a document, in characters.
+const MAX_NAME_CHARS: usize = 255;
+
+/// The longest media type, in bytes.
+const MAX_CONTENT_TYPE_BYTES: usize = 255;
+
+/// The handlers of `UploadSessions`.
+#[derive(Debug)]
+pub struct UploadSessionsService(pub Arc<Services>);
+
+#[tonic::async_trait]
+impl UploadSessions for UploadSessionsService {
+    async fn create_upload_session(
+        &self,
+        request: Request<CreateUploadSessionRequest>,
+    ) -> Result<Response<UploadSession>, Status> {
+        let services = Arc::clone(&self.0);
+        let permitted: PermittedDocument = proof(request.extensions())?;
+        let request_id = request_id(request.extensions());
+        let properties = parse_properties(request.into_inner().properties, services.limits.max_document_bytes)?;
+        let id = SessionId(Uuid::now_v7());
+
+        // In a task of its own: a caller that hangs up must not keep the writers of an expired session from being told.
+        let creation = tokio::spawn(async move {
+            let create = services.store.create_session(&permitted, id, &properties, &request_id).await?;
+            if let Some(expired) = create.expired {
+                services.session_ended(expired, Ended::Expired);
+            }
+            match create.created {
+                Created::Session(session) => {
+                    reply::upload_session(&session, permitted.document().tenant, &services.upload_urls)
+                }
+                Created::OtherActive(session) => Err(Error::SessionActive(session)),
+                Created::AlreadyUploaded => Err(Error::DocumentAlreadyUploaded),
+                Created::DocumentGone => Err(Error::DocumentNotFound),
+            }
+        });
+        Ok(Response::new(finished(creation.await)?))
+    }
+
+    async fn get_upload_session(
+        &self,
+        request: Request<GetUploadSessionRequest>,
+    ) -> Result<Response<UploadSession>, Status> {
+        let owned: OwnedSession = proof(request.extensions())?;
+        let session = self.0.store.upload_session(&owned).await.map_err(Error::from)?;
+        let session = session.ok_or(Error::SessionNotFound)?;
+        Ok(Response::new(reply::upload_session(&session, owned.tenant(), &self.0.upload_urls)?))
+    }
+
+    async fn upload_range(
+        &self,
+        request: Request<Streaming<UploadRangeRequest>>,
+    ) -> Result<Response<UploadRangeResponse>, Status> {
+        let owned: OwnedSession = proof(request.extensions())?;
+        let request_id = request_id(request.extensions());
+        let answer = upload_range(Arc::clone(&self.0), owned, request_id, request.into_inner()).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn delete_upload_session(
+        &self,
+        request: Request<DeleteUploadSessionRequest>,
+    ) -> Result<Response<()>, Status> {
+        if request.extensions().get::<MissingSession>().is_some() {
+            return Ok(Response::new(()));
+        }
+        let services = Arc::clone(&self.0);
+        let owned: OwnedSession = proof(request.extensions())?;
+        let request_id = request_id(request.extensions());
+
+        // In a task of its own: once the session has ended, its writers are told, whether the caller still listens or not.
+        let deletion = tokio::spawn(async move {
+            match services.store.cancel(&owned, &request_id).await? {
+                Cancel::EndedNow(ended) => services.session_ended(owned.id(), ended),
+                Cancel::EndedBefore => {}
+                Cancel::Completed => return Err(Error::SessionCompleted),
+            }
+            Ok(())
+        });
+        finished(deletion.await)?;
+        Ok(Response::new(()))
+    }
+}
+
+/// The result of a task that only a bug can break.
+pub(super) fn finished<T>(joined: Result<Result<T, Error>, tokio::task::JoinError>) -> Result<T, Error> {
+    joined.unwrap_or_else(|error| Err(Error::Internal(error.to_string())))
+}
+
+fn parse_properties(properties: Option<DocumentProperties>, max_document_bytes: u64) -> Result<Properties, Error> {
+    let invalid = |field, problem: String| Error::InvalidField { field, problem };
+    let properties = properties.ok_or_else(|| invalid("properties", "is required".into()))?;
+    let DocumentProperties { document_name, content_type, size_bytes } = properties;
+
+    let name_chars = document_name.chars().count();
+    if !(1..=MAX_NAME_CHARS).contains(&name_chars) || document_name.chars().any(char::is_control) {
+        let problem = format!("must have 1 to {MAX_NAME_CHARS} characters, and no control characters");
+        return Err(invalid("properties.document_name", problem));
+    }
+    if !is_media_type(&content_type) {
+        let problem = format!("must be a media type, type/subtype, of at most {MAX_CONTENT_TYPE_BYTES} bytes");
+        return Err(invalid("properties.content_type", problem));
+    }
+    let size_bytes = u64::try_from(size_bytes).unwrap_or_default();
+    if !(1..=max_document_bytes).contains(&size_bytes) {
+        return Err(invalid("properties.size_bytes", format!("must be from 1 to {max_document_bytes}")));
+    }
+    Ok(Properties { document_name, content_type, size_bytes })
+}
+
+/// `type/subtype`, each a token of RFC 9110 §5.6.2, and whatever printable parameters follow.
+fn is_media_type(text: &str) -> bool {
+    let is_token = |part: &str| {
+        !part.is_empty() && part.bytes().all(|c| c.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&c))
+    };
+    let essence = text.split(';').next().unwrap_or_default().trim_end();
+    let (kind, subtype) = essence.split_once('/').unwrap_or_default();
+    let printable = text.bytes().all(|c| (b' '..=b'~').contains(&c));
+    text.len() <= MAX_CONTENT_TYPE_BYTES && printable && is_token(kind) && is_token(subtype)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn media_types() {
+        for good in ["application/pdf", "application/oxps", "text/plain; charset=utf-8", "application/vnd.x+xml"] {
+            assert!(is_media_type(good), "{good}");
+        }
+        for bad in ["", "pdf", "/", "application/", "/pdf", "a b/c", "a/b\n", "a/b/c", "a/ü"] {
+            assert!(!is_media_type(bad), "{bad}");
+        }
+    }
+}

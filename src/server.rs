@@ -1,0 +1,162 @@
+//! The service put together: configuration in, calls out.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use anyhow::{Context, ensure};
+use axum::{Router, middleware};
+use tokio::{net::TcpListener, sync::Notify, time::timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::{service::Routes, transport::server::TcpIncoming};
+use tonic_health::server::{HealthReporter, health_reporter};
+
+use crate::{
+    blobs::Blobs,
+    config::Config,
+    guard::{self, Guard, Issuers, Rules, UploadUrls},
+    proto::{
+        DESCRIPTOR, print_catalog_server::PrintCatalogServer, print_documents_server::PrintDocumentsServer,
+        upload_sessions_server::UploadSessionsServer,
+    },
+    rpc::{PrintCatalogService, PrintDocumentsService, Services, UploadSessionsService},
+    store::Store,
+    sweeper, telemetry,
+    writers::Writers,
+};
+
+/// How many bytes of one call may be under way unread: a stalled upload holds no more than this.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+
+/// The same for one connection and all its calls.
+const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+
+/// How often a connection without traffic is asked whether its other end is still there.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// Whether every call had ended when the service stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drained {
+    /// Every call was answered.
+    All,
+    /// The deadline passed first; what was under way was cut.
+    Cut,
+}
+
+/// A service that is ready to serve.
+#[derive(Debug)]
+pub struct Server {
+    services: Services,
+    guard: Arc<Guard>,
+    drain_timeout: Duration,
+}
+
+impl Server {
+    /// Checks the configuration, as far as that needs no other machine.
+    pub fn new(config: &Config) -> anyhow::Result<Self> {
+        ensure!(
+            config.session_idle_timeout <= config.session_lifetime,
+            "--session-idle-timeout must not be longer than --session-lifetime"
+        );
+        let issuers =
+            Issuers::new(&config.issuers, config.audiences.clone(), config.keys_refresh, config.keys_refetch)?;
+        let upload_urls = Arc::new(UploadUrls::new(&config.public_url, &config.upload_token_keys)?);
+        let store = Store::connect_lazily(config.database_url(), config.database_connections, config.terms())
+            .context("--database-url")?;
+        let blobs = Blobs::open(&config.store).context("--store")?;
+        let guard = Guard {
+            rules: Rules::load()?,
+            issuers: Arc::new(issuers),
+            upload_urls: Arc::clone(&upload_urls),
+            store: store.clone(),
+            catalog_clients: config.catalog_clients.clone(),
+        };
+        let services = Services {
+            store,
+            blobs,
+            writers: Writers::new(config.max_writers as usize),
+            upload_urls,
+            limits: config.limits(),
+            reclaim: Arc::new(Notify::new()),
+        };
+        Ok(Self { services, guard: Arc::new(guard), drain_timeout: config.drain_timeout })
+    }
+
+    /// Fails unless the database has the schema of this program.
+    pub async fn check_schema(&self) -> anyhow::Result<()> {
+        let is_migrated = self.services.store.is_migrated().await.context("asking the database for its schema")?;
+        ensure!(is_migrated, "the database does not have this program's schema: run `print-upload migrate`");
+        Ok(())
+    }
+
+    /// Serves on `listener` until `shutdown`; then accepts nothing new and lets calls end within the drain timeout.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> anyhow::Result<Drained> {
+        let stop = CancellationToken::new();
+        let background = TaskTracker::new();
+        let issuers = Arc::clone(&self.guard.issuers);
+        let refresh_stop = stop.clone();
+        background.spawn(async move { issuers.refresh_until(refresh_stop).await });
+        background.spawn(sweeper::run(self.services.clone(), stop.clone()));
+        background.close();
+
+        let (health, open) = open_routes().await?;
+        let guarded = self.services.clone().routes().into_axum_router().reset_fallback();
+        let guarded = guarded.route_layer(middleware::from_fn_with_state(Arc::clone(&self.guard), guard::check));
+        let routes = open.merge(guarded).layer(middleware::from_fn(telemetry::log_request));
+
+        let stopping = CancellationToken::new();
+        let told = stopping.clone();
+        let shutdown = async move {
+            shutdown.await;
+            say_not_serving(&health).await;
+            told.cancel();
+        };
+        let serving = tonic::transport::Server::builder()
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .http2_keepalive_interval(Some(KEEPALIVE))
+            .add_routes(Routes::from(routes))
+            .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), shutdown);
+        let deadline = async {
+            stopping.cancelled().await;
+            tokio::time::sleep(self.drain_timeout).await;
+        };
+        let drained = tokio::select! {
+            served = serving => served.map(|()| Drained::All).context("serving"),
+            () = deadline => Ok(Drained::Cut),
+        };
+        stop.cancel();
+        background.wait().await;
+        if timeout(self.drain_timeout, self.services.store.close()).await.is_err() {
+            tracing::warn!("a database call is still under way");
+        }
+        drained
+    }
+}
+
+/// Health and reflection, open to everyone: other routes, not exceptions to the rules.
+async fn open_routes() -> anyhow::Result<(HealthReporter, Router)> {
+    let (reporter, health) = health_reporter();
+    reporter.set_serving::<UploadSessionsServer<UploadSessionsService>>().await;
+    reporter.set_serving::<PrintDocumentsServer<PrintDocumentsService>>().await;
+    reporter.set_serving::<PrintCatalogServer<PrintCatalogService>>().await;
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTOR)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let routes = Routes::new(health)
+        .add_service(reflection().build_v1()?)
+        // grpcurl before 1.8.8 speaks only this one.
+        .add_service(reflection().build_v1alpha()?);
+    Ok((reporter, routes.into_axum_router()))
+}
+
+async fn say_not_serving(health: &HealthReporter) {
+    health.set_not_serving::<UploadSessionsServer<UploadSessionsService>>().await;
+    health.set_not_serving::<PrintDocumentsServer<PrintDocumentsService>>().await;
+    health.set_not_serving::<PrintCatalogServer<PrintCatalogService>>().await;
+    health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+}

@@ -1,0 +1,15 @@
+//! The pure rules of an upload session: who owns it, what states it has, which proof a caller gets, and what may be done
+//! with a range. No I/O and no clock.
+
+mod admission;
+mod caller;
+mod proof;
+mod state;
+
+pub use admission::{Admission, RangeView, admit};
+pub use caller::{Caller, Capability, Credential, Principal};
+pub use proof::{
+    CatalogCaller, Document, MissingSession, NotJobCreator, NotSessionOwner, OwnedSession, PermittedDocument, Reach,
+    Session,
+};
+pub use state::{EndReason, Ended, Properties, State, UploadSession};

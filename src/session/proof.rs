@@ -1,0 +1,209 @@
+//! A permission is a value: whoever holds a proof has passed the check that makes it, and its fields cannot change between
+//! the check and the use. The only constructors are the checks.
+
+use super::{Caller, Capability, Credential, Principal};
+use crate::name::{DocumentId, JobKey, SessionId, TenantId};
+
+/// Which jobs a caller's permissions reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Those that the caller created.
+    OwnJobs,
+    /// Every job of the tenant: a permission that ends in `.All`.
+    AnyJob,
+}
+
+/// The caller is not the job's creator, and its permissions reach no further.
+#[derive(Debug, PartialEq, Eq)]
+pub struct NotJobCreator;
+
+/// The caller did not create the session.
+#[derive(Debug, PartialEq, Eq)]
+pub struct NotSessionOwner;
+
+/// A document as the store resolved it from its name.
+#[derive(Debug, Clone)]
+pub struct Document {
+    /// Its tenant.
+    pub tenant: TenantId,
+    /// Its id.
+    pub id: DocumentId,
+    /// Its job, by printer, whatever the way to it.
+    pub job: JobKey,
+    /// Who created the job.
+    pub job_creator: Principal,
+}
+
+impl Document {
+    /// Checks that the caller may work with the document.
+    pub fn permitted_to(&self, caller: &Caller, reach: Reach) -> Result<PermittedDocument, NotJobCreator> {
+        let own = self.job_creator == caller.principal;
+        if self.tenant != caller.tenant || !(own || reach == Reach::AnyJob) {
+            return Err(NotJobCreator);
+        }
+        Ok(PermittedDocument { document: self.clone(), caller: caller.clone() })
+    }
+}
+
+/// Proof: the document exists and the caller may work with it.
+#[derive(Debug, Clone)]
+pub struct PermittedDocument {
+    document: Document,
+    caller: Caller,
+}
+
+impl PermittedDocument {
+    /// The document.
+    pub fn document(&self) -> &Document {
+        &self.document
+    }
+
+    /// Who may work with it.
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+}
+
+/// An upload session as the store resolved it from its name: what never changes in its life.
+#[derive(Debug, Clone)]
+pub struct Session {
+    /// Its tenant.
+    pub tenant: TenantId,
+    /// Its id.
+    pub id: SessionId,
+    /// Who created it.
+    pub owner: Principal,
+}
+
+impl Session {
+    /// Checks that the caller created the session.
+    pub fn owned_by(&self, caller: &Caller) -> Result<OwnedSession, NotSessionOwner> {
+        if self.tenant != caller.tenant || self.owner != caller.principal {
+            return Err(NotSessionOwner);
+        }
+        Ok(OwnedSession { session: self.clone(), credential: Credential::AccessToken })
+    }
+
+    /// Checks that the capability was issued for the session.
+    pub fn opened_by(&self, capability: &Capability) -> Result<OwnedSession, NotSessionOwner> {
+        if self.tenant != capability.tenant || self.id != capability.session {
+            return Err(NotSessionOwner);
+        }
+        Ok(OwnedSession { session: self.clone(), credential: Credential::UploadUrl })
+    }
+}
+
+/// Proof: the session exists and the caller owns it, or holds its capability.
+#[derive(Debug, Clone)]
+pub struct OwnedSession {
+    session: Session,
+    credential: Credential,
+}
+
+impl OwnedSession {
+    /// The session's tenant.
+    pub fn tenant(&self) -> TenantId {
+        self.session.tenant
+    }
+
+    /// The session's id.
+    pub fn id(&self) -> SessionId {
+        self.session.id
+    }
+
+    /// Who created the session; the holder of its capability acts in their name.
+    pub fn owner(&self) -> &Principal {
+        &self.session.owner
+    }
+
+    /// What admitted the caller.
+    pub fn credential(&self) -> Credential {
+        self.credential
+    }
+}
+
+/// In place of an [`OwnedSession`]: there is no session, and the caller said that there need not be one.
+#[derive(Debug, Clone, Copy)]
+pub struct MissingSession;
+
+/// Proof: the caller may maintain the catalog of this tenant.
+#[derive(Debug, Clone)]
+pub struct CatalogCaller {
+    tenant: TenantId,
+    application: Principal,
+}
+
+impl CatalogCaller {
+    /// Checks that the caller is one of the applications that maintain catalogs, and lets it work on `tenant`.
+    pub fn admit(caller: &Caller, catalog_clients: &[String], tenant: TenantId) -> Option<Self> {
+        let Principal::Application(app_id) = &caller.principal else { return None };
+        let known = catalog_clients.contains(app_id);
+        known.then(|| Self { tenant, application: caller.principal.clone() })
+    }
+
+    /// The tenant that the request names.
+    pub fn tenant(&self) -> TenantId {
+        self.tenant
+    }
+
+    /// The application that maintains it.
+    pub fn application(&self) -> &Principal {
+        &self.application
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn caller(tenant: u128, principal: Principal) -> Caller {
+        Caller { tenant: TenantId(Uuid::from_u128(tenant)), principal }
+    }
+
+    fn ada() -> Principal {
+        Principal::User("ada".into())
+    }
+
+    fn session() -> Session {
+        Session { tenant: TenantId(Uuid::from_u128(1)), id: SessionId(Uuid::from_u128(7)), owner: ada() }
+    }
+
+    #[test]
+    fn only_the_creator_owns_a_session() {
+        assert!(session().owned_by(&caller(1, ada())).is_ok());
+        assert!(
+            session().owned_by(&caller(2, ada())).is_err(),
+            "the same object id in another tenant is somebody else"
+        );
+        assert!(session().owned_by(&caller(1, Principal::User("eve".into()))).is_err());
+        assert!(session().owned_by(&caller(1, Principal::Application("ada".into()))).is_err());
+    }
+
+    #[test]
+    fn a_capability_opens_its_own_session_only() {
+        let capability = |tenant, session| Capability {
+            tenant: TenantId(Uuid::from_u128(tenant)),
+            session: SessionId(Uuid::from_u128(session)),
+        };
+        assert!(session().opened_by(&capability(1, 7)).is_ok());
+        assert!(session().opened_by(&capability(1, 8)).is_err());
+        assert!(session().opened_by(&capability(2, 7)).is_err());
+    }
+
+    #[test]
+    fn without_an_all_permission_only_the_creator_reaches_a_job() {
+        let document = Document {
+            tenant: TenantId(Uuid::from_u128(1)),
+            id: DocumentId(Uuid::from_u128(5)),
+            job: JobKey { printer: "p".into(), job: "1".into() },
+            job_creator: ada(),
+        };
+        let eve = caller(1, Principal::User("eve".into()));
+        assert!(document.permitted_to(&caller(1, ada()), Reach::OwnJobs).is_ok());
+        assert!(document.permitted_to(&eve, Reach::OwnJobs).is_err());
+        assert!(document.permitted_to(&eve, Reach::AnyJob).is_ok());
+        assert!(document.permitted_to(&caller(2, ada()), Reach::AnyJob).is_err());
+    }
+}

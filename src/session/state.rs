@@ -1,0 +1,112 @@
+//! The states of an upload session, and the session as its owner sees it.
+
+use std::time::SystemTime;
+
+use super::Principal;
+use crate::{
+    name::{DocumentName, SessionId},
+    range::ByteRange,
+};
+
+/// What has become of an upload. A state other than `Active` never changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Ranges are accepted.
+    Active,
+    /// Every byte was received.
+    Completed,
+    /// Its owner deleted it, or its job was deleted.
+    Canceled,
+    /// It was not finished in time.
+    Expired,
+}
+
+impl State {
+    /// Parses the stored form.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "active" => Some(Self::Active),
+            "completed" => Some(Self::Completed),
+            "canceled" => Some(Self::Canceled),
+            "expired" => Some(Self::Expired),
+            _ => None,
+        }
+    }
+}
+
+/// How a session ended under a writer's feet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Deleted.
+    Canceled,
+    /// Past its time.
+    Expired,
+}
+
+/// Why a session has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndReason {
+    /// The last missing byte was committed.
+    UploadCompleted,
+    /// Its owner deleted it.
+    Deleted,
+    /// Its print job was deleted.
+    PrintJobDeleted,
+    /// Its time passed.
+    Expired,
+}
+
+impl EndReason {
+    /// Parses the stored form.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "upload-completed" => Some(Self::UploadCompleted),
+            "deleted" => Some(Self::Deleted),
+            "print-job-deleted" => Some(Self::PrintJobDeleted),
+            "expired" => Some(Self::Expired),
+            _ => None,
+        }
+    }
+}
+
+/// What is uploaded, as its creator declared it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Properties {
+    /// The document's name as shown to people.
+    pub document_name: String,
+    /// Its media type.
+    pub content_type: String,
+    /// Its exact size.
+    pub size_bytes: u64,
+}
+
+/// An upload session as its owner sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UploadSession {
+    /// The session's id.
+    pub id: SessionId,
+    /// The document, by its printer.
+    pub document: DocumentName,
+    /// Who created the session.
+    pub owner: Principal,
+    /// What is uploaded.
+    pub properties: Properties,
+    /// What has become of it; a session past its time is `Expired`, swept or not.
+    pub state: State,
+    /// The missing bytes, ascending. Empty unless active.
+    pub missing: Vec<ByteRange>,
+    /// How many bytes are committed.
+    pub received_bytes: u64,
+    /// When it was created.
+    pub create_time: SystemTime,
+    /// When it expires unless a range is committed before.
+    pub expire_time: SystemTime,
+    /// The hard cap of `expire_time`.
+    pub expire_limit: SystemTime,
+    /// When it ended.
+    pub end_time: Option<SystemTime>,
+    /// Who ended it.
+    pub ended_by: Option<Principal>,
+    /// Why it ended.
+    pub end_reason: Option<EndReason>,
+}

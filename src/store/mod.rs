@@ -1,0 +1,101 @@
+//! Every SQL statement: one function, one statement or one transaction. Functions that change or show a resource demand
+//! the proof that the interceptor made; all of them take the tenant first, as every key does.
+//!
+//! The session's row is the fence, and Postgres is the clock: a statement that changes a session names the state and the
+//! time it needs, and changes nothing when they are gone. Why nothing was changed is told by one more read.
+
+mod catalog;
+mod range;
+mod reclaim;
+mod resolve;
+mod session;
+
+use std::time::{Duration, SystemTime};
+
+use sqlx::{
+    PgPool,
+    migrate::Migrator,
+    postgres::{PgConnectOptions, PgPoolOptions, types::PgInterval},
+};
+use time::OffsetDateTime;
+
+pub use catalog::{CatalogError, PrintJob, PrintTask, Printer, PrinterShare, Tenant};
+pub use range::{Committed, NewRange, StoredPiece};
+pub use reclaim::Reclaim;
+pub use resolve::{FoundDocument, FoundSession};
+pub use session::{Cancel, Create, Created};
+
+/// The schema.
+pub static MIGRATOR: Migrator = sqlx::migrate!();
+
+/// How long a statement may run before Postgres ends it.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a call waits for a connection before it says that the database is gone.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The state of every upload, in Postgres.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pool: PgPool,
+    terms: Terms,
+}
+
+/// The durations and limits that statements are bound with.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    /// How long a session lives without a committed range.
+    pub idle_timeout: Duration,
+    /// How long a session lives at most.
+    pub session_lifetime: Duration,
+    /// How long after a session's end a writer of it can be left: no object is put later.
+    pub writer_grace: Duration,
+    /// How long ended sessions stay visible.
+    pub tombstone_retention: Duration,
+    /// How many fragments a document may have.
+    pub max_fragments: u32,
+}
+
+impl Store {
+    /// A store on the database at `url`. Connects when first used.
+    pub fn connect_lazily(url: &str, max_connections: u32, terms: Terms) -> Result<Self, sqlx::Error> {
+        let timeout = format!("{}ms", STATEMENT_TIMEOUT.as_millis());
+        let options: PgConnectOptions = url.parse()?;
+        let options = options.application_name("print-upload").options([("statement_timeout", timeout.as_str())]);
+        let pool = PgPoolOptions::new().max_connections(max_connections).acquire_timeout(ACQUIRE_TIMEOUT);
+        Ok(Self { pool: pool.connect_lazy_with(options), terms })
+    }
+
+    /// Whether every migration of this program has been applied, and none that it does not know.
+    pub async fn is_migrated(&self) -> Result<bool, sqlx::Error> {
+        let applied = sqlx::query_scalar!(
+            r#"select coalesce(max(version), 0) as "version!" from _sqlx_migrations where success"#
+        );
+        let newest = MIGRATOR.iter().map(|migration| migration.version).max();
+        match applied.fetch_one(&self.pool).await {
+            Ok(version) => Ok(Some(version) == newest),
+            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Closes every connection, once it is idle.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// A duration as a bind value. Postgres counts microseconds; what does not fit is as good as for ever.
+fn interval(duration: Duration) -> PgInterval {
+    let microseconds = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+    PgInterval { months: 0, days: 0, microseconds }
+}
+
+fn system_time(time: OffsetDateTime) -> SystemTime {
+    time.into()
+}
+
+/// A stored value that this program never writes.
+fn corrupt(column: &'static str) -> sqlx::Error {
+    sqlx::Error::Decode(format!("column {column} holds a value that is not one of its domain").into())
+}

@@ -1,0 +1,146 @@
+//! The durable queue of sessions whose bytes are to be dropped, and the purge of tombstones.
+
+use std::{collections::HashSet, time::Duration};
+
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{Store, interval};
+use crate::name::{SessionId, TenantId};
+
+/// How long a worker may be busy with a session before another one takes it over.
+const LEASE: Duration = Duration::from_secs(60);
+
+/// How soon after the first pass the second follows: it finds what a writer was putting down during the first.
+const SECOND_PASS: Duration = Duration::from_millis(500);
+
+/// The longest time between two attempts of a pass that fails.
+const MAX_BACK_OFF: Duration = Duration::from_secs(60);
+
+/// A session whose objects are to be dropped, but for those that its manifest holds.
+#[derive(Debug, Clone)]
+pub struct Reclaim {
+    /// The session's tenant.
+    pub tenant: TenantId,
+    /// The session.
+    pub session: SessionId,
+    /// The objects to keep: those of a completed session's manifest.
+    pub keep: HashSet<Uuid>,
+    /// When this pass began.
+    begun: OffsetDateTime,
+    /// How many passes have begun since the last one that went through.
+    attempts: i32,
+}
+
+impl Store {
+    /// Takes up to `limit` due sessions for a pass; no other worker gets them while the lease holds.
+    pub async fn claim_reclaims(&self, limit: i64) -> Result<Vec<Reclaim>, sqlx::Error> {
+        let rows = sqlx::query!(
+            r#"
+            with due as (
+                select tenant_id, session_id from reclaim
+                where due_time <= now() order by due_time limit $1 for update skip locked
+            ), claimed as (
+                update reclaim r set due_time = now() + $2, attempts = attempts + 1
+                from due where (r.tenant_id, r.session_id) = (due.tenant_id, due.session_id)
+                returning r.tenant_id, r.session_id, r.attempts
+            )
+            select tenant_id, session_id, attempts, now() as "begun!",
+                   array(
+                       select distinct object_id from fragment f
+                       where s.state = 'completed' and (f.tenant_id, f.session_id) = (s.tenant_id, s.session_id)
+                   ) as "keep!"
+            from claimed join upload_session s using (tenant_id, session_id)
+            where s.state <> 'active'
+            "#,
+            limit,
+            interval(LEASE),
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let reclaims = rows.into_iter().map(|row| Reclaim {
+            tenant: TenantId(row.tenant_id),
+            session: SessionId(row.session_id),
+            keep: row.keep.into_iter().collect(),
+            begun: row.begun,
+            attempts: row.attempts,
+        });
+        Ok(reclaims.collect())
+    }
+
+    /// A pass went through. Only one that began when no writer of the session could be left was the last.
+    pub async fn settle_reclaim(&self, reclaim: &Reclaim) -> Result<(), sqlx::Error> {
+        sqlx::query!(
+            "with done as (
+                 delete from reclaim where tenant_id = $1 and session_id = $2 and final_time <= $3
+                 returning tenant_id
+             )
+             update reclaim
+             set passes = passes + 1, attempts = 0,
+                 due_time = case when passes = 0 then least(now() + $4, final_time) else final_time end
+             where tenant_id = $1 and session_id = $2 and not exists (select from done)",
+            reclaim.tenant.0,
+            reclaim.session.0,
+            reclaim.begun,
+            interval(SECOND_PASS),
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// A pass failed: it is tried again after a while that grows with every attempt.
+    pub async fn defer_reclaim(&self, reclaim: &Reclaim) -> Result<(), sqlx::Error> {
+        let doublings = u32::try_from(reclaim.attempts - 1).unwrap_or_default().min(16);
+        let back_off = (Duration::from_millis(250) * 2u32.pow(doublings)).min(MAX_BACK_OFF);
+        sqlx::query!(
+            "update reclaim set due_time = now() + $3 where tenant_id = $1 and session_id = $2",
+            reclaim.tenant.0,
+            reclaim.session.0,
+            interval(back_off),
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Removes up to `limit` sessions that ended long ago and whose bytes are gone, then jobs deleted long ago.
+    pub async fn purge(&self, limit: i64) -> Result<(), sqlx::Error> {
+        let retention = interval(self.terms.tombstone_retention);
+        sqlx::query!(
+            "delete from upload_session where (tenant_id, session_id) in (
+                 select tenant_id, session_id
+                 from upload_session s
+                 join print_document d using (tenant_id, document_id)
+                 join print_job j using (tenant_id, printer_id, job_id)
+                 where s.state <> 'active' and s.end_time < now() - $1::interval
+                   and (s.state <> 'completed' or j.delete_time < now() - $1::interval)
+                   and not exists (
+                       select from reclaim r where (r.tenant_id, r.session_id) = (s.tenant_id, s.session_id)
+                   )
+                 limit $2 for update of s skip locked
+             )",
+            &retention,
+            limit,
+        )
+        .execute(&self.pool)
+        .await?;
+        sqlx::query!(
+            "delete from print_job where (tenant_id, printer_id, job_id) in (
+                 select tenant_id, printer_id, job_id
+                 from print_job j
+                 where j.delete_time < now() - $1::interval
+                   and not exists (
+                       select from print_document d join upload_session s using (tenant_id, document_id)
+                       where (d.tenant_id, d.printer_id, d.job_id) = (j.tenant_id, j.printer_id, j.job_id)
+                   )
+                 limit $2 for update skip locked
+             )",
+            &retention,
+            limit,
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+}

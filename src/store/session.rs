@@ -1,0 +1,315 @@
+//! The life of a session: created, looked at, ended.
+
+use sqlx::postgres::types::PgRange;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{Store, corrupt, interval, range::byte_ranges, system_time};
+use crate::{
+    name::{DocumentId, DocumentName, Queue, SessionId, TenantId},
+    session::{EndReason, Ended, OwnedSession, PermittedDocument, Principal, Properties, State, UploadSession},
+};
+
+/// What came of creating a session.
+#[derive(Debug)]
+pub struct Create {
+    /// The document's session, or why there is none for the caller.
+    pub created: Created,
+    /// The document's earlier session, when its time had passed: its writers are to be told.
+    pub expired: Option<SessionId>,
+}
+
+/// The document's session, or why there is none for the caller.
+#[derive(Debug)]
+pub enum Created {
+    /// A new session, or the caller's active one with the same properties.
+    Session(UploadSession),
+    /// Another session is active.
+    OtherActive(SessionId),
+    /// The document is uploaded already.
+    AlreadyUploaded,
+    /// The job was deleted in the meantime.
+    DocumentGone,
+}
+
+/// What came of deleting a session.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Cancel {
+    /// It has ended now: its writers are to be told.
+    EndedNow(Ended),
+    /// It was canceled or expired before.
+    EndedBefore,
+    /// It is completed: there is nothing left to cancel.
+    Completed,
+}
+
+struct SessionRow {
+    session_id: Uuid,
+    document_id: Uuid,
+    printer_id: String,
+    job_id: String,
+    owner: String,
+    document_name: String,
+    content_type: String,
+    size_bytes: i64,
+    state: String,
+    missing: Vec<PgRange<i64>>,
+    create_time: OffsetDateTime,
+    expire_time: OffsetDateTime,
+    expire_limit: OffsetDateTime,
+    end_time: Option<OffsetDateTime>,
+    ended_by: Option<String>,
+    end_reason: Option<String>,
+}
+
+impl Store {
+    /// Creates the document's session with the id `id`, or finds the caller's active one with the same properties. A due
+    /// session of the document is ended first.
+    pub async fn create_session(
+        &self,
+        permitted: &PermittedDocument,
+        id: SessionId,
+        properties: &Properties,
+        request_id: &str,
+    ) -> Result<Create, sqlx::Error> {
+        let document = permitted.document();
+        let owner = permitted.caller().principal.to_string();
+        let size_bytes = i64::try_from(properties.size_bytes).unwrap_or(i64::MAX);
+        let mut tx = self.pool.begin().await?;
+
+        // A job that is being deleted gets no new session: the deletion locks this row before it ends the sessions.
+        let job = sqlx::query_scalar!(
+            "select 1 from print_job
+             where tenant_id = $1 and printer_id = $2 and job_id = $3 and delete_time is null
+             for share",
+            document.tenant.0,
+            document.job.printer,
+            document.job.job,
+        );
+        if job.fetch_optional(&mut *tx).await?.is_none() {
+            return Ok(Create { created: Created::DocumentGone, expired: None });
+        }
+
+        let expired = sqlx::query_scalar!(
+            "with ended as (
+                 update upload_session
+                 set state = 'expired', end_time = expire_time, end_reason = 'expired'
+                 where tenant_id = $1 and document_id = $2 and state = 'active' and expire_time <= now()
+                 returning tenant_id, session_id, document_id
+             ), queued as (
+                 insert into reclaim (tenant_id, session_id, final_time)
+                 select tenant_id, session_id, now() + $3 from ended
+             ), audited as (
+                 insert into audit (tenant_id, session_id, document_id, action, credential)
+                 select tenant_id, session_id, document_id, 'expire', 'none' from ended
+             )
+             select session_id from ended",
+            document.tenant.0,
+            document.id.0,
+            interval(self.terms.writer_grace),
+        )
+        .fetch_optional(&mut *tx)
+        .await?;
+
+        // On a conflict the row is locked and shown, and only the caller's own, unchanged upload lives on.
+        let row = sqlx::query!(
+            r#"
+            with opened as (
+                insert into upload_session as s
+                    (tenant_id, document_id, session_id, owner, document_name, content_type, size_bytes,
+                     expire_time, expire_limit)
+                values ($1, $2, $3, $4, $5, $6, $7, now() + least($8::interval, $9), now() + $9)
+                on conflict (tenant_id, document_id) where state in ('active', 'completed') do update
+                set expire_time = case
+                    when (s.state, s.owner, s.document_name, s.content_type, s.size_bytes)
+                       = ('active', excluded.owner, excluded.document_name, excluded.content_type, excluded.size_bytes)
+                    then greatest(s.expire_time, least(now() + $8, s.expire_limit))
+                    else s.expire_time end
+                returning session_id, state, document_id,
+                          (owner, document_name, content_type, size_bytes) = ($4, $5, $6, $7) as same
+            ), audited as (
+                insert into audit (tenant_id, session_id, document_id, action, actor, credential, request_id)
+                select $1, session_id, document_id, 'create', $4, 'access-token', $10 from opened where session_id = $3
+            )
+            select session_id, state, same as "same!" from opened
+            "#,
+            document.tenant.0,
+            document.id.0,
+            id.0,
+            owner,
+            properties.document_name,
+            properties.content_type,
+            size_bytes,
+            interval(self.terms.idle_timeout),
+            interval(self.terms.session_lifetime),
+            request_id,
+        )
+        .fetch_one(&mut *tx)
+        .await?;
+
+        let session = SessionId(row.session_id);
+        let created = match (row.state.as_str(), row.same) {
+            ("active", true) => {
+                let session = upload_session(&mut *tx, document.tenant, session).await?;
+                session.map_or(Created::DocumentGone, Created::Session)
+            }
+            ("active", false) => Created::OtherActive(session),
+            _ => Created::AlreadyUploaded,
+        };
+        tx.commit().await?;
+        Ok(Create { created, expired: expired.map(SessionId) })
+    }
+
+    /// The session. Takes no lock. `None` once it is purged.
+    pub async fn upload_session(&self, owned: &OwnedSession) -> Result<Option<UploadSession>, sqlx::Error> {
+        upload_session(&self.pool, owned.tenant(), owned.id()).await
+    }
+
+    /// The document's session, active or completed, if there is one.
+    pub async fn live_session(&self, permitted: &PermittedDocument) -> Result<Option<UploadSession>, sqlx::Error> {
+        let document = permitted.document();
+        let id = sqlx::query_scalar!(
+            "select session_id from upload_session
+             where tenant_id = $1 and document_id = $2 and state in ('active', 'completed')",
+            document.tenant.0,
+            document.id.0,
+        );
+        match id.fetch_optional(&self.pool).await? {
+            Some(id) => upload_session(&self.pool, document.tenant, SessionId(id)).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Cancels the session: the mission. One statement ends it, queues its bytes for reclaiming and says who did it.
+    pub async fn cancel(&self, owned: &OwnedSession, request_id: &str) -> Result<Cancel, sqlx::Error> {
+        let ended = sqlx::query_scalar!(
+            "with ended as (
+                 update upload_session
+                 set state      = case when expire_time > now() then 'canceled' else 'expired' end,
+                     end_time   = least(now(), expire_time),
+                     ended_by   = case when expire_time > now() then $3 end,
+                     end_reason = case when expire_time > now() then 'deleted' else 'expired' end
+                 where tenant_id = $1 and session_id = $2 and state = 'active'
+                 returning tenant_id, session_id, document_id, state
+             ), queued as (
+                 insert into reclaim (tenant_id, session_id, final_time)
+                 select tenant_id, session_id, now() + $6 from ended
+             ), audited as (
+                 insert into audit (tenant_id, session_id, document_id, action, actor, credential, request_id)
+                 select tenant_id, session_id, document_id, 'cancel', $3, $4, $5 from ended where state = 'canceled'
+                 union all
+                 select tenant_id, session_id, document_id, 'expire', null, 'none', null from ended where state = 'expired'
+             )
+             select state from ended",
+            owned.tenant().0,
+            owned.id().0,
+            owned.owner().to_string(),
+            owned.credential().as_str(),
+            request_id,
+            interval(self.terms.writer_grace),
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+
+        if let Some(state) = ended {
+            let ended = if state == "canceled" { Ended::Canceled } else { Ended::Expired };
+            return Ok(Cancel::EndedNow(ended));
+        }
+        // Nothing was changed. A session that is gone altogether was purged, hence canceled or expired before.
+        let session = self.upload_session(owned).await?;
+        let is_completed = session.is_some_and(|session| session.state == State::Completed);
+        Ok(if is_completed { Cancel::Completed } else { Cancel::EndedBefore })
+    }
+
+    /// Ends up to `limit` sessions whose time has passed, and tells which.
+    pub async fn expire_due(&self, limit: i64) -> Result<Vec<SessionId>, sqlx::Error> {
+        let expired = sqlx::query_scalar!(
+            "with due as (
+                 select tenant_id, session_id from upload_session
+                 where state = 'active' and expire_time <= now()
+                 limit $1 for update skip locked
+             ), ended as (
+                 update upload_session s
+                 set state = 'expired', end_time = expire_time, end_reason = 'expired'
+                 from due where (s.tenant_id, s.session_id) = (due.tenant_id, due.session_id)
+                 returning s.tenant_id, s.session_id, s.document_id
+             ), queued as (
+                 insert into reclaim (tenant_id, session_id, final_time)
+                 select tenant_id, session_id, now() + $2 from ended
+             ), audited as (
+                 insert into audit (tenant_id, session_id, document_id, action, credential)
+                 select tenant_id, session_id, document_id, 'expire', 'none' from ended
+             )
+             select session_id from ended",
+            limit,
+            interval(self.terms.writer_grace),
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(expired.into_iter().map(SessionId).collect())
+    }
+}
+
+async fn upload_session(
+    executor: impl sqlx::PgExecutor<'_>,
+    tenant: TenantId,
+    id: SessionId,
+) -> Result<Option<UploadSession>, sqlx::Error> {
+    let row = sqlx::query_as!(
+        SessionRow,
+        r#"
+        with session as (
+            select *, state = 'active' and expire_time <= now() as due
+            from upload_session where tenant_id = $1 and session_id = $2
+        )
+        select session_id, document_id, printer_id, job_id, owner, document_name, content_type, size_bytes,
+               case when due then 'expired' else state end as "state!",
+               array(select r from unnest(int8multirange(int8range(0, size_bytes)) - received) r)
+                   as "missing!: Vec<PgRange<i64>>",
+               create_time, expire_time, expire_limit,
+               case when due then expire_time else end_time end as end_time,
+               ended_by,
+               case when due then 'expired' else end_reason end as end_reason
+        from session join print_document using (tenant_id, document_id)
+        "#,
+        tenant.0,
+        id.0,
+    )
+    .fetch_optional(executor)
+    .await?;
+    row.map(SessionRow::into_session).transpose()
+}
+
+impl SessionRow {
+    fn into_session(self) -> Result<UploadSession, sqlx::Error> {
+        let principal = |text: &str, column| Principal::parse(text).ok_or_else(|| corrupt(column));
+        let state = State::parse(&self.state).ok_or_else(|| corrupt("upload_session.state"))?;
+        let size_bytes = u64::try_from(self.size_bytes).map_err(|_| corrupt("upload_session.size_bytes"))?;
+        let missing = byte_ranges(self.missing)?;
+        let missing_bytes: u64 = missing.iter().map(|range| range.len()).sum();
+        let end_reason = self
+            .end_reason
+            .as_deref()
+            .map(|reason| EndReason::parse(reason).ok_or_else(|| corrupt("upload_session.end_reason")));
+        let document = DocumentName {
+            queue: Queue::Printer(self.printer_id),
+            job: self.job_id,
+            document: DocumentId(self.document_id),
+        };
+        Ok(UploadSession {
+            id: SessionId(self.session_id),
+            document,
+            owner: principal(&self.owner, "upload_session.owner")?,
+            properties: Properties { document_name: self.document_name, content_type: self.content_type, size_bytes },
+            state,
+            missing: if state == State::Active { missing } else { Vec::new() },
+            received_bytes: size_bytes - missing_bytes,
+            create_time: system_time(self.create_time),
+            expire_time: system_time(self.expire_time),
+            expire_limit: system_time(self.expire_limit),
+            end_time: self.end_time.map(system_time),
+            ended_by: self.ended_by.map(|by| principal(&by, "upload_session.ended_by")).transpose()?,
+            end_reason: end_reason.transpose()?,
+        })
+    }
+}

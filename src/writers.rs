@@ -1,0 +1,131 @@
+//! The writers in flight on this replica: who is sending to which session, so that each can be told when it ends.
+//!
+//! A writer registers first and reads the session's state second: whoever ends a session either is seen by that read, or
+//! finds the writer here.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tokio::sync::watch;
+
+use crate::{name::SessionId, session::Ended};
+
+/// Every writer in flight.
+#[derive(Debug)]
+pub struct Writers {
+    /// How many writers a session may have at once. Per replica: fairness, not an invariant.
+    limit: usize,
+    /// Never locked across an await.
+    sessions: Mutex<HashMap<SessionId, Writing>>,
+}
+
+#[derive(Debug)]
+struct Writing {
+    writers: usize,
+    ended: watch::Sender<Option<Ended>>,
+}
+
+/// One writer's place; given back when dropped.
+#[derive(Debug)]
+pub struct Writer {
+    writers: Arc<Writers>,
+    session: SessionId,
+    ended: watch::Receiver<Option<Ended>>,
+}
+
+impl Writers {
+    /// No writers yet, and at most `limit` a session.
+    pub fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self { limit, sessions: Mutex::default() })
+    }
+
+    /// How many writers a session may have at once.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Takes a place among the session's writers; `None` when all are taken.
+    pub fn register(self: &Arc<Self>, session: SessionId) -> Option<Writer> {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let writing =
+            sessions.entry(session).or_insert_with(|| Writing { writers: 0, ended: watch::Sender::new(None) });
+        if writing.writers >= self.limit {
+            return None;
+        }
+        writing.writers += 1;
+        Some(Writer { writers: Arc::clone(self), session, ended: writing.ended.subscribe() })
+    }
+
+    /// Tells every writer of the session, stalled or not, that it has ended. Waits for none.
+    pub fn tell(&self, session: SessionId, ended: Ended) {
+        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(writing) = sessions.get(&session) {
+            writing.ended.send_replace(Some(ended));
+        }
+    }
+}
+
+impl Writer {
+    /// Waits until the session has ended.
+    pub async fn ended(&self) -> Ended {
+        let mut ended = self.ended.clone();
+        // The sender lives as long as this place is taken, so that waiting never fails.
+        let told = ended.wait_for(Option::is_some).await.ok().and_then(|ended| *ended);
+        match told {
+            Some(ended) => ended,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Whether the session has ended by now.
+    pub fn has_ended(&self) -> Option<Ended> {
+        *self.ended.borrow()
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        let mut sessions = self.writers.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(writing) = sessions.get_mut(&self.session) {
+            writing.writers -= 1;
+            if writing.writers == 0 {
+                sessions.remove(&self.session);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn every_writer_of_the_session_is_told_and_no_other() {
+        let writers = Writers::new(4);
+        let (one, other) = (SessionId(Uuid::from_u128(1)), SessionId(Uuid::from_u128(2)));
+        let told = [writers.register(one).expect("a place"), writers.register(one).expect("a place")];
+        let spared = writers.register(other).expect("a place");
+
+        writers.tell(one, Ended::Canceled);
+
+        for writer in &told {
+            assert_eq!(writer.ended().await, Ended::Canceled);
+        }
+        assert_eq!(spared.has_ended(), None);
+    }
+
+    #[test]
+    fn places_are_given_back() {
+        let writers = Writers::new(1);
+        let session = SessionId(Uuid::from_u128(1));
+        let first = writers.register(session).expect("a place");
+        assert!(writers.register(session).is_none());
+        drop(first);
+        assert!(writers.register(session).is_some());
+        assert!(writers.sessions.lock().expect("unpoisoned").is_empty());
+    }
+}

@@ -1,0 +1,183 @@
+//! Who calls: a typed client with the verbs of the domain.
+
+use std::{net::SocketAddr, ops::Range};
+
+use bytes::Bytes;
+use print_upload::{
+    client::{Client, Credential, range_messages},
+    proto::{
+        self, CreateUploadSessionRequest, DeleteUploadSessionRequest, DocumentProperties, DownloadPrintDocumentRequest,
+        GetPrintDocumentRequest, GetUploadSessionRequest, PrintDocument, RangeHeader, UploadRangeRequest,
+        UploadRangeResponse, UploadSession, download_print_document_response::Content,
+    },
+};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+/// A caller with a credential.
+#[derive(Debug, Clone)]
+pub struct Actor {
+    pub client: Client,
+    address: SocketAddr,
+}
+
+impl Actor {
+    pub fn with_access_token(address: SocketAddr, token: &str) -> Self {
+        Self::with(address, Credential::access_token(token).expect("a token"))
+    }
+
+    pub fn with(address: SocketAddr, credential: Credential) -> Self {
+        Self { client: Client::new(&format!("http://{address}"), credential).expect("a client"), address }
+    }
+
+    /// Whoever holds a session's upload URL.
+    pub fn holder_of(&self, session: &UploadSession) -> Self {
+        Self::with(self.address, Credential::of_upload_url(&session.upload_url).expect("an upload URL"))
+    }
+
+    pub async fn create(&mut self, document: &str, size_bytes: usize) -> Result<UploadSession, Status> {
+        self.create_named(document, "poster.pdf", size_bytes).await
+    }
+
+    pub async fn create_named(
+        &mut self,
+        document: &str,
+        name: &str,
+        size_bytes: usize,
+    ) -> Result<UploadSession, Status> {
+        let properties = DocumentProperties {
+            document_name: name.into(),
+            content_type: "application/pdf".into(),
+            size_bytes: size_bytes as i64,
+        };
+        let request = CreateUploadSessionRequest { parent: document.into(), properties: Some(properties) };
+        Ok(self.client.sessions.create_upload_session(request).await?.into_inner())
+    }
+
+    pub async fn get(&mut self, name: &str) -> Result<UploadSession, Status> {
+        let request = GetUploadSessionRequest { name: name.into() };
+        Ok(self.client.sessions.get_upload_session(request).await?.into_inner())
+    }
+
+    /// Sends `range` of `document`, which is all of the document's bytes.
+    pub async fn send(
+        &mut self,
+        session: &UploadSession,
+        document: &Bytes,
+        range: Range<usize>,
+    ) -> Result<UploadRangeResponse, Status> {
+        let header = header(session, range.clone());
+        self.client.upload_range(header, document.slice(range)).await
+    }
+
+    /// The same, with the CRC32C of the bytes.
+    pub async fn send_with_crc32c(
+        &mut self,
+        session: &UploadSession,
+        document: &Bytes,
+        range: Range<usize>,
+    ) -> Result<UploadRangeResponse, Status> {
+        let bytes = document.slice(range.clone());
+        let header = RangeHeader { crc32c: Some(crc32c(&bytes)), ..header(session, range) };
+        self.client.upload_range(header, bytes).await
+    }
+
+    /// Sends any messages.
+    pub async fn send_messages(&mut self, messages: Vec<UploadRangeRequest>) -> Result<UploadRangeResponse, Status> {
+        Ok(self.client.sessions.upload_range(tokio_stream::iter(messages)).await?.into_inner())
+    }
+
+    /// Begins to send a range and stalls before its last byte. The answer comes from the task, once the sender gives the
+    /// rest or the service gives up; dropping the sender ends the body.
+    pub fn stall(
+        &self,
+        session: &UploadSession,
+        document: &Bytes,
+        range: Range<usize>,
+    ) -> (mpsc::Sender<UploadRangeRequest>, tokio::task::JoinHandle<Result<UploadRangeResponse, Status>>) {
+        let header = header(session, range.clone());
+        let first = range_messages(header, &document.slice(range.start..range.end - 1));
+        let (sender, receiver) = mpsc::channel(first.len() + 4);
+        for message in first {
+            sender.try_send(message).expect("room for the message");
+        }
+        let mut sessions = self.client.sessions.clone();
+        let answer =
+            tokio::spawn(async move { Ok(sessions.upload_range(ReceiverStream::new(receiver)).await?.into_inner()) });
+        (sender, answer)
+    }
+
+    pub async fn delete(&mut self, name: &str) -> Result<(), Status> {
+        self.delete_with(DeleteUploadSessionRequest { name: name.into(), ..Default::default() }).await
+    }
+
+    pub async fn delete_with(&mut self, request: DeleteUploadSessionRequest) -> Result<(), Status> {
+        self.client.sessions.delete_upload_session(request).await.map(|_| ())
+    }
+
+    pub async fn document(&mut self, name: &str) -> Result<PrintDocument, Status> {
+        let request = GetPrintDocumentRequest { name: name.into() };
+        Ok(self.client.documents.get_print_document(request).await?.into_inner())
+    }
+
+    /// The document and its bytes from `offset` on.
+    pub async fn download(&mut self, name: &str, offset: i64) -> Result<(PrintDocument, Vec<u8>), Status> {
+        let request = DownloadPrintDocumentRequest { name: name.into(), offset };
+        let mut stream = self.client.documents.download_print_document(request).await?.into_inner();
+        let (mut document, mut bytes) = (None, Vec::new());
+        while let Some(message) = stream.message().await? {
+            match message.content.expect("a message with content") {
+                Content::Document(first) => assert!(document.replace(first).is_none(), "one document"),
+                Content::Chunk(chunk) => bytes.extend_from_slice(&chunk),
+            }
+        }
+        Ok((document.expect("a document"), bytes))
+    }
+}
+
+/// What a test asks of an error.
+pub trait ErrorExt {
+    /// The one `ErrorInfo`'s reason.
+    fn reason(&self) -> String;
+    /// Code and reason, as the table in the documentation has them.
+    fn code_and_reason(&self) -> (Code, String);
+}
+
+impl ErrorExt for Status {
+    fn reason(&self) -> String {
+        let details = self.get_details_error_info().unwrap_or_else(|| panic!("no ErrorInfo: {self:?}"));
+        assert_eq!(details.domain, "print-upload");
+        details.reason
+    }
+
+    fn code_and_reason(&self) -> (Code, String) {
+        (self.code(), self.reason())
+    }
+}
+
+/// The header of a range, without digests.
+pub fn header(session: &UploadSession, range: Range<usize>) -> RangeHeader {
+    RangeHeader {
+        name: session.name.clone(),
+        start: range.start as i64,
+        end: range.end as i64,
+        total: session.properties.as_ref().map_or(0, |properties| properties.size_bytes),
+        ..Default::default()
+    }
+}
+
+/// Bytes that differ wherever they are cut.
+pub fn sample_bytes(length: usize) -> Bytes {
+    (0..length).map(|position| (position % 251) as u8 ^ (position / 251) as u8).collect()
+}
+
+pub fn crc32c(bytes: &[u8]) -> u32 {
+    crc32c::crc32c(bytes)
+}
+
+/// A range, for comparing with what is missing.
+pub fn span(range: &proto::ByteRange) -> Range<i64> {
+    range.start..range.end
+}
