@@ -1,9 +1,6 @@
 # The two commands: `make dev` runs everything on this machine, `make test` tests it. Both need Rust and a C compiler;
 # Postgres' server programs are installed when there are none.
 
-# The SQL was checked against a real schema when .sqlx was written; building needs no database.
-export SQLX_OFFLINE := true
-
 .PHONY: dev demo test lint sqlx sqlx-check postgres
 
 dev: postgres

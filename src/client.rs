@@ -17,7 +17,7 @@ use crate::{
         print_documents_client::PrintDocumentsClient, upload_range_request::Content,
         upload_sessions_client::UploadSessionsClient,
     },
-    rpc::MAX_CHUNK_BYTES,
+    range::MAX_CHUNK_BYTES,
 };
 
 /// What a caller shows.

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use clap::{Args, Parser};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::{rpc::Limits, store::Terms};
+use crate::{services::Limits, store::Terms};
 
 /// How long after the last moment a range may be committed its object may still be put down.
 const WRITER_GRACE: Duration = Duration::from_secs(60);

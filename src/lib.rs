@@ -24,6 +24,7 @@ pub mod proto;
 pub mod range;
 pub mod rpc;
 pub mod server;
+pub mod services;
 pub mod session;
 pub mod store;
 pub mod sweeper;

@@ -17,7 +17,8 @@ use crate::{
         DESCRIPTOR, print_catalog_server::PrintCatalogServer, print_documents_server::PrintDocumentsServer,
         upload_sessions_server::UploadSessionsServer,
     },
-    rpc::{PrintCatalogService, PrintDocumentsService, Services, UploadSessionsService},
+    rpc::{self, PrintCatalogService, PrintDocumentsService, UploadSessionsService},
+    services::Services,
     store::Store,
     sweeper, telemetry,
     writers::Writers,
@@ -102,7 +103,7 @@ impl Server {
         background.close();
 
         let (health, open) = open_routes().await?;
-        let guarded = self.services.clone().routes().into_axum_router().reset_fallback();
+        let guarded = rpc::routes(self.services.clone()).into_axum_router().reset_fallback();
         let guarded = guarded.route_layer(middleware::from_fn_with_state(Arc::clone(&self.guard), guard::check));
         let routes = open.merge(guarded).layer(middleware::from_fn(telemetry::log_request));
 
@@ -146,6 +147,8 @@ async fn open_routes() -> anyhow::Result<(HealthReporter, Router)> {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTOR)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // So that tools can show the details of errors.
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
     let routes = Routes::new(health)
         .add_service(reflection().build_v1()?)

@@ -7,7 +7,7 @@ use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::{blobs::Folder, error::Error, rpc::Services, session::Ended, store::Reclaim};
+use crate::{blobs::Folder, error::Error, services::Services, session::Ended, store::Reclaim};
 
 /// How often the sweeper looks for work that nobody has told it of.
 const INTERVAL: Duration = Duration::from_millis(500);

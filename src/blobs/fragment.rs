@@ -37,7 +37,7 @@ impl Fragment {
             Sink::Staged(blobs.store.put_multipart(&path).await?)
         } else {
             let permit = blobs.buffers.clone().acquire_owned().await;
-            Sink::Whole(permit.map_err(|error| std::io::Error::other(error))?)
+            Sink::Whole(permit.map_err(std::io::Error::other)?)
         };
         Ok(Self { blobs: blobs.clone(), folder, path, gathered: Vec::new(), gathered_bytes: 0, sink })
     }

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use futures_util::TryStreamExt;
 use object_store::{ObjectStore, ObjectStoreExt, local::LocalFileSystem, memory::InMemory, path::Path};
 use tokio::sync::Semaphore;
+use url::Url;
 use uuid::Uuid;
 
 pub use fragment::Fragment;
@@ -73,7 +74,7 @@ impl Blobs {
     /// Opens the store at a URL: `file:///folder`, which is made if need be, or `memory://`.
     pub fn open(url: &str) -> Result<Self, OpenError> {
         let unsupported = || OpenError::Unsupported(url.to_owned());
-        let parsed = reqwest::Url::parse(url).map_err(|_| unsupported())?;
+        let parsed = Url::parse(url).map_err(|_| unsupported())?;
         let (store, local): (Arc<dyn ObjectStore>, _) = match parsed.scheme() {
             "memory" => (Arc::new(InMemory::new()), None),
             "file" => {

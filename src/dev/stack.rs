@@ -110,10 +110,7 @@ impl Stack {
 
     fn env_lines(&self) -> String {
         self.variables.iter().fold(String::new(), |mut lines, (name, value)| {
-            // A shell takes what stands between single quotes as it is; none of the values holds one.
-            let quote =
-                if value.bytes().all(|c| c.is_ascii_alphanumeric() || b"-._~:/@%+,".contains(&c)) { "" } else { "'" };
-            let _ = writeln!(lines, "{name}={quote}{value}{quote}");
+            let _ = writeln!(lines, "{name}={value}");
             lines
         })
     }
@@ -135,7 +132,7 @@ fn config(data_dir: &Path, database_url: &str, issuer: &str) -> anyhow::Result<C
         Ok(format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple()).into_bytes())
     })?;
     let store =
-        reqwest::Url::from_file_path(bytes_folder(data_dir)).map_err(|()| anyhow::anyhow!("not an absolute path"))?;
+        url::Url::from_file_path(bytes_folder(data_dir)).map_err(|()| anyhow::anyhow!("not an absolute path"))?;
     Config::from_flags([
         ("database-url", database_url),
         ("store", store.as_str()),

@@ -12,10 +12,11 @@ use jsonwebtoken::{
     Algorithm, DecodingKey,
     jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse},
 };
-use reqwest::{Client, Url, redirect::Policy};
+use reqwest::{Client, redirect::Policy};
 use serde::{Deserialize, de::DeserializeOwned};
 use tokio::{sync::Mutex, time::Instant};
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 use crate::error::Error;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use super::{Services, proof, request_id};
+use super::{proof, request_id};
 use super::{reply, upload_sessions::finished};
 use crate::{
     error::Error,
@@ -14,6 +14,7 @@ use crate::{
         UpsertPrintTaskRequest, UpsertPrinterRequest, UpsertPrinterShareRequest, UpsertTenantRequest,
         principal::Identity, print_catalog_server::PrintCatalog, print_task,
     },
+    services::Services,
     session::{CatalogCaller, Ended, Principal},
     store::{self, CatalogError},
 };

@@ -6,7 +6,7 @@ use futures_util::{Stream, StreamExt, stream};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::{MAX_CHUNK_BYTES, Services, proof, reply};
+use super::{proof, reply};
 use crate::{
     blobs::{self, Folder},
     error::Error,
@@ -15,6 +15,8 @@ use crate::{
         DownloadPrintDocumentRequest, DownloadPrintDocumentResponse, GetPrintDocumentRequest, PrintDocument,
         download_print_document_response::Content, print_documents_server::PrintDocuments,
     },
+    range::MAX_CHUNK_BYTES,
+    services::Services,
     session::{PermittedDocument, State, UploadSession},
     store::StoredPiece,
 };

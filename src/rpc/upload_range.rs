@@ -7,15 +7,20 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use tokio::time::{Instant, sleep_until};
-use tonic::{Code, Status, Streaming};
+use tonic::Streaming;
 use uuid::Uuid;
 
-use super::{MAX_CHUNK_BYTES, Services, reply, upload_sessions::finished};
+use super::{
+    range_body::{Digests, RangeBody, Received},
+    reply,
+    upload_sessions::finished,
+};
 use crate::{
     blobs::{Folder, Fragment},
     error::Error,
-    proto::{RangeHeader, UploadRangeRequest, UploadRangeResponse, upload_range_request::Content},
-    range::{ByteRange, PieceChecksums, RangeError},
+    proto::{RangeHeader, UploadRangeRequest, UploadRangeResponse},
+    range::{ByteRange, RangeError},
+    services::Services,
     session::{Admission, Ended, OwnedSession, RangeView, State, admit},
     store::NewRange,
 };
@@ -29,16 +34,9 @@ struct Transfer {
     request_id: String,
     range: ByteRange,
     total: u64,
-    crc32c: Option<u32>,
-    sha256: Option<Vec<u8>>,
+    digests: Digests,
     /// When the range is given up unless it is committed.
     deadline: Instant,
-}
-
-/// A body that is exactly as long as its range and has the digests that its header says.
-struct Received {
-    checksums: PieceChecksums,
-    sha256: Option<Vec<u8>>,
 }
 
 /// Takes one range of the session.
@@ -46,12 +44,13 @@ pub async fn upload_range(
     services: Arc<Services>,
     owned: OwnedSession,
     request_id: String,
-    mut body: Streaming<UploadRangeRequest>,
+    body: Streaming<UploadRangeRequest>,
 ) -> Result<UploadRangeResponse, Error> {
-    let header = read_header(&mut body).await?;
+    let mut body = RangeBody(body);
+    let header = body.header().await?;
     let limits = services.limits;
     let deadline = Instant::now() + limits.range_timeout;
-    let transfer = Arc::new(Transfer::parse(services, owned, request_id, header, deadline)?);
+    let transfer = Arc::new(Transfer::parse(services, owned, request_id, &header, deadline)?);
 
     // Registered first, the state read second: a cancel either is seen by that read, or finds this writer.
     let writers = &transfer.services.writers;
@@ -69,19 +68,12 @@ pub async fn upload_range(
     }
 }
 
-async fn read_header(body: &mut Streaming<UploadRangeRequest>) -> Result<RangeHeader, Error> {
-    match body.message().await.map_err(broken_stream)?.and_then(|message| message.content) {
-        Some(Content::Header(header)) => Ok(header),
-        _ => Err(invalid("HEADER_MISSING", "the first message must be the header")),
-    }
-}
-
 impl Transfer {
     fn parse(
         services: Arc<Services>,
         owned: OwnedSession,
         request_id: String,
-        header: RangeHeader,
+        header: &RangeHeader,
         deadline: Instant,
     ) -> Result<Self, Error> {
         let max_range_bytes = services.limits.max_range_bytes;
@@ -99,13 +91,14 @@ impl Transfer {
             return Err(Error::InvalidField { field: "header.sha256", problem: "must be 32 bytes, or empty".into() });
         }
         let sha256 = (!header.sha256.is_empty()).then(|| header.sha256.to_vec());
-        Ok(Self { services, owned, request_id, range, total, crc32c: header.crc32c, sha256, deadline })
+        let digests = Digests { crc32c: header.crc32c, sha256 };
+        Ok(Self { services, owned, request_id, range, total, digests, deadline })
     }
 
-    async fn run(self: &Arc<Self>, body: Streaming<UploadRangeRequest>) -> Result<UploadRangeResponse, Error> {
+    async fn run(self: &Arc<Self>, body: RangeBody) -> Result<UploadRangeResponse, Error> {
         let view = self.view().await?;
         let size_bytes = view.size_bytes;
-        let admission = admit(view, self.range, self.has_digest());
+        let admission = admit(view, self.range, self.digests.any());
         if let Admission::Ended(state) = admission {
             return Err(ended(state));
         }
@@ -117,20 +110,16 @@ impl Transfer {
             Admission::Store(new) => self.store(body, new).await,
             Admission::AlreadyReceived => Err(Error::RangeAlreadyReceived),
             again => {
-                let received = self.receive(body, &[], None).await?;
+                let received = body.receive(self.range, &[], &self.digests, None).await?;
                 self.compare(again, &received).await
             }
         }
     }
 
-    async fn store(
-        self: &Arc<Self>,
-        body: Streaming<UploadRangeRequest>,
-        new: Vec<ByteRange>,
-    ) -> Result<UploadRangeResponse, Error> {
+    async fn store(self: &Arc<Self>, body: RangeBody, new: Vec<ByteRange>) -> Result<UploadRangeResponse, Error> {
         let object = Uuid::now_v7();
         let mut fragment = self.services.blobs.begin(self.folder(), object).await?;
-        let received = match self.receive(body, &new, Some(&mut fragment)).await {
+        let received = match body.receive(self.range, &new, &self.digests, Some(&mut fragment)).await {
             Ok(received) => received,
             Err(error) => {
                 fragment.discard().await;
@@ -181,7 +170,7 @@ impl Transfer {
         let view = self.view().await?;
         let max_fragments = self.services.limits.max_fragments;
         let is_full = view.fragment_count as usize + planned.len() > max_fragments as usize;
-        match admit(view, self.range, self.has_digest()) {
+        match admit(view, self.range, self.digests.any()) {
             Admission::Store(new) if new == planned && is_full => Err(Error::TooManyFragments(max_fragments)),
             Admission::Store(_) => Err(Error::RangeRaced),
             Admission::AlreadyReceived => Err(Error::RangeAlreadyReceived),
@@ -194,9 +183,9 @@ impl Transfer {
     async fn compare(&self, admission: Admission, received: &Received) -> Result<UploadRangeResponse, Error> {
         let crc32c = received.checksums.of_range();
         match admission {
-            Admission::Replay(completing) if completing != crc32c => return Err(Error::SessionCompleted),
-            Admission::Compare if self.digests_of_committed().await? != (crc32c, received.sha256.clone()) => {
-                return Err(Error::DigestConflict);
+            Admission::Replay(completing) if completing != crc32c => Err(Error::SessionCompleted),
+            Admission::Compare if self.digests_of_committed().await? != (crc32c, self.digests.sha256.clone()) => {
+                Err(Error::DigestConflict)
             }
             _ => self.answer().await,
         }
@@ -205,7 +194,7 @@ impl Transfer {
     /// Reads the committed bytes of the range back; only a repeated range comes here.
     async fn digests_of_committed(&self) -> Result<(u32, Option<Vec<u8>>), Error> {
         let mut crc32c = 0;
-        let mut sha256 = self.sha256.is_some().then(|| Context::new(&SHA256));
+        let mut sha256 = self.digests.sha256.as_ref().map(|_| Context::new(&SHA256));
         for stored in self.services.store.pieces_of(&self.owned, self.range).await? {
             let start = stored.piece.range.start().max(self.range.start());
             let end = stored.piece.range.end().min(self.range.end());
@@ -218,50 +207,6 @@ impl Transfer {
             }
         }
         Ok((crc32c, sha256.map(|sha256| sha256.finish().as_ref().to_vec())))
-    }
-
-    /// Reads the body, which must be exactly the range's bytes.
-    async fn receive(
-        &self,
-        mut body: Streaming<UploadRangeRequest>,
-        new: &[ByteRange],
-        mut fragment: Option<&mut Fragment>,
-    ) -> Result<Received, Error> {
-        let mut checksums = PieceChecksums::new(self.range, new);
-        let mut sha256 = self.sha256.is_some().then(|| Context::new(&SHA256));
-        let (expected, mut received) = (self.range.len(), 0);
-        while let Some(message) = body.message().await.map_err(broken_stream)? {
-            let chunk = match message.content {
-                Some(Content::Chunk(chunk)) if chunk.len() <= MAX_CHUNK_BYTES => chunk,
-                Some(Content::Chunk(_)) => return Err(chunk_too_large()),
-                Some(Content::Header(_)) => {
-                    return Err(invalid("HEADER_REPEATED", "only the first message is a header"));
-                }
-                None => return Err(invalid("CONTENT_MISSING", "a message has neither a header nor a chunk")),
-            };
-            received += chunk.len() as u64;
-            if received > expected {
-                return Err(Error::RangeTooLong { expected, received });
-            }
-            checksums.update(&chunk);
-            if let Some(sha256) = &mut sha256 {
-                sha256.update(&chunk);
-            }
-            if let Some(fragment) = &mut fragment {
-                fragment.write(chunk).await?;
-            }
-        }
-        if received < expected {
-            return Err(Error::RangeTooShort { expected, received });
-        }
-        let sha256 = sha256.map(|sha256| sha256.finish().as_ref().to_vec());
-        if self.crc32c.is_some_and(|crc32c| crc32c != checksums.of_range()) {
-            return Err(Error::DigestMismatch("CRC32C"));
-        }
-        if self.sha256 != sha256 {
-            return Err(Error::DigestMismatch("SHA-256"));
-        }
-        Ok(Received { checksums, sha256 })
     }
 
     /// The session as it is now.
@@ -288,10 +233,6 @@ impl Transfer {
         self.services.store.range_view(&self.owned, self.range).await?.ok_or(Error::SessionNotFound)
     }
 
-    fn has_digest(&self) -> bool {
-        self.crc32c.is_some() || self.sha256.is_some()
-    }
-
     fn folder(&self) -> Folder {
         Folder { tenant: self.owned.tenant(), session: self.owned.id() }
     }
@@ -303,21 +244,5 @@ fn ended(state: State) -> Error {
         State::Expired => Ended::Expired.into(),
         State::Completed => Error::SessionCompleted,
         State::Active => Error::RangeRaced,
-    }
-}
-
-fn invalid(reason: &'static str, message: &str) -> Error {
-    Error::InvalidStream { reason, message: message.into() }
-}
-
-fn chunk_too_large() -> Error {
-    invalid("CHUNK_TOO_LARGE", &format!("a chunk may have at most {MAX_CHUNK_BYTES} bytes"))
-}
-
-/// What tonic says of a request that breaks off or cannot be decoded.
-fn broken_stream(status: Status) -> Error {
-    match status.code() {
-        Code::OutOfRange => chunk_too_large(),
-        _ => invalid("STREAM_BROKEN", "the request broke off, or holds a message that is not valid"),
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status, Streaming};
 use uuid::Uuid;
 
-use super::{Services, proof, reply, request_id, upload_range::upload_range};
+use super::{proof, reply, request_id, upload_range::upload_range};
 use crate::{
     error::Error,
     name::SessionId,
@@ -13,6 +13,7 @@ use crate::{
         CreateUploadSessionRequest, DeleteUploadSessionRequest, DocumentProperties, GetUploadSessionRequest,
         UploadRangeRequest, UploadRangeResponse, UploadSession, upload_sessions_server::UploadSessions,
     },
+    services::Services,
     session::{Ended, MissingSession, OwnedSession, PermittedDocument, Properties},
     store::{Cancel, Created},
 };

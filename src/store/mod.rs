@@ -5,6 +5,8 @@
 //! time it needs, and changes nothing when they are gone. Why nothing was changed is told by one more read.
 
 mod catalog;
+mod ending;
+mod print_job;
 mod range;
 mod reclaim;
 mod resolve;
@@ -19,11 +21,13 @@ use sqlx::{
 };
 use time::OffsetDateTime;
 
-pub use catalog::{CatalogError, PrintJob, PrintTask, Printer, PrinterShare, Tenant};
+pub use catalog::{CatalogError, PrintTask, Printer, PrinterShare, Tenant};
+pub use ending::Cancel;
+pub use print_job::PrintJob;
 pub use range::{Committed, NewRange, StoredPiece};
 pub use reclaim::Reclaim;
 pub use resolve::{FoundDocument, FoundSession};
-pub use session::{Cancel, Create, Created};
+pub use session::{Create, Created};
 
 /// The schema.
 pub static MIGRATOR: Migrator = sqlx::migrate!();

@@ -84,7 +84,7 @@ impl Store {
             state: State::parse(&row.state).ok_or_else(|| corrupt("upload_session.state"))?,
             size_bytes: u64::try_from(row.size_bytes).map_err(|_| corrupt("upload_session.size_bytes"))?,
             fragment_count: u32::try_from(row.fragment_count).map_err(|_| corrupt("upload_session.fragment_count"))?,
-            new: byte_ranges(row.new)?,
+            new: byte_ranges(&row.new)?,
             completing,
         }))
     }
@@ -163,7 +163,7 @@ impl Store {
         Ok(Some(Committed {
             state: State::parse(&row.state).ok_or_else(|| corrupt("upload_session.state"))?,
             expire_time: system_time(row.expire_time),
-            missing: byte_ranges(row.missing)?,
+            missing: byte_ranges(&row.missing)?,
         }))
     }
 
@@ -216,7 +216,7 @@ impl FragmentRow {
 }
 
 /// Ranges as Postgres shows them, `[start,end)`.
-pub(super) fn byte_ranges(ranges: Vec<PgRange<i64>>) -> Result<Vec<ByteRange>, sqlx::Error> {
+pub(super) fn byte_ranges(ranges: &[PgRange<i64>]) -> Result<Vec<ByteRange>, sqlx::Error> {
     ranges.iter().map(byte_range).collect()
 }
 

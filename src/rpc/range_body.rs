@@ -1,0 +1,109 @@
+//! The messages of `UploadRange`: one header, then exactly the range's bytes.
+
+use aws_lc_rs::digest::{Context, SHA256};
+use tonic::{Code, Status, Streaming};
+
+use crate::{
+    blobs::Fragment,
+    error::Error,
+    proto::{RangeHeader, UploadRangeRequest, upload_range_request::Content},
+    range::{ByteRange, MAX_CHUNK_BYTES, PieceChecksums},
+};
+
+/// The request's messages, one after the other.
+pub(super) struct RangeBody(pub(super) Streaming<UploadRangeRequest>);
+
+/// The digests that the caller sent, each if it did.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Digests {
+    /// CRC32C of the range.
+    pub(super) crc32c: Option<u32>,
+    /// SHA-256 of the range.
+    pub(super) sha256: Option<Vec<u8>>,
+}
+
+/// A body that is exactly as long as its range and has the digests that its header says.
+pub(super) struct Received {
+    /// The checksums of the range and of its pieces.
+    pub(super) checksums: PieceChecksums,
+}
+
+impl RangeBody {
+    /// The first message, which must be the header.
+    pub(super) async fn header(&mut self) -> Result<RangeHeader, Error> {
+        match self.next().await? {
+            Some(Content::Header(header)) => Ok(header),
+            _ => Err(invalid("HEADER_MISSING", "the first message must be the header")),
+        }
+    }
+
+    /// Reads the chunks to their end, writes them to `fragment`, and holds them to the range's length and digests.
+    pub(super) async fn receive(
+        mut self,
+        range: ByteRange,
+        new: &[ByteRange],
+        digests: &Digests,
+        mut fragment: Option<&mut Fragment>,
+    ) -> Result<Received, Error> {
+        let mut checksums = PieceChecksums::new(range, new);
+        let mut sha256 = digests.sha256.as_ref().map(|_| Context::new(&SHA256));
+        let (expected, mut received) = (range.len(), 0);
+        while let Some(content) = self.next().await? {
+            let chunk = match content {
+                Content::Chunk(chunk) if chunk.len() <= MAX_CHUNK_BYTES => chunk,
+                Content::Chunk(_) => return Err(chunk_too_large()),
+                Content::Header(_) => return Err(invalid("HEADER_REPEATED", "only the first message is a header")),
+            };
+            received += chunk.len() as u64;
+            if received > expected {
+                return Err(Error::RangeTooLong { expected, received });
+            }
+            checksums.update(&chunk);
+            if let Some(sha256) = &mut sha256 {
+                sha256.update(&chunk);
+            }
+            if let Some(fragment) = &mut fragment {
+                fragment.write(chunk).await?;
+            }
+        }
+        if received < expected {
+            return Err(Error::RangeTooShort { expected, received });
+        }
+        if digests.crc32c.is_some_and(|crc32c| crc32c != checksums.of_range()) {
+            return Err(Error::DigestMismatch("CRC32C"));
+        }
+        if digests.sha256 != sha256.map(|sha256| sha256.finish().as_ref().to_vec()) {
+            return Err(Error::DigestMismatch("SHA-256"));
+        }
+        Ok(Received { checksums })
+    }
+
+    async fn next(&mut self) -> Result<Option<Content>, Error> {
+        let Some(message) = self.0.message().await.map_err(|status| broken_stream(&status))? else { return Ok(None) };
+        let missing = || invalid("CONTENT_MISSING", "a message has neither a header nor a chunk");
+        message.content.map(Some).ok_or_else(missing)
+    }
+}
+
+impl Digests {
+    /// Whether the caller sent any.
+    pub(super) fn any(&self) -> bool {
+        self.crc32c.is_some() || self.sha256.is_some()
+    }
+}
+
+fn invalid(reason: &'static str, message: &str) -> Error {
+    Error::InvalidStream { reason, message: message.into() }
+}
+
+fn chunk_too_large() -> Error {
+    invalid("CHUNK_TOO_LARGE", &format!("a chunk may have at most {MAX_CHUNK_BYTES} bytes"))
+}
+
+/// What tonic says of a request that breaks off or cannot be decoded.
+fn broken_stream(status: &Status) -> Error {
+    match status.code() {
+        Code::OutOfRange => chunk_too_large(),
+        _ => invalid("STREAM_BROKEN", "the request broke off, or holds a message that is not valid"),
+    }
+}

@@ -1,0 +1,45 @@
+//! What the handlers and the sweeper work with.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::Notify;
+
+use crate::{blobs::Blobs, guard::UploadUrls, name::SessionId, session::Ended, store::Store, writers::Writers};
+
+/// Everything a call or the sweeper needs, shared by all of them.
+#[derive(Debug, Clone)]
+pub struct Services {
+    /// The state of every upload.
+    pub store: Store,
+    /// The bytes of every upload.
+    pub blobs: Blobs,
+    /// Who is sending on this replica.
+    pub writers: Arc<Writers>,
+    /// The signer of upload URLs.
+    pub upload_urls: Arc<UploadUrls>,
+    /// What a caller may ask for.
+    pub limits: Limits,
+    /// Wakes the sweeper: there are bytes to drop.
+    pub reclaim: Arc<Notify>,
+}
+
+/// What a caller may ask for.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// The largest document, in bytes.
+    pub max_document_bytes: u64,
+    /// The largest range, in bytes.
+    pub max_range_bytes: u64,
+    /// How many fragments a document may have.
+    pub max_fragments: u32,
+    /// How long a range may take, from its admission to its commit.
+    pub range_timeout: Duration,
+}
+
+impl Services {
+    /// A session has ended: its writers are told, and its bytes go.
+    pub fn session_ended(&self, session: SessionId, ended: Ended) {
+        self.writers.tell(session, ended);
+        self.reclaim.notify_one();
+    }
+}
