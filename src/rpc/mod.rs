@@ -49,3 +49,8 @@ fn proof<T: Clone + Send + Sync + 'static>(extensions: &Extensions) -> Result<T,
 fn request_id(extensions: &Extensions) -> String {
     extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default()
 }
+
+/// The result of a task that only a bug can break.
+fn finished<T>(joined: Result<Result<T, Error>, tokio::task::JoinError>) -> Result<T, Error> {
+    joined.unwrap_or_else(|error| Err(Error::Internal(error.to_string())))
+}

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use super::{proof, request_id};
-use super::{reply, upload_sessions::finished};
+use super::{finished, proof, reply, request_id};
 use crate::{
     error::Error,
     name::{self, CatalogEntry, CatalogName, DocumentId},

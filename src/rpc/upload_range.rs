@@ -11,9 +11,9 @@ use tonic::Streaming;
 use uuid::Uuid;
 
 use super::{
+    finished,
     range_body::{Digests, RangeBody, Received},
     reply,
-    upload_sessions::finished,
 };
 use crate::{
     blobs::{Folder, Fragment},

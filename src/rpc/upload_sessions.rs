@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status, Streaming};
 use uuid::Uuid;
 
-use super::{proof, reply, request_id, upload_range::upload_range};
+use super::{finished, proof, reply, request_id, upload_range::upload_range};
 use crate::{
     error::Error,
     name::SessionId,
@@ -101,11 +101,6 @@ impl UploadSessions for UploadSessionsService {
         finished(deletion.await)?;
         Ok(Response::new(()))
     }
-}
-
-/// The result of a task that only a bug can break.
-pub(super) fn finished<T>(joined: Result<Result<T, Error>, tokio::task::JoinError>) -> Result<T, Error> {
-    joined.unwrap_or_else(|error| Err(Error::Internal(error.to_string())))
 }
 
 fn parse_properties(properties: Option<DocumentProperties>, max_document_bytes: u64) -> Result<Properties, Error> {

@@ -3,35 +3,14 @@
 use std::fmt;
 use std::fs::File;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Result, bail};
 
+use super::durability::Durability;
 use super::folder::Folder;
 use super::start::Start;
-use super::supervised::Supervised;
-
-/// How long a server may take to stop.
-pub(super) const STOP: Duration = Duration::from_secs(30);
-
-/// What a power cut may cost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Durability {
-    /// Nothing that was committed.
-    Durable,
-    /// Everything: for tests, which throw the data away and want to be fast.
-    Scratch,
-}
-
-impl Durability {
-    /// The server's settings for it.
-    pub(super) fn settings(self) -> &'static [&'static str] {
-        match self {
-            Self::Durable => &["fsync=on", "full_page_writes=on", "synchronous_commit=on"],
-            Self::Scratch => &["fsync=off", "full_page_writes=off", "synchronous_commit=off"],
-        }
-    }
-}
+use super::supervised::{STOP, Supervised};
 
 /// A private Postgres. It stops when this is dropped and when our process ends, whatever ends it;
 /// [`Cluster::stop`] also waits for that.

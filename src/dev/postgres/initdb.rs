@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::account::Account;
 use super::binaries::Binaries;
-use super::cluster::Durability;
+use super::durability::Durability;
 use super::folder::{Folder, remove_if_there};
 use super::supervised::Supervised;
 

@@ -7,10 +7,12 @@
 mod account;
 mod binaries;
 mod cluster;
+mod durability;
 mod folder;
 mod initdb;
 mod start;
 mod supervised;
 
 pub use binaries::Binaries;
-pub use cluster::{Cluster, Durability};
+pub use cluster::Cluster;
+pub use durability::Durability;

@@ -12,10 +12,10 @@ use tokio::time::{sleep, timeout};
 
 use super::account::Account;
 use super::binaries::Binaries;
-use super::cluster::{Durability, STOP};
+use super::durability::Durability;
 use super::folder::Folder;
 use super::initdb;
-use super::supervised::Supervised;
+use super::supervised::{STOP, Supervised};
 
 /// A start may have to recover from a crash first.
 const START: Duration = Duration::from_secs(60);
@@ -170,7 +170,7 @@ mod tests {
 
     use anyhow::{Context, Result};
 
-    use super::super::cluster::{Durability, STOP};
+    use super::super::{durability::Durability, supervised::STOP};
     use super::{Start, free_port};
 
     #[tokio::test]

@@ -17,6 +17,9 @@ use tokio::time::timeout;
 
 use super::account::Account;
 
+/// How long a server may take to stop.
+pub(super) const STOP: Duration = Duration::from_secs(30);
+
 const SUPERVISOR: &str = include_str!("supervise.sh");
 
 /// A program of Postgres; it is interrupted when this is dropped.
