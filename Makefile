@@ -1,6 +1,8 @@
 # The two commands: `make dev` runs everything on this machine, `make test` tests it. Both need Rust and a C compiler;
 # Postgres' server programs are installed when there are none.
 
+PROGRAM := target/debug/print-upload
+
 .PHONY: dev demo test lint sqlx sqlx-check postgres
 
 dev: postgres
@@ -17,14 +19,18 @@ lint:
 	cargo clippy --all-targets --quiet -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --quiet
 
-# Writes .sqlx: what Postgres says of every statement in src/store.
-sqlx: postgres
-	cargo run --quiet -- with-postgres -- scripts/sqlx-prepare .sqlx
+# Writes .sqlx: what Postgres says of every statement in src/store. The program of the last build starts the Postgres: with
+# a changed statement there is no newer one yet.
+sqlx: postgres | $(PROGRAM)
+	$(PROGRAM) with-postgres -- scripts/sqlx-prepare .sqlx $(PROGRAM)
 
 # Fails unless .sqlx is what Postgres says today.
-sqlx-check: postgres
-	cargo run --quiet -- with-postgres -- scripts/sqlx-prepare target/sqlx
+sqlx-check: postgres | $(PROGRAM)
+	$(PROGRAM) with-postgres -- scripts/sqlx-prepare target/sqlx $(PROGRAM)
 	diff -r .sqlx target/sqlx
+
+$(PROGRAM):
+	cargo build --quiet
 
 postgres:
 	@scripts/postgres

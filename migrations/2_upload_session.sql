@@ -64,7 +64,7 @@ create index upload_session_latest_idx on upload_session (tenant_id, document_id
 -- Finding due sessions: the key never changes while a session is active.
 create index upload_session_active_idx on upload_session (session_id) where state = 'active';
 -- Purging tombstones.
-create index upload_session_ended_idx on upload_session (end_time) where state <> 'active';
+create index upload_session_ended_idx on upload_session (end_time) where state in ('canceled', 'expired');
 
 -- The manifest: which bytes of which object are the document.
 create table fragment (

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use clap::{Args, Parser};
 use secrecy::{ExposeSecret, SecretString};
+use url::Url;
 
 use crate::{services::Limits, store::Terms};
 
@@ -54,7 +55,7 @@ pub struct Config {
     pub upload_token_keys: Vec<SecretString>,
 
     /// Base of upload URLs: where the outside reaches this service.
-    #[arg(long, env = "PUBLIC_URL", default_value = "http://127.0.0.1:8080")]
+    #[arg(long, env = "PUBLIC_URL", default_value = "http://127.0.0.1:8080", value_parser = public_url)]
     pub public_url: String,
 
     /// Largest document, in bytes.
@@ -73,32 +74,36 @@ pub struct Config {
     #[arg(long, env = "MAX_WRITERS", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_writers: u32,
 
-    /// How long one range may take.
-    #[arg(long, env = "RANGE_TIMEOUT", default_value = "10m", value_parser = humantime::parse_duration)]
+    /// Most ranges and downloads that one replica serves at once.
+    #[arg(long, env = "MAX_TRANSFERS", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_transfers: u32,
+
+    /// How long one range may take, or a download that nobody reads.
+    #[arg(long, env = "RANGE_TIMEOUT", default_value = "10m", value_parser = duration)]
     pub range_timeout: Duration,
 
     /// How long a session lives without a committed range.
-    #[arg(long, env = "SESSION_IDLE_TIMEOUT", default_value = "1h", value_parser = humantime::parse_duration)]
+    #[arg(long, env = "SESSION_IDLE_TIMEOUT", default_value = "1h", value_parser = duration)]
     pub session_idle_timeout: Duration,
 
     /// How long a session lives at most.
-    #[arg(long, env = "SESSION_LIFETIME", default_value = "24h", value_parser = humantime::parse_duration)]
+    #[arg(long, env = "SESSION_LIFETIME", default_value = "24h", value_parser = duration)]
     pub session_lifetime: Duration,
 
     /// How long ended sessions stay visible.
-    #[arg(long, env = "TOMBSTONE_RETENTION", default_value = "24h", value_parser = humantime::parse_duration)]
+    #[arg(long, env = "TOMBSTONE_RETENTION", default_value = "24h", value_parser = duration)]
     pub tombstone_retention: Duration,
 
     /// How often the issuers' keys are fetched anew.
-    #[arg(long, env = "KEYS_REFRESH", default_value = "1h", value_parser = humantime::parse_duration)]
+    #[arg(long, env = "KEYS_REFRESH", default_value = "1h", value_parser = duration)]
     pub keys_refresh: Duration,
 
     /// How often, at most, the issuers' keys are fetched because a token names an unknown one.
-    #[arg(long, env = "KEYS_REFETCH", default_value = "10s", value_parser = humantime::parse_duration)]
+    #[arg(long, env = "KEYS_REFETCH", default_value = "10s", value_parser = duration)]
     pub keys_refetch: Duration,
 
     /// How long calls under way may take to end when the service stops.
-    #[arg(long, env = "DRAIN_TIMEOUT", default_value = "30s", value_parser = humantime::parse_duration)]
+    #[arg(long, env = "DRAIN_TIMEOUT", default_value = "30s", value_parser = duration)]
     pub drain_timeout: Duration,
 }
 
@@ -141,5 +146,48 @@ impl Config {
     /// The database's address, password included.
     pub fn database_url(&self) -> &str {
         self.database_url.expose_secret()
+    }
+}
+
+/// A duration that a clock can be moved by.
+fn duration(text: &str) -> Result<Duration, String> {
+    const LONGEST: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
+    let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if duration.is_zero() || duration > LONGEST {
+        return Err("must be more than nothing and at most 3650 days".into());
+    }
+    Ok(duration)
+}
+
+/// The base of URLs that clients take for a template (RFC 6570): no braces, and nothing after the path.
+fn public_url(text: &str) -> Result<String, String> {
+    let url = Url::parse(text).map_err(|error| error.to_string())?;
+    let is_plain = !text.contains(['{', '}']) && url.query().is_none() && url.fragment().is_none();
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() || !is_plain {
+        return Err("must be http(s)://host[:port][/path]".into());
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_that_no_clock_can_be_moved_by_are_refused() {
+        assert_eq!(duration("10m"), Ok(Duration::from_secs(600)));
+        for text in ["0s", "", "10", "300000years", "18446744073709551615s"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn upload_urls_need_a_plain_base() {
+        assert!(public_url("https://upload.example/base").is_ok());
+        for text in
+            ["", "upload.example", "ftp://upload.example", "https://upload.example/{x}", "https://upload.example/?a=b"]
+        {
+            assert!(public_url(text).is_err(), "{text}");
+        }
     }
 }

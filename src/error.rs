@@ -152,6 +152,9 @@ pub enum Error {
     /// Four writers are enough.
     #[error("the upload session already has {0} writers")]
     TooManyWriters(usize),
+    /// This replica is busy.
+    #[error("the service has as many transfers as it can take at the moment")]
+    TooManyTransfers,
     /// The document is cut too small.
     #[error("the upload session already has {0} fragments; send larger ranges")]
     TooManyFragments(u32),
@@ -171,10 +174,19 @@ pub enum Error {
     Database(#[from] sqlx::Error),
     /// The object store.
     #[error("the service cannot use its object store at the moment")]
-    Blobs(#[from] blobs::Error),
+    Blobs(blobs::Error),
+    /// Committed bytes are not in the object store.
+    #[error("bytes of the document are missing")]
+    BytesMissing,
     /// A bug, or data that the service did not write.
     #[error("internal error")]
     Internal(String),
+}
+
+impl From<blobs::Error> for Error {
+    fn from(error: blobs::Error) -> Self {
+        if matches!(error, blobs::Error::Missing) { Self::BytesMissing } else { Self::Blobs(error) }
+    }
 }
 
 impl From<Ended> for Error {
@@ -223,6 +235,7 @@ impl Error {
             Self::DigestConflict => (Aborted, "DIGEST_CONFLICT"),
             Self::RangeTimeout(_) => (DeadlineExceeded, "RANGE_TIMEOUT"),
             Self::TooManyWriters(_) => (ResourceExhausted, "TOO_MANY_WRITERS"),
+            Self::TooManyTransfers => (ResourceExhausted, "TOO_MANY_TRANSFERS"),
             Self::TooManyFragments(_) => (ResourceExhausted, "TOO_MANY_FRAGMENTS"),
             Self::PrintJobChanged => (FailedPrecondition, "PRINT_JOB_CHANGED"),
             Self::PrintJobDeleted => (FailedPrecondition, "PRINT_JOB_DELETED"),
@@ -230,15 +243,17 @@ impl Error {
             Self::Database(error) if is_transient(error) => (Unavailable, "DATABASE_UNAVAILABLE"),
             Self::Database(_) | Self::Internal(_) => (Internal, "INTERNAL"),
             Self::Blobs(blobs::Error::Full(_)) => (ResourceExhausted, "STORE_FULL"),
-            Self::Blobs(blobs::Error::Missing) => (DataLoss, "OBJECT_MISSING"),
-            Self::Blobs(blobs::Error::Unavailable(_)) => (Unavailable, "STORE_UNAVAILABLE"),
+            Self::BytesMissing => (DataLoss, "BYTES_MISSING"),
+            Self::Blobs(_) => (Unavailable, "STORE_UNAVAILABLE"),
         }
     }
 
     /// How long to wait before the same call can succeed; nothing where it would fail again.
     fn retry_after(&self) -> Option<Duration> {
         match (self.code_and_reason().0, self) {
-            (Code::Unavailable, _) | (_, Self::TooManyWriters(_)) => Some(Duration::from_secs(1)),
+            (Code::Unavailable, _) | (_, Self::TooManyWriters(_) | Self::TooManyTransfers) => {
+                Some(Duration::from_secs(1))
+            }
             (_, Self::Blobs(blobs::Error::Full(_))) => Some(Duration::from_secs(30)),
             (_, Self::RangeRaced) => Some(Duration::ZERO),
             _ => None,
@@ -263,6 +278,7 @@ impl Error {
         match self {
             Self::Database(cause) => tracing::error!(error = %cause, "database call failed"),
             Self::Blobs(cause) => tracing::error!(error = %cause, "object store call failed"),
+            Self::BytesMissing => tracing::error!("committed bytes are not in the object store"),
             Self::Internal(cause) => tracing::error!(error = %cause, "internal error"),
             _ => {}
         }
@@ -285,10 +301,10 @@ impl From<Error> for Status {
     }
 }
 
-/// Whether the database may well answer the next time: it cannot be reached, is starting or stopping, is out of
-/// resources, was told to cancel, or had to choose between two transactions.
+/// Whether the database may well answer the next time: it cannot be reached, does not let us in, is starting or stopping,
+/// is out of resources, was told to cancel, or had to choose between two transactions.
 fn is_transient(error: &sqlx::Error) -> bool {
-    const TRANSIENT_CLASSES: [&str; 5] = ["08", "40", "53", "57", "58"];
+    const TRANSIENT_CLASSES: [&str; 7] = ["08", "28", "3D", "40", "53", "57", "58"];
     const READ_ONLY: &str = "25006";
     match error {
         sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => true,

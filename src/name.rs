@@ -1,5 +1,5 @@
 //! Ids and resource names: `printers/{printer}/jobs/{job}/documents/{document}`, `uploadSessions/{id}` and the catalog's
-//! `tenants/{tenant}/…`. Parsing is strict, so that a name has exactly one spelling.
+//! `tenants/{tenant}/…`. Parsing is strict: but for the case of a GUID, a name has one spelling.
 
 use std::fmt;
 

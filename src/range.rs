@@ -77,8 +77,8 @@ pub struct Piece {
 }
 
 /// The CRC32C of adjacent pieces, combined from theirs.
-pub fn combined_crc32c(pieces: &[Piece]) -> u32 {
-    pieces.iter().fold(0, |crc, piece| crc32c::crc32c_combine(crc, piece.crc32c, piece.range.len() as usize))
+pub fn combined_crc32c<'a>(pieces: impl IntoIterator<Item = &'a Piece>) -> u32 {
+    pieces.into_iter().fold(0, |crc, piece| crc32c::crc32c_combine(crc, piece.crc32c, piece.range.len() as usize))
 }
 
 /// Computes the CRC32C of every piece of a range while its bytes pass, in one pass.
@@ -87,7 +87,8 @@ pub fn combined_crc32c(pieces: &[Piece]) -> u32 {
 /// range's own is the combination of all.
 #[derive(Debug)]
 pub struct PieceChecksums {
-    pieces: Vec<Piece>,
+    /// Adjacent, ascending, and together the range; each with whether it is new.
+    pieces: Vec<(Piece, bool)>,
     /// The piece that the next byte belongs to, and how many of its bytes have passed.
     current: usize,
     passed: u64,
@@ -96,17 +97,25 @@ pub struct PieceChecksums {
 impl PieceChecksums {
     /// Cuts `range` at the bounds of `new`, which are ascending, disjoint and inside it.
     pub fn new(range: ByteRange, new: &[ByteRange]) -> Self {
-        let mut cuts: Vec<u64> = new.iter().flat_map(|piece| [piece.start, piece.end]).collect();
-        cuts.extend([range.start, range.end]);
-        cuts.sort_unstable();
-        cuts.dedup();
-        let pieces = cuts.windows(2).map(|cut| Piece { range: ByteRange::known(cut[0], cut[1]), crc32c: 0 }).collect();
+        let piece = |start, end| Piece { range: ByteRange::known(start, end), crc32c: 0 };
+        let mut pieces = Vec::with_capacity(2 * new.len() + 1);
+        let mut position = range.start;
+        for new in new {
+            if position < new.start {
+                pieces.push((piece(position, new.start), false));
+            }
+            pieces.push((piece(new.start, new.end), true));
+            position = new.end;
+        }
+        if position < range.end {
+            pieces.push((piece(position, range.end), false));
+        }
         Self { pieces, current: 0, passed: 0 }
     }
 
     /// Takes the next bytes of the range. More bytes than the range has are ignored.
     pub fn update(&mut self, mut bytes: &[u8]) {
-        while let Some(piece) = self.pieces.get_mut(self.current) {
+        while let Some((piece, _)) = self.pieces.get_mut(self.current) {
             let left = piece.range.len() - self.passed;
             let (now, later) = bytes.split_at(bytes.len().min(left as usize));
             piece.crc32c = crc32c::crc32c_append(piece.crc32c, now);
@@ -122,12 +131,12 @@ impl PieceChecksums {
 
     /// The CRC32C of the whole range.
     pub fn of_range(&self) -> u32 {
-        combined_crc32c(&self.pieces)
+        combined_crc32c(self.pieces.iter().map(|(piece, _)| piece))
     }
 
-    /// The pieces named in `new`, each with its checksum.
-    pub fn of_pieces(&self, new: &[ByteRange]) -> Vec<Piece> {
-        self.pieces.iter().filter(|piece| new.contains(&piece.range)).copied().collect()
+    /// The new pieces, each with its checksum.
+    pub fn of_new_pieces(&self) -> Vec<Piece> {
+        self.pieces.iter().filter(|(_, is_new)| *is_new).map(|(piece, _)| *piece).collect()
     }
 }
 
@@ -158,7 +167,7 @@ mod tests {
             let mut checksums = PieceChecksums::new(range, &new);
             bytes.chunks(chunk).for_each(|chunk| checksums.update(chunk));
             assert_eq!(checksums.of_range(), crc32c::crc32c(&bytes));
-            let pieces = checksums.of_pieces(&new);
+            let pieces = checksums.of_new_pieces();
             assert_eq!(pieces.iter().map(|piece| piece.range).collect::<Vec<_>>(), new);
             assert_eq!(pieces[1].crc32c, crc32c::crc32c(&bytes[100..700]));
         }

@@ -4,7 +4,11 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use anyhow::{Context, ensure};
 use axum::{Router, middleware};
-use tokio::{net::TcpListener, sync::Notify, time::timeout};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, Semaphore},
+    time::timeout,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{service::Routes, transport::server::TcpIncoming};
 use tonic_health::server::{HealthReporter, health_reporter};
@@ -32,6 +36,9 @@ const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 
 /// How often a connection without traffic is asked whether its other end is still there.
 const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// How long the service waits for its own work when it stops.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Whether every call had ended when the service stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +82,7 @@ impl Server {
             blobs,
             writers: Writers::new(config.max_writers as usize),
             upload_urls,
+            transfers: Arc::new(Semaphore::new(config.max_transfers as usize)),
             limits: config.limits(),
             reclaim: Arc::new(Notify::new()),
         };
@@ -129,9 +137,12 @@ impl Server {
             () = deadline => Ok(Drained::Cut),
         };
         stop.cancel();
-        background.wait().await;
-        if timeout(self.drain_timeout, self.services.store.close()).await.is_err() {
-            tracing::warn!("a database call is still under way");
+        let stopped = async {
+            background.wait().await;
+            self.services.store.close().await;
+        };
+        if timeout(STOP_TIMEOUT, stopped).await.is_err() {
+            tracing::warn!("a database call is still under way, and is left alone");
         }
         drained
     }

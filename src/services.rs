@@ -2,9 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-use crate::{blobs::Blobs, guard::UploadUrls, name::SessionId, session::Ended, store::Store, writers::Writers};
+use crate::{
+    blobs::Blobs, error::Error, guard::UploadUrls, name::SessionId, session::Ended, store::Store, writers::Writers,
+};
 
 /// Everything a call or the sweeper needs, shared by all of them.
 #[derive(Debug, Clone)]
@@ -17,6 +19,8 @@ pub struct Services {
     pub writers: Arc<Writers>,
     /// The signer of upload URLs.
     pub upload_urls: Arc<UploadUrls>,
+    /// A permit for each range and download that is served at once: each holds a few MiB.
+    pub transfers: Arc<Semaphore>,
     /// What a caller may ask for.
     pub limits: Limits,
     /// Wakes the sweeper: there are bytes to drop.
@@ -37,6 +41,11 @@ pub struct Limits {
 }
 
 impl Services {
+    /// A place for one range or download, given back when dropped.
+    pub fn begin_transfer(&self) -> Result<OwnedSemaphorePermit, Error> {
+        Arc::clone(&self.transfers).try_acquire_owned().map_err(|_| Error::TooManyTransfers)
+    }
+
     /// A session has ended: its writers are told, and its bytes go.
     pub fn session_ended(&self, session: SessionId, ended: Ended) {
         self.writers.tell(session, ended);

@@ -1,61 +1,77 @@
 //! The background work of every replica: end sessions whose time has passed, drop the bytes of ended ones, purge
 //! tombstones. Any number of replicas share it; what one leaves half done, another takes up.
 
-use std::time::Duration;
+use std::{future::Future, time::Duration};
 
-use futures_util::{StreamExt, stream};
-use tokio::time::{Instant, sleep};
+use futures_util::{StreamExt, TryStreamExt, future::join_all, stream};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{blobs::Folder, error::Error, services::Services, session::Ended, store::Reclaim};
 
-/// How often the sweeper looks for work that nobody has told it of.
-const INTERVAL: Duration = Duration::from_millis(500);
+/// How often sessions whose time has passed are looked for. Nobody waits for it: they count as expired before.
+const EXPIRE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often bytes to drop are looked for that nobody has told of: those of other replicas' sessions, and what was put off.
+const RECLAIM_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How often tombstones are purged.
 const PURGE_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How many sessions are ended, reclaimed or purged with one statement.
+/// How long to wait after work has failed.
+const FAILED_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How many sessions are ended or purged with one statement.
 const BATCH: i64 = 64;
 
-/// How many sessions' bytes are dropped at once.
-const CONCURRENT_RECLAIMS: usize = 8;
+/// How many workers drop bytes, so that a slow session does not hold up the others, and how many sessions each takes on.
+const RECLAIM_WORKERS: usize = 4;
+const RECLAIM_BATCH: i64 = 4;
+
+/// How long one pass over one session's objects may take; less than its lease.
+const PASS_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Sweeps until `shutdown`.
 pub async fn run(services: Services, shutdown: CancellationToken) {
-    let mut next_purge = Instant::now();
+    let services = &services;
+    let expiring = repeat("expiring sessions", || expire(services), || sleep(EXPIRE_INTERVAL));
+    let purging = repeat("purging tombstones", || purge(services), || sleep(PURGE_INTERVAL));
+    let reclaiming = (0..RECLAIM_WORKERS).map(|_| repeat("dropping bytes", || reclaim(services), || told(services)));
+    shutdown.run_until_cancelled(async { tokio::join!(expiring, purging, join_all(reclaiming)) }).await;
+}
+
+/// Works and rests in turn. A failure is told once, not every time.
+async fn repeat<Work, Rest>(what: &str, work: impl Fn() -> Work, rest: impl Fn() -> Rest)
+where
+    Work: Future<Output = Result<(), Error>>,
+    Rest: Future<Output = ()>,
+{
     let mut is_failing = false;
     loop {
-        let swept = sweep(&services, &mut next_purge).await;
-        match &swept {
-            Err(error) if !is_failing => tracing::warn!(error = ?error, "sweeping failed, and is tried again"),
-            Ok(()) if is_failing => tracing::info!("sweeping goes on"),
+        let done = work().await;
+        match &done {
+            Err(error) if !is_failing => tracing::warn!(error = ?error, "{what} failed, and is tried again"),
+            Ok(()) if is_failing => tracing::info!("{what} goes on"),
             _ => {}
         }
-        is_failing = swept.is_err();
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            () = services.reclaim.notified() => {}
-            () = sleep(INTERVAL) => {}
-        }
+        is_failing = done.is_err();
+        if is_failing { sleep(FAILED_INTERVAL).await } else { rest().await }
     }
 }
 
-async fn sweep(services: &Services, next_purge: &mut Instant) -> Result<(), Error> {
-    expire(services).await?;
-    reclaim(services).await?;
-    if Instant::now() >= *next_purge {
-        services.store.purge(BATCH).await?;
-        *next_purge = Instant::now() + PURGE_INTERVAL;
+/// Waits until there are bytes to drop, as far as this replica knows.
+async fn told(services: &Services) {
+    tokio::select! {
+        () = services.reclaim.notified() => {}
+        () = sleep(RECLAIM_INTERVAL) => {}
     }
-    Ok(())
 }
 
 async fn expire(services: &Services) -> Result<(), Error> {
     loop {
         let expired = services.store.expire_due(BATCH).await?;
         for session in &expired {
-            services.writers.tell(*session, Ended::Expired);
+            services.session_ended(*session, Ended::Expired);
         }
         if expired.len() < BATCH as usize {
             return Ok(());
@@ -63,29 +79,31 @@ async fn expire(services: &Services) -> Result<(), Error> {
     }
 }
 
+async fn purge(services: &Services) -> Result<(), Error> {
+    while services.store.purge_sessions(BATCH).await? == BATCH as u64 {}
+    while services.store.purge_print_jobs(BATCH).await? == BATCH as u64 {}
+    Ok(())
+}
+
 async fn reclaim(services: &Services) -> Result<(), Error> {
     loop {
-        let claimed = services.store.claim_reclaims(BATCH).await?;
-        let count = claimed.len();
-        let passes = stream::iter(claimed).map(|reclaim| pass(services, reclaim)).buffer_unordered(CONCURRENT_RECLAIMS);
-        for passed in passes.collect::<Vec<_>>().await {
-            passed?;
-        }
-        if count < BATCH as usize {
+        let claimed = services.store.claim_reclaims(RECLAIM_BATCH).await?;
+        if claimed.is_empty() {
             return Ok(());
         }
+        let passes = stream::iter(claimed).map(|reclaim| pass(services, reclaim));
+        passes.buffer_unordered(RECLAIM_BATCH as usize).try_collect::<()>().await?;
     }
 }
 
 /// One pass over one session's objects.
 async fn pass(services: &Services, reclaim: Reclaim) -> Result<(), Error> {
     let folder = Folder { tenant: reclaim.tenant, session: reclaim.session };
-    match services.blobs.drop_all_except(folder, &reclaim.keep).await {
-        Ok(()) => services.store.settle_reclaim(&reclaim).await?,
-        Err(error) => {
-            tracing::warn!(upload.id = %reclaim.session.0, error = %error, "bytes of an ended session are still there");
-            services.store.defer_reclaim(&reclaim).await?;
-        }
-    }
-    Ok(())
+    let problem = match timeout(PASS_TIMEOUT, services.blobs.drop_all_except(folder, &reclaim.keep)).await {
+        Ok(Ok(())) => return Ok(services.store.settle_reclaim(&reclaim).await?),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "the object store does not answer".into(),
+    };
+    tracing::warn!(upload.id = %reclaim.session.0, error = problem, "bytes of an ended session are still there");
+    Ok(services.store.defer_reclaim(&reclaim).await?)
 }

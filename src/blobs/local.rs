@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashSet,
-    fs::{self, DirBuilder},
+    fs::{self, DirBuilder, File},
     io::{self, ErrorKind},
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
@@ -13,9 +13,12 @@ use uuid::Uuid;
 
 use super::Folder;
 
-/// Makes a folder that only this user can look into.
+/// Makes a folder that only this user can look into, and proves that it can be written to.
 pub fn make_private(folder: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let probe = folder.join(format!(".probe-{}", Uuid::new_v4()));
+    File::create(&probe)?;
+    fs::remove_file(probe)
 }
 
 /// Drops every file of the session but those in `keep`, and the folder when nothing is left in it.
@@ -40,7 +43,14 @@ pub async fn drop_all_except(root: &Path, folder: Folder, keep: &HashSet<Uuid>) 
             }
             unless_gone(fs::remove_file(entry.path()))?;
         }
-        if is_empty { remove_dir(&path) } else { Ok(()) }
+        // Synced, so that no file comes back after a power cut when nobody will look for it any more.
+        let changed = if is_empty {
+            remove_dir(&path)?;
+            path.parent().unwrap_or(&path)
+        } else {
+            &path
+        };
+        File::open(changed)?.sync_all()
     })
     .await
     .map_err(io::Error::other)?

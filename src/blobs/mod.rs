@@ -6,12 +6,12 @@
 mod fragment;
 mod local;
 
-use std::{collections::HashSet, io, ops::Range, path::PathBuf, sync::Arc};
+use std::{collections::HashSet, io, ops::Range, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use object_store::{ObjectStore, ObjectStoreExt, local::LocalFileSystem, memory::InMemory, path::Path};
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::timeout};
 use url::Url;
 use uuid::Uuid;
 
@@ -21,6 +21,9 @@ use crate::name::{SessionId, TenantId};
 
 /// How many fragments are held in memory at once where a store takes them only whole.
 const MAX_BUFFERED_FRAGMENTS: usize = 16;
+
+/// How long a store may take to answer with at most a fragment.
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The objects of every upload session.
 #[derive(Debug, Clone)]
@@ -97,7 +100,9 @@ impl Blobs {
 
     /// Reads bytes of an object.
     pub async fn read(&self, folder: Folder, object: Uuid, range: Range<u64>) -> Result<Bytes, Error> {
-        Ok(self.store.get_range(&folder.object(object), range).await?)
+        let path = folder.object(object);
+        let read = timeout(READ_TIMEOUT, self.store.get_range(&path, range)).await;
+        Ok(read.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??)
     }
 
     /// Drops every object of the session but those in `keep`, unfinished ones included.

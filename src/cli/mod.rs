@@ -15,7 +15,7 @@ use nix::unistd::geteuid;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{config::Config, dev::migrate, telemetry};
+use crate::{config::Config, store, telemetry};
 
 /// Upload sessions of print jobs, over gRPC: create, send byte ranges, look, resume, and delete to cancel for good.
 #[derive(Debug, Parser)]
@@ -42,6 +42,10 @@ enum Command {
         /// Postgres (14 or newer), postgres://user:password@host/database.
         #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
         database_url: SecretString,
+
+        /// Folder with other migrations than this program's own: those of a change that does not compile yet.
+        #[arg(long, hide = true)]
+        source: Option<PathBuf>,
     },
     /// Mint a token of the development issuer.
     Token(token::Token),
@@ -65,7 +69,9 @@ impl Cli {
             Command::Dev(dev) => dev.run().await?,
             Command::Demo => demo::run().await?,
             Command::Serve(config) => serve::run(&config).await?,
-            Command::Migrate { database_url } => migrate(database_url.expose_secret()).await?,
+            Command::Migrate { database_url, source } => {
+                store::migrate(database_url.expose_secret(), source.as_deref()).await.context("migrating")?;
+            }
             Command::Token(token) => token.run()?,
             Command::Catalog(catalog) => catalog.run().await?,
             Command::WithPostgres { command } => return with_postgres::run(command).await,

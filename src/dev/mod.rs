@@ -7,4 +7,4 @@ pub mod sample;
 mod secrets;
 mod stack;
 
-pub use stack::{Stack, migrate};
+pub use stack::Stack;

@@ -8,7 +8,6 @@ use std::{
 };
 
 use anyhow::Context;
-use sqlx::{Connection, PgConnection};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -23,7 +22,7 @@ use crate::{
     client::{Client, Credential},
     config::Config,
     server::{Drained, Server},
-    store::MIGRATOR,
+    store,
 };
 
 /// A running stack. What it keeps is all under its data folder.
@@ -49,7 +48,7 @@ impl Stack {
         fs::create_dir_all(data_dir).with_context(|| format!("--data-dir {}", data_dir.display()))?;
         let data_dir = fs::canonicalize(data_dir)?;
         let cluster = Cluster::start(&data_dir.join("postgres"), durability).await?;
-        migrate(cluster.url()).await?;
+        store::migrate(cluster.url(), None).await.context("migrating")?;
 
         let issuer_listener = listen_as_before(&data_dir.join("issuer-port")).await?;
         let issuer = TokenIssuer::open(&data_dir, issuer_listener.local_addr()?)?;
@@ -114,13 +113,6 @@ impl Stack {
             lines
         })
     }
-}
-
-/// Brings the database at `url` to this program's schema.
-pub async fn migrate(url: &str) -> anyhow::Result<()> {
-    let mut connection = PgConnection::connect(url).await.context("connecting to Postgres")?;
-    MIGRATOR.run(&mut connection).await.context("migrating")?;
-    Ok(connection.close().await?)
 }
 
 fn bytes_folder(data_dir: &Path) -> PathBuf {

@@ -127,6 +127,8 @@ async fn read_head(stream: &mut BodyDataStream) -> Result<Head, Error> {
             return Ok(head);
         }
         match stream.next().await {
+            // An empty frame says nothing, and must cost nothing.
+            Some(Ok(chunk)) if chunk.is_empty() => {}
             Some(Ok(chunk)) => head.push(chunk),
             Some(Err(_)) => return Err(invalid("FIRST_MESSAGE_BROKEN", "the request broke off in its first message")),
             None => return Err(invalid("FIRST_MESSAGE_MISSING", "the request ended before its first message")),

@@ -195,12 +195,17 @@ impl Issuer {
         }
         let published: PublishedKeys = self.fetch_json(&metadata.jwks_uri).await?;
         // Keys of a kind that is not ours to judge are passed over: a set may hold more than signing keys.
-        Ok(published.keys.into_iter().filter_map(Key::read).collect())
+        let keys: HashMap<String, Key> = published.keys.into_iter().filter_map(Key::read).collect();
+        if keys.is_empty() {
+            return Err(self.fail("it publishes no key that access tokens are signed with".into()));
+        }
+        Ok(keys)
     }
 
     async fn fetch_json<T: DeserializeOwned>(&self, url: &str) -> Result<T, IssuerError> {
         let url = Url::parse(url).map_err(|error| self.fail(error.to_string()))?;
-        if !is_confidential(&url) {
+        // Whoever is trusted over https may not send us anywhere else.
+        if !is_confidential(&url) || (self.address.starts_with("https:") && url.scheme() != "https") {
             return Err(self.fail(format!("{url} must be https, or http on a loopback address")));
         }
         let failed = |error: reqwest::Error| self.fail(error.to_string());

@@ -14,7 +14,7 @@ use crate::{
         principal::Identity, print_catalog_server::PrintCatalog, print_task,
     },
     services::Services,
-    session::{CatalogCaller, Ended, Principal},
+    session::{CatalogCaller, Principal},
     store::{self, CatalogError},
 };
 
@@ -125,11 +125,9 @@ impl PrintCatalog for PrintCatalogService {
         // In a task of its own: once the session has ended, its writers are told, whether the caller still listens or not.
         let deletion = tokio::spawn(async move {
             match services.store.delete_print_job(&caller, &job, revision, &request_id).await {
-                Ok(Some(session)) => services.session_ended(session, Ended::Canceled),
+                Ok(Some((session, ended))) => services.session_ended(session, ended),
                 // Bytes of a completed session may be waiting.
                 Ok(None) => services.reclaim.notify_one(),
-                // Without the printer there is no job either.
-                Err(CatalogError::ParentNotFound(_)) => {}
                 Err(error) => return Err(error.into()),
             }
             Ok(())

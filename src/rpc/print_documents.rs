@@ -3,6 +3,8 @@
 use std::{pin::Pin, sync::Arc};
 
 use futures_util::{Stream, StreamExt, stream};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
@@ -27,6 +29,14 @@ const READ_AHEAD: usize = 2;
 /// The handlers of `PrintDocuments`.
 #[derive(Debug)]
 pub struct PrintDocumentsService(pub Arc<Services>);
+
+/// A document that is being sent.
+struct Download {
+    permitted: PermittedDocument,
+    session: UploadSession,
+    manifest: Vec<StoredPiece>,
+    _place: OwnedSemaphorePermit,
+}
 
 /// A chunk of a document, and where it is.
 struct Slice {
@@ -71,54 +81,46 @@ impl PrintDocuments for PrintDocumentsService {
         };
         let session = self.0.store.live_session(&permitted).await.map_err(Error::from)?;
         let session = session.filter(|session| session.state == State::Completed).ok_or(Error::DocumentNotUploaded)?;
+        let place = self.0.begin_transfer()?;
         let size_bytes = session.properties.size_bytes;
         if offset > size_bytes {
             return Err(Error::OffsetOutOfRange(size_bytes).into());
         }
         let manifest = self.0.store.manifest(&permitted, &session).await.map_err(Error::from)?;
         let document = reply::uploaded_document(&session, &manifest);
-        let chunks = self.chunks(permitted, session, manifest, offset);
+        let chunks = self.chunks(Download { permitted, session, manifest, _place: place }, offset);
         let first = DownloadPrintDocumentResponse { content: Some(Content::Document(document)) };
         Ok(Response::new(Box::pin(stream::iter([Ok(first)]).chain(chunks))))
     }
 }
 
 impl PrintDocumentsService {
-    /// The document's bytes from `offset` on, read a few chunks ahead.
-    fn chunks(
-        &self,
-        permitted: PermittedDocument,
-        session: UploadSession,
-        manifest: Vec<StoredPiece>,
-        offset: u64,
-    ) -> impl Stream<Item = Result<DownloadPrintDocumentResponse, Status>> + Send + use<> {
+    /// The document's bytes from `offset` on, read ahead by a task that ends when the caller hangs up, or stalls too long.
+    fn chunks(&self, download: Download, offset: u64) -> ReceiverStream<Result<DownloadPrintDocumentResponse, Status>> {
         let services = Arc::clone(&self.0);
-        let folder = Folder { tenant: permitted.document().tenant, session: session.id };
-        let context = Arc::new((services, permitted, session));
-        stream::iter(manifest.into_iter().flat_map(move |stored| slices(&stored, offset)))
-            .map(move |slice| {
-                let context = Arc::clone(&context);
-                async move {
-                    let (services, permitted, session) = context.as_ref();
-                    match services.blobs.read(folder, slice.object, slice.start..slice.end).await {
-                        Ok(chunk) => Ok(DownloadPrintDocumentResponse { content: Some(Content::Chunk(chunk)) }),
-                        Err(error) => Err(explain(error, services, permitted, session).await.into()),
-                    }
+        let patience = services.limits.range_timeout;
+        let (chunks, receiver) = mpsc::channel(READ_AHEAD);
+        tokio::spawn(async move {
+            let folder = Folder { tenant: download.permitted.document().tenant, session: download.session.id };
+            for slice in download.manifest.iter().flat_map(|stored| slices(stored, offset)) {
+                let message = match services.blobs.read(folder, slice.object, slice.start..slice.end).await {
+                    Ok(chunk) => Ok(DownloadPrintDocumentResponse { content: Some(Content::Chunk(chunk)) }),
+                    Err(error) => Err(explain(error, &services, &download).await.into()),
+                };
+                let is_last = message.is_err();
+                if chunks.send_timeout(message, patience).await.is_err() || is_last {
+                    return;
                 }
-            })
-            .buffered(READ_AHEAD)
+            }
+        });
+        ReceiverStream::new(receiver)
     }
 }
 
 /// A missing object is a loss, unless its job was deleted while it was being sent.
-async fn explain(
-    error: blobs::Error,
-    services: &Services,
-    permitted: &PermittedDocument,
-    session: &UploadSession,
-) -> Error {
+async fn explain(error: blobs::Error, services: &Services, download: &Download) -> Error {
     if matches!(error, blobs::Error::Missing) {
-        match services.store.manifest(permitted, session).await {
+        match services.store.manifest(&download.permitted, &download.session).await {
             Ok(manifest) if manifest.is_empty() => return Error::DocumentNotFound,
             Ok(_) => {}
             Err(error) => return error.into(),

@@ -9,7 +9,7 @@ use crate::{
     guard::UploadUrls,
     name::{DocumentName, TenantId},
     proto::{self, principal::Identity, print_document, upload_session},
-    range::{ByteRange, Piece, combined_crc32c},
+    range::{ByteRange, combined_crc32c},
     session::{EndReason, Principal, State, UploadSession},
     store::StoredPiece,
 };
@@ -54,7 +54,6 @@ pub fn pending_document(name: &DocumentName, is_uploading: bool) -> proto::Print
 
 /// An uploaded document, from its completed session and the session's manifest.
 pub fn uploaded_document(session: &UploadSession, manifest: &[StoredPiece]) -> proto::PrintDocument {
-    let pieces: Vec<Piece> = manifest.iter().map(|stored| stored.piece).collect();
     proto::PrintDocument {
         name: session.document.to_string(),
         state: print_document::State::Uploaded.into(),
@@ -62,7 +61,7 @@ pub fn uploaded_document(session: &UploadSession, manifest: &[StoredPiece]) -> p
         content_type: session.properties.content_type.clone(),
         size_bytes: wire_bytes(session.properties.size_bytes),
         upload_time: session.end_time.map(timestamp),
-        crc32c: Some(combined_crc32c(&pieces)),
+        crc32c: Some(combined_crc32c(manifest.iter().map(|stored| &stored.piece))),
     }
 }
 

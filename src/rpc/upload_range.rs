@@ -16,7 +16,7 @@ use super::{
     reply,
 };
 use crate::{
-    blobs::{Folder, Fragment},
+    blobs::{self, Folder, Fragment},
     error::Error,
     proto::{RangeHeader, UploadRangeRequest, UploadRangeResponse},
     range::{ByteRange, RangeError},
@@ -46,6 +46,7 @@ pub async fn upload_range(
     request_id: String,
     body: Streaming<UploadRangeRequest>,
 ) -> Result<UploadRangeResponse, Error> {
+    let _place = services.begin_transfer()?;
     let mut body = RangeBody(body);
     let header = body.header().await?;
     let limits = services.limits;
@@ -97,7 +98,7 @@ impl Transfer {
 
     async fn run(self: &Arc<Self>, body: RangeBody) -> Result<UploadRangeResponse, Error> {
         let view = self.view().await?;
-        let size_bytes = view.size_bytes;
+        let (size_bytes, fragment_count) = (view.size_bytes, view.fragment_count);
         let admission = admit(view, self.range, self.digests.any());
         if let Admission::Ended(state) = admission {
             return Err(ended(state));
@@ -107,6 +108,7 @@ impl Transfer {
             return Err(Error::InvalidField { field: "header.total", problem });
         }
         match admission {
+            Admission::Store(new) if self.is_too_many(fragment_count, &new) => Err(self.too_many_fragments()),
             Admission::Store(new) => self.store(body, new).await,
             Admission::AlreadyReceived => Err(Error::RangeAlreadyReceived),
             again => {
@@ -146,7 +148,7 @@ impl Transfer {
             fragment.discard().await;
             return Err(Error::RangeTimeout(self.services.limits.range_timeout));
         }
-        let pieces = received.checksums.of_pieces(&new);
+        let pieces = received.checksums.of_new_pieces();
         let range = NewRange { range: self.range, crc32c: received.checksums.of_range(), object, pieces };
         // When this fails, the database may have taken the range all the same: the object stays, and reclaiming decides.
         let committed = self.services.store.commit_range(&self.owned, &range, &self.request_id).await?;
@@ -168,10 +170,9 @@ impl Transfer {
     /// The commit changed nothing: one more read says why.
     async fn explain(&self, planned: &[ByteRange], received: &Received) -> Result<UploadRangeResponse, Error> {
         let view = self.view().await?;
-        let max_fragments = self.services.limits.max_fragments;
-        let is_full = view.fragment_count as usize + planned.len() > max_fragments as usize;
+        let is_too_many = self.is_too_many(view.fragment_count, planned);
         match admit(view, self.range, self.digests.any()) {
-            Admission::Store(new) if new == planned && is_full => Err(Error::TooManyFragments(max_fragments)),
+            Admission::Store(new) if new == planned && is_too_many => Err(self.too_many_fragments()),
             Admission::Store(_) => Err(Error::RangeRaced),
             Admission::AlreadyReceived => Err(Error::RangeAlreadyReceived),
             Admission::Ended(state) => Err(ended(state)),
@@ -200,13 +201,30 @@ impl Transfer {
             let end = stored.piece.range.end().min(self.range.end());
             let in_object = |position: u64| position - stored.piece.range.start() + stored.offset;
             let bytes = in_object(start)..in_object(end);
-            let bytes = self.services.blobs.read(self.folder(), stored.object, bytes).await?;
+            let bytes = match self.services.blobs.read(self.folder(), stored.object, bytes).await {
+                Err(blobs::Error::Missing) => return Err(self.explain_missing().await?),
+                read => read?,
+            };
             crc32c = crc32c::crc32c_append(crc32c, &bytes);
             if let Some(sha256) = &mut sha256 {
                 sha256.update(&bytes);
             }
         }
         Ok((crc32c, sha256.map(|sha256| sha256.finish().as_ref().to_vec())))
+    }
+
+    /// Committed bytes are not there: lost, unless the session has ended in the meantime and they were dropped.
+    async fn explain_missing(&self) -> Result<Error, Error> {
+        let state = self.view().await?.state;
+        Ok(if state == State::Active { blobs::Error::Missing.into() } else { ended(state) })
+    }
+
+    fn is_too_many(&self, fragment_count: u32, new: &[ByteRange]) -> bool {
+        fragment_count as usize + new.len() > self.services.limits.max_fragments as usize
+    }
+
+    fn too_many_fragments(&self) -> Error {
+        Error::TooManyFragments(self.services.limits.max_fragments)
     }
 
     /// The session as it is now.
@@ -217,7 +235,12 @@ impl Transfer {
             State::Active => None,
             State::Completed => {
                 let whole = ByteRange::known(0, session.properties.size_bytes);
-                Some(reply::uploaded_document(&session, &store.pieces_of(&self.owned, whole).await?))
+                let manifest = store.pieces_of(&self.owned, whole).await?;
+                if manifest.is_empty() {
+                    // Its job was deleted: nothing is said to be uploaded that is not there.
+                    return Err(Error::DocumentNotFound);
+                }
+                Some(reply::uploaded_document(&session, &manifest))
             }
             State::Canceled | State::Expired => return Err(ended(session.state)),
         };

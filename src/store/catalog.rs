@@ -1,6 +1,6 @@
 //! The catalog that other services push: upserts by revision.
 
-use super::Store;
+use super::{InTime, Store};
 use crate::{name::JobKey, session::CatalogCaller};
 
 /// A tenant, as its owner sent it.
@@ -79,7 +79,7 @@ impl From<sqlx::Error> for CatalogError {
 impl Store {
     /// Creates or updates the tenant; answers what is stored.
     pub async fn upsert_tenant(&self, caller: &CatalogCaller, tenant: &Tenant) -> Result<Tenant, CatalogError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.pool.begin().in_time().await?;
         sqlx::query!(
             "insert into tenant as t (tenant_id, subscription_active, revision) values ($1, $2, $3)
              on conflict (tenant_id) do update
@@ -90,6 +90,7 @@ impl Store {
             tenant.revision,
         )
         .execute(&mut *tx)
+        .in_time()
         .await?;
         let stored = sqlx::query_as!(
             Tenant,
@@ -97,14 +98,15 @@ impl Store {
             caller.tenant().0
         )
         .fetch_one(&mut *tx)
+        .in_time()
         .await?;
-        tx.commit().await?;
+        tx.commit().in_time().await?;
         Ok(stored)
     }
 
     /// Creates or updates a printer; answers what is stored.
     pub async fn upsert_printer(&self, caller: &CatalogCaller, printer: &Printer) -> Result<Printer, CatalogError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.pool.begin().in_time().await?;
         sqlx::query!(
             "insert into printer as p (tenant_id, printer_id, revision) values ($1, $2, $3)
              on conflict (tenant_id, printer_id) do update set revision = excluded.revision
@@ -114,6 +116,7 @@ impl Store {
             printer.revision,
         )
         .execute(&mut *tx)
+        .in_time()
         .await?;
         let stored = sqlx::query_as!(
             Printer,
@@ -122,8 +125,9 @@ impl Store {
             printer.printer,
         )
         .fetch_one(&mut *tx)
+        .in_time()
         .await?;
-        tx.commit().await?;
+        tx.commit().in_time().await?;
         Ok(stored)
     }
 
@@ -133,7 +137,7 @@ impl Store {
         caller: &CatalogCaller,
         share: &PrinterShare,
     ) -> Result<PrinterShare, CatalogError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.pool.begin().in_time().await?;
         sqlx::query!(
             "insert into printer_share as s (tenant_id, share_id, printer_id, revision) values ($1, $2, $3, $4)
              on conflict (tenant_id, share_id) do update
@@ -145,6 +149,7 @@ impl Store {
             share.revision,
         )
         .execute(&mut *tx)
+        .in_time()
         .await?;
         let stored = sqlx::query_as!(
             PrinterShare,
@@ -154,15 +159,27 @@ impl Store {
             share.share,
         )
         .fetch_one(&mut *tx)
+        .in_time()
         .await?;
-        tx.commit().await?;
+        tx.commit().in_time().await?;
         Ok(stored)
     }
 
     /// Creates or updates a print task; answers what is stored.
     pub async fn upsert_print_task(&self, caller: &CatalogCaller, task: &PrintTask) -> Result<PrintTask, CatalogError> {
         let tenant = caller.tenant().0;
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.pool.begin().in_time().await?;
+        let job = sqlx::query_scalar!(
+            "select 1 from print_job
+             where tenant_id = $1 and printer_id = $2 and job_id = $3 and delete_time is null
+             for share",
+            tenant,
+            task.job.printer,
+            task.job.job,
+        );
+        if job.fetch_optional(&mut *tx).in_time().await?.is_none() {
+            return Err(CatalogError::ParentNotFound("print job"));
+        }
         sqlx::query!(
             "insert into print_task as t
                  (tenant_id, printer_id, job_id, task_id, trigger_application, state, revision)
@@ -180,6 +197,7 @@ impl Store {
             task.revision,
         )
         .execute(&mut *tx)
+        .in_time()
         .await?;
         let stored = sqlx::query!(
             "select trigger_application, state, revision from print_task
@@ -190,8 +208,9 @@ impl Store {
             task.task,
         )
         .fetch_one(&mut *tx)
+        .in_time()
         .await?;
-        tx.commit().await?;
+        tx.commit().in_time().await?;
         Ok(PrintTask {
             trigger_application: stored.trigger_application,
             state: stored.state,

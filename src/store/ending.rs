@@ -1,10 +1,15 @@
-//! A session ends: cancelled by its owner, or because its time has passed. Each is one statement, which also queues the
-//! bytes for reclaiming and writes the audit trail.
+//! A session ends: cancelled, or because its time has passed. Each is one statement, which also queues the bytes for
+//! reclaiming and writes the audit trail.
+//!
+//! Whether a session is due is asked of the clock at the row itself, not of `now()`, the transaction's start: a statement
+//! that had to wait must not change a session that others have seen expired in the meantime.
 
-use super::{Store, interval};
+use sqlx::PgExecutor;
+
+use super::{InTime, Store, interval};
 use crate::{
-    name::SessionId,
-    session::{Ended, OwnedSession, State},
+    name::{SessionId, TenantId},
+    session::{Ended, OwnedSession, Principal, State},
 };
 
 /// What came of deleting a session.
@@ -18,41 +23,33 @@ pub enum Cancel {
     Completed,
 }
 
-impl Store {
-    /// Cancels the session: the mission. One statement ends it, queues its bytes for reclaiming and says who did it.
-    pub async fn cancel(&self, owned: &OwnedSession, request_id: &str) -> Result<Cancel, sqlx::Error> {
-        let ended = sqlx::query_scalar!(
-            "with ended as (
-                 update upload_session
-                 set state      = case when expire_time > now() then 'canceled' else 'expired' end,
-                     end_time   = least(now(), expire_time),
-                     ended_by   = case when expire_time > now() then $3 end,
-                     end_reason = case when expire_time > now() then 'deleted' else 'expired' end
-                 where tenant_id = $1 and session_id = $2 and state = 'active'
-                 returning tenant_id, session_id, document_id, state
-             ), queued as (
-                 insert into reclaim (tenant_id, session_id, final_time)
-                 select tenant_id, session_id, now() + $6 from ended
-             ), audited as (
-                 insert into audit (tenant_id, session_id, document_id, action, actor, credential, request_id)
-                 select tenant_id, session_id, document_id, 'cancel', $3, $4, $5 from ended where state = 'canceled'
-                 union all
-                 select tenant_id, session_id, document_id, 'expire', null, 'none', null from ended where state = 'expired'
-             )
-             select state from ended",
-            owned.tenant().0,
-            owned.id().0,
-            owned.owner().to_string(),
-            owned.credential().as_str(),
-            request_id,
-            interval(self.terms.writer_grace),
-        )
-        .fetch_optional(&self.pool)
-        .await?;
+/// Who cancels a session, and why.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Canceler<'a> {
+    /// Who.
+    pub(super) principal: &'a Principal,
+    /// What admitted them, in the stored form.
+    pub(super) credential: &'static str,
+    /// Their request.
+    pub(super) request_id: &'a str,
+    /// Why, in the stored form.
+    pub(super) reason: &'static str,
+}
 
-        if let Some(state) = ended {
-            let ended = if state == "canceled" { Ended::Canceled } else { Ended::Expired };
-            return Ok(Cancel::EndedNow(ended));
+impl Store {
+    /// Cancels the session: the mission. A session whose time has passed expires instead.
+    pub async fn cancel(&self, owned: &OwnedSession, request_id: &str) -> Result<Cancel, sqlx::Error> {
+        let canceler = Canceler {
+            principal: owned.owner(),
+            credential: owned.credential().as_str(),
+            request_id,
+            reason: "deleted",
+        };
+        if self.cancel_session(&self.pool, owned.tenant(), owned.id(), canceler).await? {
+            return Ok(Cancel::EndedNow(Ended::Canceled));
+        }
+        if self.expire_session(&self.pool, owned.tenant(), owned.id()).await? {
+            return Ok(Cancel::EndedNow(Ended::Expired));
         }
         // Nothing was changed. A session that is gone altogether was purged, hence canceled or expired before.
         let session = self.upload_session(owned).await?;
@@ -84,7 +81,75 @@ impl Store {
             interval(self.terms.writer_grace),
         )
         .fetch_all(&self.pool)
+        .in_time()
         .await?;
         Ok(expired.into_iter().map(SessionId).collect())
+    }
+
+    /// Cancels a session that is active and not due. Answers whether it has.
+    pub(super) async fn cancel_session(
+        &self,
+        executor: impl PgExecutor<'_>,
+        tenant: TenantId,
+        session: SessionId,
+        canceler: Canceler<'_>,
+    ) -> Result<bool, sqlx::Error> {
+        let canceled = sqlx::query_scalar!(
+            "with ended as (
+                 update upload_session
+                 set state = 'canceled', end_time = now(), ended_by = $3, end_reason = $7
+                 where tenant_id = $1 and session_id = $2 and state = 'active' and expire_time > clock_timestamp()
+                 returning tenant_id, session_id, document_id
+             ), queued as (
+                 insert into reclaim (tenant_id, session_id, final_time)
+                 select tenant_id, session_id, now() + $6 from ended
+             ), audited as (
+                 insert into audit (tenant_id, session_id, document_id, action, actor, credential, request_id)
+                 select tenant_id, session_id, document_id, 'cancel', $3, $4, $5 from ended
+             )
+             select session_id from ended",
+            tenant.0,
+            session.0,
+            canceler.principal.to_string(),
+            canceler.credential,
+            canceler.request_id,
+            interval(self.terms.writer_grace),
+            canceler.reason,
+        )
+        .fetch_optional(executor)
+        .in_time()
+        .await?;
+        Ok(canceled.is_some())
+    }
+
+    /// Ends a session that is active and due. Answers whether it has.
+    pub(super) async fn expire_session(
+        &self,
+        executor: impl PgExecutor<'_>,
+        tenant: TenantId,
+        session: SessionId,
+    ) -> Result<bool, sqlx::Error> {
+        let expired = sqlx::query_scalar!(
+            "with ended as (
+                 update upload_session
+                 set state = 'expired', end_time = expire_time, end_reason = 'expired'
+                 where tenant_id = $1 and session_id = $2 and state = 'active' and expire_time <= clock_timestamp()
+                 returning tenant_id, session_id, document_id
+             ), queued as (
+                 insert into reclaim (tenant_id, session_id, final_time)
+                 select tenant_id, session_id, now() + $3 from ended
+             ), audited as (
+                 insert into audit (tenant_id, session_id, document_id, action, credential)
+                 select tenant_id, session_id, document_id, 'expire', 'none' from ended
+             )
+             select session_id from ended",
+            tenant.0,
+            session.0,
+            interval(self.terms.writer_grace),
+        )
+        .fetch_optional(executor)
+        .in_time()
+        .await?;
+        Ok(expired.is_some())
     }
 }

@@ -7,19 +7,26 @@
 mod catalog;
 mod ending;
 mod print_job;
+mod purge;
 mod range;
 mod reclaim;
 mod resolve;
 mod session;
 
-use std::time::{Duration, SystemTime};
+use std::{
+    future::Future,
+    io,
+    path::Path,
+    time::{Duration, SystemTime},
+};
 
 use sqlx::{
-    PgPool,
-    migrate::Migrator,
+    Connection, PgConnection, PgPool,
+    migrate::{MigrateError, Migrator},
     postgres::{PgConnectOptions, PgPoolOptions, types::PgInterval},
 };
 use time::OffsetDateTime;
+use tokio::time::timeout;
 
 pub use catalog::{CatalogError, PrintTask, Printer, PrinterShare, Tenant};
 pub use ending::Cancel;
@@ -32,8 +39,17 @@ pub use session::{Create, Created};
 /// The schema.
 pub static MIGRATOR: Migrator = sqlx::migrate!();
 
-/// How long a statement may run before Postgres ends it.
-const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
+/// What every connection asks of Postgres: that it ends a statement that runs too long, and that it forgets a replica that
+/// has fallen silent, whose open transaction would make others wait.
+const SETTINGS: [(&str, &str); 4] = [
+    ("statement_timeout", "10s"),
+    ("idle_in_transaction_session_timeout", "5s"),
+    ("tcp_keepalives_idle", "10s"),
+    ("tcp_user_timeout", "20s"),
+];
+
+/// How long an answer may take, before the call is given up as one whose outcome is unknown.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How long a call waits for a connection before it says that the database is gone.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -63,9 +79,8 @@ pub struct Terms {
 impl Store {
     /// A store on the database at `url`. Connects when first used.
     pub fn connect_lazily(url: &str, max_connections: u32, terms: Terms) -> Result<Self, sqlx::Error> {
-        let timeout = format!("{}ms", STATEMENT_TIMEOUT.as_millis());
         let options: PgConnectOptions = url.parse()?;
-        let options = options.application_name("print-upload").options([("statement_timeout", timeout.as_str())]);
+        let options = options.application_name("print-upload").options(SETTINGS);
         let pool = PgPoolOptions::new().max_connections(max_connections).acquire_timeout(ACQUIRE_TIMEOUT);
         Ok(Self { pool: pool.connect_lazy_with(options), terms })
     }
@@ -76,7 +91,7 @@ impl Store {
             r#"select coalesce(max(version), 0) as "version!" from _sqlx_migrations where success"#
         );
         let newest = MIGRATOR.iter().map(|migration| migration.version).max();
-        match applied.fetch_one(&self.pool).await {
+        match applied.fetch_one(&self.pool).in_time().await {
             Ok(version) => Ok(Some(version) == newest),
             Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => Ok(false),
             Err(error) => Err(error),
@@ -89,7 +104,28 @@ impl Store {
     }
 }
 
-/// A duration as a bind value. Postgres counts microseconds; what does not fit is as good as for ever.
+/// Brings the database at `url` to this program's schema, or to that of the migrations in a folder.
+pub async fn migrate(url: &str, folder: Option<&Path>) -> Result<(), MigrateError> {
+    let mut connection = PgConnection::connect(url).await?;
+    match folder {
+        None => MIGRATOR.run(&mut connection).await?,
+        Some(folder) => Migrator::new(folder).await?.run(&mut connection).await?,
+    }
+    Ok(connection.close().await?)
+}
+
+/// A call to the database that is given up when no answer comes: a connection may hang without breaking.
+trait InTime<T>: Future<Output = Result<T, sqlx::Error>> + Sized {
+    /// Waits for the answer as long as it may take.
+    async fn in_time(self) -> Result<T, sqlx::Error> {
+        let given_up = || sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, "the database does not answer"));
+        timeout(ANSWER_TIMEOUT, self).await.unwrap_or_else(|_| Err(given_up()))
+    }
+}
+
+impl<T, F: Future<Output = Result<T, sqlx::Error>>> InTime<T> for F {}
+
+/// A duration as a bind value. The configuration keeps every duration far below what Postgres can add to a time.
 fn interval(duration: Duration) -> PgInterval {
     let microseconds = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
     PgInterval { months: 0, days: 0, microseconds }

@@ -1,11 +1,12 @@
 //! Print jobs, the part of the catalog that sessions hang on: pushed with their document, and deleted with their bytes.
 
+use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{CatalogError, Store, interval};
+use super::{CatalogError, InTime, Store, ending::Canceler, interval};
 use crate::{
-    name::{DocumentId, JobKey, SessionId},
-    session::{CatalogCaller, Principal},
+    name::{DocumentId, JobKey, SessionId, TenantId},
+    session::{CatalogCaller, Credential, Ended, Principal},
 };
 
 /// A print job with its document, as its owner sent it.
@@ -25,7 +26,7 @@ impl Store {
     /// Creates or updates a job with its document; answers what is stored. Creator and document never change.
     pub async fn upsert_print_job(&self, caller: &CatalogCaller, job: &PrintJob) -> Result<PrintJob, CatalogError> {
         let tenant = caller.tenant().0;
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.pool.begin().in_time().await?;
         let stored = sqlx::query!(
             r#"
             insert into print_job as j (tenant_id, printer_id, job_id, created_by, revision) values ($1, $2, $3, $4, $5)
@@ -40,6 +41,7 @@ impl Store {
             job.revision,
         )
         .fetch_one(&mut *tx)
+        .in_time()
         .await?;
         if stored.deleted {
             return Err(CatalogError::JobDeleted);
@@ -53,6 +55,7 @@ impl Store {
             job.key.job,
         )
         .execute(&mut *tx)
+        .in_time()
         .await?;
         let document: Option<Uuid> = sqlx::query_scalar!(
             "select document_id from print_document where tenant_id = $1 and printer_id = $2 and job_id = $3",
@@ -61,6 +64,7 @@ impl Store {
             job.key.job,
         )
         .fetch_optional(&mut *tx)
+        .in_time()
         .await?;
 
         let creator = stored.created_by.as_deref().and_then(Principal::parse).ok_or(CatalogError::JobChanged)?;
@@ -69,7 +73,7 @@ impl Store {
         if !is_older && (creator != job.creator || document != job.document) {
             return Err(CatalogError::JobChanged);
         }
-        tx.commit().await?;
+        tx.commit().in_time().await?;
         Ok(PrintJob { key: job.key.clone(), creator, document, revision: stored.revision })
     }
 
@@ -81,9 +85,9 @@ impl Store {
         job: &JobKey,
         revision: i64,
         request_id: &str,
-    ) -> Result<Option<SessionId>, CatalogError> {
-        let tenant = caller.tenant().0;
-        let mut tx = self.pool.begin().await?;
+    ) -> Result<Option<(SessionId, Ended)>, CatalogError> {
+        let tenant = caller.tenant();
+        let mut tx = self.pool.begin().in_time().await?;
         // Locks the job: no session of it is created from here on.
         let deleted = sqlx::query_scalar!(
             "insert into print_job as j (tenant_id, printer_id, job_id, revision, delete_time)
@@ -92,56 +96,57 @@ impl Store {
              set revision = excluded.revision, delete_time = coalesce(j.delete_time, excluded.delete_time)
              where j.revision <= excluded.revision
              returning 1",
-            tenant,
+            tenant.0,
             job.printer,
             job.job,
             revision,
         )
         .fetch_optional(&mut *tx)
+        .in_time()
         .await?;
         if deleted.is_none() {
             return Ok(None);
         }
 
-        let grace = interval(self.terms.writer_grace);
-        let canceled = sqlx::query_scalar!(
-            "with ended as (
-                 update upload_session s
-                 set state      = case when s.expire_time > now() then 'canceled' else 'expired' end,
-                     end_time   = least(now(), s.expire_time),
-                     ended_by   = case when s.expire_time > now() then $4 end,
-                     end_reason = case when s.expire_time > now() then 'print-job-deleted' else 'expired' end
-                 from print_document d
-                 where (d.tenant_id, d.printer_id, d.job_id) = ($1, $2, $3)
-                   and (s.tenant_id, s.document_id) = (d.tenant_id, d.document_id) and s.state = 'active'
-                 returning s.tenant_id, s.session_id, s.document_id, s.state
-             ), queued as (
-                 insert into reclaim (tenant_id, session_id, final_time)
-                 select tenant_id, session_id, now() + $6 from ended
-             ), audited as (
-                 insert into audit (tenant_id, session_id, document_id, action, actor, credential, request_id)
-                 select tenant_id, session_id, document_id, 'cancel', $4, 'access-token', $5 from ended where state = 'canceled'
-                 union all
-                 select tenant_id, session_id, document_id, 'expire', null, 'none', null from ended where state = 'expired'
-             )
-             select session_id from ended",
-            tenant,
+        let active = sqlx::query_scalar!(
+            "select session_id from upload_session join print_document using (tenant_id, document_id)
+             where tenant_id = $1 and printer_id = $2 and job_id = $3 and state = 'active'",
+            tenant.0,
             job.printer,
             job.job,
-            caller.application().to_string(),
-            request_id,
-            &grace,
-        )
-        .fetch_optional(&mut *tx)
-        .await?;
+        );
+        let mut ended = None;
+        if let Some(session) = active.fetch_optional(&mut *tx).in_time().await?.map(SessionId) {
+            let canceler = Canceler {
+                principal: caller.application(),
+                credential: Credential::AccessToken.as_str(),
+                request_id,
+                reason: "print-job-deleted",
+            };
+            if self.cancel_session(&mut *tx, tenant, session, canceler).await? {
+                ended = Some((session, Ended::Canceled));
+            } else if self.expire_session(&mut *tx, tenant, session).await? {
+                ended = Some((session, Ended::Expired));
+            }
+        }
+        self.free_completed(&mut tx, tenant, job).await?;
+        tx.commit().in_time().await?;
+        Ok(ended)
+    }
 
-        // A completed session stays completed; without a manifest, none of its bytes is kept. This statement sees one
-        // that was completed while the one before waited for it.
+    /// Frees the bytes of a deleted job's document. Its session stays completed; without a manifest, nothing of it is
+    /// kept. Seen here is also a session that was completed while its cancel waited for it.
+    async fn free_completed(
+        &self,
+        connection: &mut PgConnection,
+        tenant: TenantId,
+        job: &JobKey,
+    ) -> Result<(), sqlx::Error> {
         sqlx::query!(
             "with completed as (
-                 select s.tenant_id, s.session_id
-                 from upload_session s join print_document d using (tenant_id, document_id)
-                 where (d.tenant_id, d.printer_id, d.job_id) = ($1, $2, $3) and s.state = 'completed'
+                 select tenant_id, session_id
+                 from upload_session join print_document using (tenant_id, document_id)
+                 where tenant_id = $1 and printer_id = $2 and job_id = $3 and state = 'completed'
              ), emptied as (
                  delete from fragment f using completed c
                  where (f.tenant_id, f.session_id) = (c.tenant_id, c.session_id)
@@ -150,14 +155,14 @@ impl Store {
              select tenant_id, session_id, now() + $4 from completed
              on conflict (tenant_id, session_id) do update
              set due_time = excluded.due_time, final_time = excluded.final_time, passes = 0",
-            tenant,
+            tenant.0,
             job.printer,
             job.job,
-            &grace,
+            interval(self.terms.writer_grace),
         )
-        .execute(&mut *tx)
+        .execute(connection)
+        .in_time()
         .await?;
-        tx.commit().await?;
-        Ok(canceled.map(SessionId))
+        Ok(())
     }
 }

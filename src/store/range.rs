@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use sqlx::postgres::types::PgRange;
 use uuid::Uuid;
 
-use super::{Store, corrupt, interval, system_time};
+use super::{InTime, Store, corrupt, interval, system_time};
 use crate::{
     name::{SessionId, TenantId},
     range::{ByteRange, Piece},
@@ -73,6 +73,7 @@ impl Store {
             range.end() as i64,
         )
         .fetch_optional(&self.pool)
+        .in_time()
         .await?;
 
         let Some(row) = row else { return Ok(None) };
@@ -119,7 +120,7 @@ impl Store {
                     completing_crc32c = case when s.received + a.bytes = int8multirange(int8range(0, s.size_bytes)) then $11::bigint end
                 from added a
                 where s.tenant_id = $1 and s.session_id = $2
-                  and s.state = 'active' and s.expire_time > now()
+                  and s.state = 'active' and s.expire_time > clock_timestamp()
                   and not (s.received && a.bytes)
                   and s.fragment_count + a.pieces <= $10
                 returning s.*
@@ -157,6 +158,7 @@ impl Store {
             request_id,
         )
         .fetch_optional(&self.pool)
+        .in_time()
         .await?;
 
         let Some(row) = row else { return Ok(None) };
@@ -199,6 +201,7 @@ impl Store {
             range.end() as i64,
         )
         .fetch_all(&self.pool)
+        .in_time()
         .await?;
         rows.into_iter().map(FragmentRow::into_piece).collect()
     }

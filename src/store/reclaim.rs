@@ -1,11 +1,11 @@
-//! The durable queue of sessions whose bytes are to be dropped, and the purge of tombstones.
+//! The durable queue of sessions whose bytes are to be dropped.
 
 use std::{collections::HashSet, time::Duration};
 
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Store, interval};
+use super::{InTime, Store, interval};
 use crate::name::{SessionId, TenantId};
 
 /// How long a worker may be busy with a session before another one takes it over.
@@ -57,6 +57,7 @@ impl Store {
             interval(LEASE),
         )
         .fetch_all(&self.pool)
+        .in_time()
         .await?;
         let reclaims = rows.into_iter().map(|row| Reclaim {
             tenant: TenantId(row.tenant_id),
@@ -85,6 +86,7 @@ impl Store {
             interval(SECOND_PASS),
         )
         .execute(&self.pool)
+        .in_time()
         .await?;
         Ok(())
     }
@@ -100,46 +102,7 @@ impl Store {
             interval(back_off),
         )
         .execute(&self.pool)
-        .await?;
-        Ok(())
-    }
-
-    /// Removes up to `limit` sessions that ended long ago and whose bytes are gone, then jobs deleted long ago.
-    pub async fn purge(&self, limit: i64) -> Result<(), sqlx::Error> {
-        let retention = interval(self.terms.tombstone_retention);
-        sqlx::query!(
-            "delete from upload_session where (tenant_id, session_id) in (
-                 select tenant_id, session_id
-                 from upload_session s
-                 join print_document d using (tenant_id, document_id)
-                 join print_job j using (tenant_id, printer_id, job_id)
-                 where s.state <> 'active' and s.end_time < now() - $1::interval
-                   and (s.state <> 'completed' or j.delete_time < now() - $1::interval)
-                   and not exists (
-                       select from reclaim r where (r.tenant_id, r.session_id) = (s.tenant_id, s.session_id)
-                   )
-                 limit $2 for update of s skip locked
-             )",
-            &retention,
-            limit,
-        )
-        .execute(&self.pool)
-        .await?;
-        sqlx::query!(
-            "delete from print_job where (tenant_id, printer_id, job_id) in (
-                 select tenant_id, printer_id, job_id
-                 from print_job j
-                 where j.delete_time < now() - $1::interval
-                   and not exists (
-                       select from print_document d join upload_session s using (tenant_id, document_id)
-                       where (d.tenant_id, d.printer_id, d.job_id) = (j.tenant_id, j.printer_id, j.job_id)
-                   )
-                 limit $2 for update skip locked
-             )",
-            &retention,
-            limit,
-        )
-        .execute(&self.pool)
+        .in_time()
         .await?;
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! From a name to what it names: one read for the interceptor.
 
-use super::{Store, corrupt};
+use super::{InTime, Store, corrupt};
 use crate::{
     name::{DocumentId, DocumentName, JobKey, Queue, SessionId, TenantId},
     session::{Caller, Document, Principal, Session},
@@ -70,6 +70,7 @@ impl Store {
             etag.map(|etag| etag.0),
         )
         .fetch_optional(&self.pool)
+        .in_time()
         .await?;
 
         let Some(row) = row else {
@@ -101,6 +102,7 @@ impl Store {
             id.0,
         )
         .fetch_optional(&self.pool)
+        .in_time()
         .await?;
 
         let Some(row) = row else { return Ok(FoundSession { subscription_active: false, session: None }) };

@@ -1,10 +1,10 @@
 //! A session is created, and looked at.
 
-use sqlx::postgres::types::PgRange;
+use sqlx::{PgConnection, postgres::types::PgRange};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Store, corrupt, interval, range::byte_ranges, system_time};
+use super::{InTime, Store, corrupt, interval, range::byte_ranges, system_time};
 use crate::{
     name::{DocumentId, DocumentName, Queue, SessionId, TenantId},
     session::{EndReason, OwnedSession, PermittedDocument, Principal, Properties, State, UploadSession},
@@ -51,6 +51,16 @@ struct SessionRow {
     end_reason: Option<String>,
 }
 
+/// The row that a create found or made.
+struct OpenedRow {
+    session_id: Uuid,
+    state: String,
+    /// Whether its time has passed.
+    due: bool,
+    /// Whether it is the caller's own upload, unchanged.
+    same: bool,
+}
+
 impl Store {
     /// Creates the document's session with the id `id`, or finds the caller's active one with the same properties. A due
     /// session of the document is ended first.
@@ -62,10 +72,7 @@ impl Store {
         request_id: &str,
     ) -> Result<Create, sqlx::Error> {
         let document = permitted.document();
-        let owner = permitted.caller().principal.to_string();
-        let size_bytes = i64::try_from(properties.size_bytes).unwrap_or(i64::MAX);
-        let mut tx = self.pool.begin().await?;
-
+        let mut tx = self.pool.begin().in_time().await?;
         // A job that is being deleted gets no new session: the deletion locks this row before it ends the sessions.
         let job = sqlx::query_scalar!(
             "select 1 from print_job
@@ -75,33 +82,41 @@ impl Store {
             document.job.printer,
             document.job.job,
         );
-        if job.fetch_optional(&mut *tx).await?.is_none() {
+        if job.fetch_optional(&mut *tx).in_time().await?.is_none() {
             return Ok(Create { created: Created::DocumentGone, expired: None });
         }
 
-        let expired = sqlx::query_scalar!(
-            "with ended as (
-                 update upload_session
-                 set state = 'expired', end_time = expire_time, end_reason = 'expired'
-                 where tenant_id = $1 and document_id = $2 and state = 'active' and expire_time <= now()
-                 returning tenant_id, session_id, document_id
-             ), queued as (
-                 insert into reclaim (tenant_id, session_id, final_time)
-                 select tenant_id, session_id, now() + $3 from ended
-             ), audited as (
-                 insert into audit (tenant_id, session_id, document_id, action, credential)
-                 select tenant_id, session_id, document_id, 'expire', 'none' from ended
-             )
-             select session_id from ended",
-            document.tenant.0,
-            document.id.0,
-            interval(self.terms.writer_grace),
-        )
-        .fetch_optional(&mut *tx)
-        .await?;
+        let mut opened = self.open_session(&mut tx, permitted, id, properties, request_id).await?;
+        let mut expired = None;
+        if opened.due && self.expire_session(&mut *tx, document.tenant, SessionId(opened.session_id)).await? {
+            expired = Some(SessionId(opened.session_id));
+            opened = self.open_session(&mut tx, permitted, id, properties, request_id).await?;
+        }
+        let session = SessionId(opened.session_id);
+        let created = match (opened.state.as_str(), opened.same) {
+            ("active", true) => {
+                let session = upload_session(&mut *tx, document.tenant, session).await?;
+                session.map_or(Created::DocumentGone, |session| Created::Session(Box::new(session)))
+            }
+            ("active", false) => Created::OtherActive(session),
+            _ => Created::AlreadyUploaded,
+        };
+        tx.commit().in_time().await?;
+        Ok(Create { created, expired })
+    }
 
-        // On a conflict the row is locked and shown, and only the caller's own, unchanged upload lives on.
-        let row = sqlx::query!(
+    /// Inserts the document's session, or finds the one that is active or completed. On a conflict the row is locked and
+    /// shown; only the caller's own, unchanged upload lives on, and only before its time has passed.
+    async fn open_session(
+        &self,
+        connection: &mut PgConnection,
+        permitted: &PermittedDocument,
+        id: SessionId,
+        properties: &Properties,
+        request_id: &str,
+    ) -> Result<OpenedRow, sqlx::Error> {
+        sqlx::query_as!(
+            OpenedRow,
             r#"
             with opened as (
                 insert into upload_session as s
@@ -112,41 +127,31 @@ impl Store {
                 set expire_time = case
                     when (s.state, s.owner, s.document_name, s.content_type, s.size_bytes)
                        = ('active', excluded.owner, excluded.document_name, excluded.content_type, excluded.size_bytes)
+                         and s.expire_time > clock_timestamp()
                     then greatest(s.expire_time, least(now() + $8, s.expire_limit))
                     else s.expire_time end
-                returning session_id, state, document_id,
+                returning session_id, state, state = 'active' and expire_time <= clock_timestamp() as due, document_id,
                           (owner, document_name, content_type, size_bytes) = ($4, $5, $6, $7) as same
             ), audited as (
                 insert into audit (tenant_id, session_id, document_id, action, actor, credential, request_id)
                 select $1, session_id, document_id, 'create', $4, 'access-token', $10 from opened where session_id = $3
             )
-            select session_id, state, same as "same!" from opened
+            select session_id, state, due as "due!", same as "same!" from opened
             "#,
-            document.tenant.0,
-            document.id.0,
+            permitted.document().tenant.0,
+            permitted.document().id.0,
             id.0,
-            owner,
+            permitted.caller().principal.to_string(),
             properties.document_name,
             properties.content_type,
-            size_bytes,
+            i64::try_from(properties.size_bytes).unwrap_or(i64::MAX),
             interval(self.terms.idle_timeout),
             interval(self.terms.session_lifetime),
             request_id,
         )
-        .fetch_one(&mut *tx)
-        .await?;
-
-        let session = SessionId(row.session_id);
-        let created = match (row.state.as_str(), row.same) {
-            ("active", true) => {
-                let session = upload_session(&mut *tx, document.tenant, session).await?;
-                session.map_or(Created::DocumentGone, |session| Created::Session(Box::new(session)))
-            }
-            ("active", false) => Created::OtherActive(session),
-            _ => Created::AlreadyUploaded,
-        };
-        tx.commit().await?;
-        Ok(Create { created, expired: expired.map(SessionId) })
+        .fetch_one(connection)
+        .in_time()
+        .await
     }
 
     /// The session. Takes no lock. `None` once it is purged.
@@ -163,7 +168,7 @@ impl Store {
             document.tenant.0,
             document.id.0,
         );
-        match id.fetch_optional(&self.pool).await? {
+        match id.fetch_optional(&self.pool).in_time().await? {
             Some(id) => upload_session(&self.pool, document.tenant, SessionId(id)).await,
             None => Ok(None),
         }
@@ -196,6 +201,7 @@ async fn upload_session(
         id.0,
     )
     .fetch_optional(executor)
+    .in_time()
     .await?;
     row.map(SessionRow::into_session).transpose()
 }

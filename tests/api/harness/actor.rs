@@ -2,19 +2,32 @@
 
 use std::{net::SocketAddr, ops::Range};
 
+use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 use print_upload::{
     client::{Client, Credential, range_messages},
     proto::{
         self, CreateUploadSessionRequest, DeleteUploadSessionRequest, DocumentProperties, DownloadPrintDocumentRequest,
         GetPrintDocumentRequest, GetUploadSessionRequest, PrintDocument, RangeHeader, UploadRangeRequest,
-        UploadRangeResponse, UploadSession, download_print_document_response::Content,
+        UploadRangeResponse, UploadSession, download_print_document_response::Content, upload_range_request,
     },
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
+
+/// A range under way that waits for its last byte: where to send the rest, and the answer.
+pub type Stalled = (mpsc::Sender<UploadRangeRequest>, JoinHandle<Result<UploadRangeResponse, Status>>);
+
+/// Which digests a range is sent with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Digest {
+    None,
+    Crc32c,
+    Sha256,
+    Both,
+}
 
 /// A caller with a credential.
 #[derive(Debug, Clone)]
@@ -84,6 +97,18 @@ impl Actor {
         self.client.upload_range(header, bytes).await
     }
 
+    /// Sends any bytes as the range that begins at `start`.
+    pub async fn send_bytes(
+        &mut self,
+        session: &UploadSession,
+        start: usize,
+        bytes: Bytes,
+        digest: Digest,
+    ) -> Result<UploadRangeResponse, Status> {
+        let header = digest.put_on(header(session, start..start + bytes.len()), &bytes);
+        self.client.upload_range(header, bytes).await
+    }
+
     /// Sends any messages.
     pub async fn send_messages(&mut self, messages: Vec<UploadRangeRequest>) -> Result<UploadRangeResponse, Status> {
         Ok(self.client.sessions.upload_range(tokio_stream::iter(messages)).await?.into_inner())
@@ -91,14 +116,13 @@ impl Actor {
 
     /// Begins to send a range and stalls before its last byte. The answer comes from the task, once the sender gives the
     /// rest or the service gives up; dropping the sender ends the body.
-    pub fn stall(
-        &self,
-        session: &UploadSession,
-        document: &Bytes,
-        range: Range<usize>,
-    ) -> (mpsc::Sender<UploadRangeRequest>, tokio::task::JoinHandle<Result<UploadRangeResponse, Status>>) {
-        let header = header(session, range.clone());
-        let first = range_messages(header, &document.slice(range.start..range.end - 1));
+    pub fn stall(&self, session: &UploadSession, document: &Bytes, range: Range<usize>) -> Stalled {
+        self.stall_with(header(session, range.clone()), &document.slice(range))
+    }
+
+    /// The same with any header, and the bytes of its range.
+    pub fn stall_with(&self, header: RangeHeader, bytes: &Bytes) -> Stalled {
+        let first = range_messages(header, &bytes.slice(..bytes.len() - 1));
         let (sender, receiver) = mpsc::channel(first.len() + 4);
         for message in first {
             sender.try_send(message).expect("room for the message");
@@ -137,12 +161,27 @@ impl Actor {
     }
 }
 
+impl Digest {
+    /// The header with the digests of `bytes`.
+    pub fn put_on(self, header: RangeHeader, bytes: &[u8]) -> RangeHeader {
+        let crc32c = matches!(self, Self::Crc32c | Self::Both).then(|| crc32c(bytes));
+        let sha256 = if matches!(self, Self::Sha256 | Self::Both) { sha256(bytes) } else { Bytes::new() };
+        RangeHeader { crc32c, sha256, ..header }
+    }
+}
+
 /// What a test asks of an error.
 pub trait ErrorExt {
     /// The one `ErrorInfo`'s reason.
     fn reason(&self) -> String;
     /// Code and reason, as the table in the documentation has them.
     fn code_and_reason(&self) -> (Code, String);
+    /// A value of the `ErrorInfo`'s metadata.
+    fn metadata_of(&self, key: &str) -> Option<String>;
+    /// The request's fields that were bad; the reason is `INVALID_FIELD`.
+    fn bad_fields(&self) -> Vec<String>;
+    /// Whether the error says when to try again.
+    fn is_retryable(&self) -> bool;
 }
 
 impl ErrorExt for Status {
@@ -154,6 +193,21 @@ impl ErrorExt for Status {
 
     fn code_and_reason(&self) -> (Code, String) {
         (self.code(), self.reason())
+    }
+
+    fn metadata_of(&self, key: &str) -> Option<String> {
+        self.get_details_error_info()?.metadata.get(key).cloned()
+    }
+
+    fn bad_fields(&self) -> Vec<String> {
+        assert_eq!(self.code_and_reason(), (Code::InvalidArgument, "INVALID_FIELD".into()), "{self:?}");
+        let bad_request = self.get_details_bad_request().unwrap_or_else(|| panic!("no BadRequest: {self:?}"));
+        assert!(bad_request.field_violations.iter().all(|violation| !violation.description.is_empty()));
+        bad_request.field_violations.into_iter().map(|violation| violation.field).collect()
+    }
+
+    fn is_retryable(&self) -> bool {
+        self.get_details_retry_info().is_some_and(|retry| retry.retry_delay.is_some())
     }
 }
 
@@ -168,6 +222,11 @@ pub fn header(session: &UploadSession, range: Range<usize>) -> RangeHeader {
     }
 }
 
+/// A message with a range's next bytes.
+pub fn chunk(bytes: impl Into<Bytes>) -> UploadRangeRequest {
+    UploadRangeRequest { content: Some(upload_range_request::Content::Chunk(bytes.into())) }
+}
+
 /// Bytes that differ wherever they are cut.
 pub fn sample_bytes(length: usize) -> Bytes {
     (0..length).map(|position| (position % 251) as u8 ^ (position / 251) as u8).collect()
@@ -177,7 +236,16 @@ pub fn crc32c(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes)
 }
 
+pub fn sha256(bytes: &[u8]) -> Bytes {
+    Bytes::copy_from_slice(digest(&SHA256, bytes).as_ref())
+}
+
 /// A range, for comparing with what is missing.
 pub fn span(range: &proto::ByteRange) -> Range<i64> {
     range.start..range.end
+}
+
+/// Ranges, for comparing with what is missing.
+pub fn spans(ranges: &[proto::ByteRange]) -> Vec<Range<usize>> {
+    ranges.iter().map(|range| range.start as usize..range.end as usize).collect()
 }

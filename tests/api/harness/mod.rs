@@ -5,6 +5,6 @@ mod app;
 mod database;
 mod issuer;
 
-pub use actor::{Actor, ErrorExt, crc32c, header, sample_bytes, span};
-pub use app::{App, eventually};
+pub use actor::{Actor, Digest, ErrorExt, Stalled, chunk, crc32c, header, sample_bytes, sha256, span, spans};
+pub use app::{App, CATALOG_CLIENT, eventually};
 pub use issuer::{FOREIGN_TENANT, TENANT, issuer};

@@ -1,0 +1,73 @@
+//! Tombstones that have been visible long enough go, once their bytes are gone.
+
+use super::{InTime, Store, interval};
+
+impl Store {
+    /// Removes up to `limit` sessions that were canceled or expired long ago. Answers how many.
+    pub async fn purge_sessions(&self, limit: i64) -> Result<u64, sqlx::Error> {
+        let purged = sqlx::query!(
+            "delete from upload_session where (tenant_id, session_id) in (
+                 select tenant_id, session_id from upload_session s
+                 where state in ('canceled', 'expired') and end_time < now() - $1::interval
+                   and not exists (
+                       select from reclaim r where (r.tenant_id, r.session_id) = (s.tenant_id, s.session_id)
+                   )
+                 order by end_time limit $2 for update skip locked
+             )",
+            interval(self.terms.tombstone_retention),
+            limit,
+        )
+        .execute(&self.pool)
+        .in_time()
+        .await?;
+        Ok(purged.rows_affected())
+    }
+
+    /// Removes up to `limit` jobs that were deleted long ago, each with its document and the session that completed it.
+    /// Answers how many.
+    pub async fn purge_print_jobs(&self, limit: i64) -> Result<u64, sqlx::Error> {
+        let mut tx = self.pool.begin().in_time().await?;
+        // Jobs with a session that is not to go yet are left; they hold nothing up, since the oldest go first.
+        let jobs = sqlx::query!(
+            "select tenant_id, printer_id, job_id from print_job j
+             where delete_time < now() - $1::interval
+               and not exists (
+                   select from print_document d
+                   join upload_session s using (tenant_id, document_id)
+                   left join reclaim r using (tenant_id, session_id)
+                   where (d.tenant_id, d.printer_id, d.job_id) = (j.tenant_id, j.printer_id, j.job_id)
+                     and (s.state <> 'completed' or r.session_id is not null)
+               )
+             order by delete_time limit $2 for update skip locked",
+            interval(self.terms.tombstone_retention),
+            limit,
+        )
+        .fetch_all(&mut *tx)
+        .in_time()
+        .await?;
+        for job in &jobs {
+            sqlx::query!(
+                "delete from upload_session s using print_document d
+                 where (d.tenant_id, d.printer_id, d.job_id) = ($1, $2, $3)
+                   and (s.tenant_id, s.document_id) = (d.tenant_id, d.document_id) and s.state = 'completed'",
+                job.tenant_id,
+                job.printer_id,
+                job.job_id,
+            )
+            .execute(&mut *tx)
+            .in_time()
+            .await?;
+            sqlx::query!(
+                "delete from print_job where tenant_id = $1 and printer_id = $2 and job_id = $3",
+                job.tenant_id,
+                job.printer_id,
+                job.job_id,
+            )
+            .execute(&mut *tx)
+            .in_time()
+            .await?;
+        }
+        tx.commit().in_time().await?;
+        Ok(jobs.len() as u64)
+    }
+}
