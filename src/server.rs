@@ -64,6 +64,9 @@ impl Server {
             config.session_idle_timeout <= config.session_lifetime,
             "--session-idle-timeout must not be longer than --session-lifetime"
         );
+        let is_postgres =
+            ["postgres://", "postgresql://"].iter().any(|scheme| config.database_url().starts_with(scheme));
+        ensure!(is_postgres, "--database-url must be postgres://user:password@host/database");
         let issuers =
             Issuers::new(&config.issuers, config.audiences.clone(), config.keys_refresh, config.keys_refetch)?;
         let upload_urls = Arc::new(UploadUrls::new(&config.public_url, &config.upload_token_keys)?);

@@ -1,5 +1,5 @@
-//! The background work of every replica: end sessions whose time has passed, drop the bytes of ended ones, purge
-//! tombstones. Any number of replicas share it; what one leaves half done, another takes up.
+//! The background work of every replica: end sessions whose time has passed, tell writers, drop the bytes of ended ones,
+//! purge tombstones. Any number of replicas share it; what one leaves half done, another takes up.
 
 use std::{future::Future, time::Duration};
 
@@ -28,8 +28,12 @@ const BATCH: i64 = 64;
 const RECLAIM_WORKERS: usize = 4;
 const RECLAIM_BATCH: i64 = 4;
 
-/// How long one pass over one session's objects may take; less than its lease.
+/// How long one pass over one session's objects may take. A longer one goes on where the last one was cut.
 const PASS_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How often the sessions that are written to here are asked for their state: whoever ended one may not have been able to
+/// tell its writers.
+const ASK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Sweeps until `shutdown`.
 pub async fn run(services: Services, shutdown: CancellationToken) {
@@ -37,7 +41,8 @@ pub async fn run(services: Services, shutdown: CancellationToken) {
     let expiring = repeat("expiring sessions", || expire(services), || sleep(EXPIRE_INTERVAL));
     let purging = repeat("purging tombstones", || purge(services), || sleep(PURGE_INTERVAL));
     let reclaiming = (0..RECLAIM_WORKERS).map(|_| repeat("dropping bytes", || reclaim(services), || told(services)));
-    shutdown.run_until_cancelled(async { tokio::join!(expiring, purging, join_all(reclaiming)) }).await;
+    let telling = repeat("asking for the writers' sessions", || tell_writers(services), || sleep(ASK_INTERVAL));
+    shutdown.run_until_cancelled(async { tokio::join!(expiring, purging, telling, join_all(reclaiming)) }).await;
 }
 
 /// Works and rests in turn. A failure is told once, not every time.
@@ -77,6 +82,17 @@ async fn expire(services: &Services) -> Result<(), Error> {
             return Ok(());
         }
     }
+}
+
+async fn tell_writers(services: &Services) -> Result<(), Error> {
+    let sessions = services.writers.sessions();
+    if sessions.is_empty() {
+        return Ok(());
+    }
+    for (session, ended) in services.store.ended_of(&sessions).await? {
+        services.writers.tell(session, ended);
+    }
+    Ok(())
 }
 
 async fn purge(services: &Services) -> Result<(), Error> {

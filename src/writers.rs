@@ -10,7 +10,10 @@ use std::{
 
 use tokio::sync::watch;
 
-use crate::{name::SessionId, session::Ended};
+use crate::{
+    name::{SessionId, TenantId},
+    session::{Ended, OwnedSession},
+};
 
 /// Every writer in flight.
 #[derive(Debug)]
@@ -23,6 +26,7 @@ pub struct Writers {
 
 #[derive(Debug)]
 struct Writing {
+    tenant: TenantId,
     writers: usize,
     ended: watch::Sender<Option<Ended>>,
 }
@@ -47,15 +51,22 @@ impl Writers {
     }
 
     /// Takes a place among the session's writers; `None` when all are taken.
-    pub fn register(self: &Arc<Self>, session: SessionId) -> Option<Writer> {
+    pub fn register(self: &Arc<Self>, owned: &OwnedSession) -> Option<Writer> {
+        let (tenant, session) = (owned.tenant(), owned.id());
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         let writing =
-            sessions.entry(session).or_insert_with(|| Writing { writers: 0, ended: watch::Sender::new(None) });
+            sessions.entry(session).or_insert_with(|| Writing { tenant, writers: 0, ended: watch::Sender::new(None) });
         if writing.writers >= self.limit {
             return None;
         }
         writing.writers += 1;
         Some(Writer { writers: Arc::clone(self), session, ended: writing.ended.subscribe() })
+    }
+
+    /// The sessions that are being written to.
+    pub fn sessions(&self) -> Vec<(TenantId, SessionId)> {
+        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.iter().map(|(session, writing)| (writing.tenant, *session)).collect()
     }
 
     /// Tells every writer of the session, stalled or not, that it has ended. Waits for none.
@@ -102,15 +113,21 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::session::{Caller, Principal, Session};
+
+    fn owned(session: u128) -> OwnedSession {
+        let (tenant, owner) = (TenantId(Uuid::from_u128(7)), Principal::User("ada".into()));
+        let session = Session { tenant, id: SessionId(Uuid::from_u128(session)), owner: owner.clone() };
+        session.owned_by(&Caller { tenant, principal: owner }).expect("her own session")
+    }
 
     #[tokio::test]
     async fn every_writer_of_the_session_is_told_and_no_other() {
         let writers = Writers::new(4);
-        let (one, other) = (SessionId(Uuid::from_u128(1)), SessionId(Uuid::from_u128(2)));
-        let told = [writers.register(one).expect("a place"), writers.register(one).expect("a place")];
-        let spared = writers.register(other).expect("a place");
+        let told = [writers.register(&owned(1)).expect("a place"), writers.register(&owned(1)).expect("a place")];
+        let spared = writers.register(&owned(2)).expect("a place");
 
-        writers.tell(one, Ended::Canceled);
+        writers.tell(owned(1).id(), Ended::Canceled);
 
         for writer in &told {
             assert_eq!(writer.ended().await, Ended::Canceled);
@@ -121,11 +138,10 @@ mod tests {
     #[test]
     fn places_are_given_back() {
         let writers = Writers::new(1);
-        let session = SessionId(Uuid::from_u128(1));
-        let first = writers.register(session).expect("a place");
-        assert!(writers.register(session).is_none());
+        let first = writers.register(&owned(1)).expect("a place");
+        assert!(writers.register(&owned(1)).is_none());
         drop(first);
-        assert!(writers.register(session).is_some());
-        assert!(writers.sessions.lock().expect("unpoisoned").is_empty());
+        assert!(writers.register(&owned(1)).is_some());
+        assert!(writers.sessions().is_empty());
     }
 }

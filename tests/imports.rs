@@ -30,7 +30,7 @@ fn no_room_knows_what_it_must_not_know() {
                 let (krate, module) = word.split_once("crate::").unwrap_or(("", ""));
                 let in_braces = krate.is_empty() && !module.is_empty() && imported(&flat, module);
                 if code.lines().any(|line| !line.trim_start().starts_with("//") && line.contains(word)) || in_braces {
-                    trespasses.push(format!("{} names {word}", file));
+                    trespasses.push(format!("{file} names {word}"));
                 }
             }
         }

@@ -55,7 +55,7 @@ pub async fn upload_range(
 
     // Registered first, the state read second: a cancel either is seen by that read, or finds this writer.
     let writers = &transfer.services.writers;
-    let writer = writers.register(transfer.owned.id()).ok_or(Error::TooManyWriters(writers.limit()))?;
+    let writer = writers.register(&transfer.owned).ok_or(Error::TooManyWriters(writers.limit()))?;
     let answer = tokio::select! {
         biased;
         ended = writer.ended() => return Err(ended.into()),

@@ -92,8 +92,7 @@ impl UploadSessions for UploadSessionsService {
         // In a task of its own: once the session has ended, its writers are told, whether the caller still listens or not.
         let deletion = tokio::spawn(async move {
             match services.store.cancel(&owned, &request_id).await? {
-                Cancel::EndedNow(ended) => services.session_ended(owned.id(), ended),
-                Cancel::EndedBefore => {}
+                Cancel::EndedNow(ended) | Cancel::EndedBefore(ended) => services.session_ended(owned.id(), ended),
                 Cancel::Completed => return Err(Error::SessionCompleted),
             }
             Ok(())

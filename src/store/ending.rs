@@ -5,6 +5,7 @@
 //! that had to wait must not change a session that others have seen expired in the meantime.
 
 use sqlx::PgExecutor;
+use uuid::Uuid;
 
 use super::{InTime, Store, interval};
 use crate::{
@@ -17,8 +18,8 @@ use crate::{
 pub enum Cancel {
     /// It has ended now: its writers are to be told.
     EndedNow(Ended),
-    /// It was canceled or expired before.
-    EndedBefore,
+    /// It had ended before. Its writers may not have been told: whoever ended it may have lost the answer.
+    EndedBefore(Ended),
     /// It is completed: there is nothing left to cancel.
     Completed,
 }
@@ -52,9 +53,31 @@ impl Store {
             return Ok(Cancel::EndedNow(Ended::Expired));
         }
         // Nothing was changed. A session that is gone altogether was purged, hence canceled or expired before.
-        let session = self.upload_session(owned).await?;
-        let is_completed = session.is_some_and(|session| session.state == State::Completed);
-        Ok(if is_completed { Cancel::Completed } else { Cancel::EndedBefore })
+        Ok(match self.upload_session(owned).await?.map(|session| session.state) {
+            Some(State::Completed) => Cancel::Completed,
+            Some(State::Expired) => Cancel::EndedBefore(Ended::Expired),
+            _ => Cancel::EndedBefore(Ended::Canceled),
+        })
+    }
+
+    /// Which of these sessions have ended without being completed, due ones included.
+    pub async fn ended_of(&self, sessions: &[(TenantId, SessionId)]) -> Result<Vec<(SessionId, Ended)>, sqlx::Error> {
+        let (tenants, ids): (Vec<Uuid>, Vec<Uuid>) = sessions.iter().map(|(tenant, id)| (tenant.0, id.0)).unzip();
+        let rows = sqlx::query!(
+            r#"
+            select session_id as "session_id!", state = 'canceled' as "canceled!"
+            from unnest($1::uuid[], $2::uuid[]) as asked (tenant_id, session_id)
+            join upload_session using (tenant_id, session_id)
+            where state in ('canceled', 'expired') or (state = 'active' and expire_time <= now())
+            "#,
+            &tenants,
+            &ids,
+        )
+        .fetch_all(&self.pool)
+        .in_time()
+        .await?;
+        let ended = |canceled| if canceled { Ended::Canceled } else { Ended::Expired };
+        Ok(rows.into_iter().map(|row| (SessionId(row.session_id), ended(row.canceled))).collect())
     }
 
     /// Ends up to `limit` sessions whose time has passed, and tells which.

@@ -8,14 +8,15 @@ use uuid::Uuid;
 use super::{InTime, Store, interval};
 use crate::name::{SessionId, TenantId};
 
-/// How long a worker may be busy with a session before another one takes it over.
-const LEASE: Duration = Duration::from_secs(60);
+/// How long a worker may be busy with a session before another one takes it over. Short: after a crash in the middle of a
+/// pass the bytes stay as long. Two passes at once do no harm.
+const LEASE: Duration = Duration::from_secs(5);
 
 /// How soon after the first pass the second follows: it finds what a writer was putting down during the first.
 const SECOND_PASS: Duration = Duration::from_millis(500);
 
 /// The longest time between two attempts of a pass that fails.
-const MAX_BACK_OFF: Duration = Duration::from_secs(60);
+const MAX_BACK_OFF: Duration = Duration::from_secs(5);
 
 /// A session whose objects are to be dropped, but for those that its manifest holds.
 #[derive(Debug, Clone)]

@@ -53,7 +53,7 @@ async fn a_fifth_writer_waits_until_a_place_is_given_back() {
     let fifth = ada.send(&session, &bytes, 400..500).await.expect_err("too many writers");
     assert_eq!(fifth.code_and_reason(), (Code::ResourceExhausted, "TOO_MANY_WRITERS".into()));
     assert_eq!(fifth.metadata_of("max_writers").as_deref(), Some("4"));
-    assert!(fifth.is_retryable());
+    assert!(fifth.retry_delay().is_some());
     assert_eq!(ada.get(&session.name).await.expect("the session").received_bytes, 0);
 
     // Another session has places of its own.
@@ -82,7 +82,7 @@ async fn of_two_ranges_that_overlap_the_slower_one_is_told_to_send_what_is_missi
 
     let raced = finish(slower, bytes[599]).await.expect_err("raced");
     assert_eq!(raced.code_and_reason(), (Code::Aborted, "RANGE_RACED".into()));
-    assert!(raced.is_retryable());
+    assert!(raced.retry_delay().is_some());
     assert_eq!(app.files_of(&session).len(), 1, "the slower one leaves nothing");
     let missing = ada.get(&session.name).await.expect("the session").next_expected_ranges;
     assert_eq!(spans(&missing), [0..400, 800..1000]);

@@ -1,6 +1,6 @@
 //! Who calls: a typed client with the verbs of the domain.
 
-use std::{net::SocketAddr, ops::Range};
+use std::{net::SocketAddr, ops::Range, time::Duration};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
@@ -141,6 +141,21 @@ impl Actor {
         self.client.sessions.delete_upload_session(request).await.map(|_| ())
     }
 
+    /// Deletes, and tells the id that the request got.
+    pub async fn delete_traced(&mut self, name: &str) -> Result<String, Status> {
+        let request = DeleteUploadSessionRequest { name: name.into(), ..Default::default() };
+        let answer = self.client.sessions.delete_upload_session(request).await?;
+        let id = answer.metadata().get("request-id").expect("a request id");
+        Ok(id.to_str().expect("text").to_owned())
+    }
+
+    /// Uploads a whole document in one session of one range.
+    pub async fn upload(&mut self, document: &str, bytes: &Bytes) -> Result<UploadSession, Status> {
+        let session = self.create(document, bytes.len()).await?;
+        self.send(&session, bytes, 0..bytes.len()).await?;
+        Ok(session)
+    }
+
     pub async fn document(&mut self, name: &str) -> Result<PrintDocument, Status> {
         let request = GetPrintDocumentRequest { name: name.into() };
         Ok(self.client.documents.get_print_document(request).await?.into_inner())
@@ -180,8 +195,8 @@ pub trait ErrorExt {
     fn metadata_of(&self, key: &str) -> Option<String>;
     /// The request's fields that were bad; the reason is `INVALID_FIELD`.
     fn bad_fields(&self) -> Vec<String>;
-    /// Whether the error says when to try again.
-    fn is_retryable(&self) -> bool;
+    /// How long the caller is told to wait before trying again; nothing when that would not help.
+    fn retry_delay(&self) -> Option<Duration>;
 }
 
 impl ErrorExt for Status {
@@ -206,8 +221,8 @@ impl ErrorExt for Status {
         bad_request.field_violations.into_iter().map(|violation| violation.field).collect()
     }
 
-    fn is_retryable(&self) -> bool {
-        self.get_details_retry_info().is_some_and(|retry| retry.retry_delay.is_some())
+    fn retry_delay(&self) -> Option<Duration> {
+        self.get_details_retry_info().and_then(|info| info.retry_delay)
     }
 }
 

@@ -97,6 +97,11 @@ impl App {
         &self.flags[flag]
     }
 
+    /// Every flag that the service was started with.
+    pub fn flags(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.flags.iter().map(|(flag, value)| (flag.as_str(), value.as_str()))
+    }
+
     /// A way into the database beside the service's.
     pub fn pool(&self) -> &PgPool {
         &self.database.pool

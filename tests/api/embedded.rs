@@ -1,0 +1,203 @@
+//! `dev`, `token` and `demo`: everything on one machine, with one command.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, Permissions},
+    net::SocketAddr,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+};
+
+use print_upload::proto::{UploadSession, upload_session::State};
+use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tonic::Code;
+
+use crate::harness::{Actor, ErrorExt, Program, eventually, sample_bytes};
+
+const NAMED: [&str; 16] = [
+    "GRPC_ADDR",
+    "DATABASE_URL",
+    "ISSUER",
+    "PRINTER",
+    "SHARE",
+    "JOB",
+    "DOCUMENT",
+    "DOCUMENT_NAME",
+    "OWNER_TOKEN",
+    "OTHER_TOKEN",
+    "APP_TOKEN",
+    "FOREIGN_TOKEN",
+    "CATALOG_TOKEN",
+    "WEAK_TOKEN",
+    "PERSONAL_TOKEN",
+    "EXPIRED_TOKEN",
+];
+
+/// A running `dev`, and what it wrote down.
+struct Dev {
+    program: Program,
+    variables: BTreeMap<String, String>,
+}
+
+impl Dev {
+    async fn start(folder: &TempDir) -> Self {
+        let data_dir = format!("--data-dir={}", folder.path().display());
+        let mut program = Program::start(&["dev", "--listen=127.0.0.1:0", &data_dir]);
+        program.hear("Ctrl-C stops everything").await;
+        Self { program, variables: variables(&folder.path().join("dev.env")) }
+    }
+
+    fn actor(&self, token: &str) -> Actor {
+        Actor::with_access_token(self.address(), &self.variables[token])
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.variables["GRPC_ADDR"].parse().expect("an address")
+    }
+
+    fn document(&self) -> &str {
+        &self.variables["DOCUMENT_NAME"]
+    }
+
+    async fn stop(self) {
+        self.program.terminate();
+        let (status, said) = self.program.ended().await;
+        assert!(status.success() && said.contains("stopped:"), "{status} {said}");
+    }
+}
+
+/// Where Postgres can pass through, also when it runs as another user.
+fn data_dir() -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o711)).expect("a folder");
+    folder
+}
+
+/// `KEY=value` a line, as a shell reads it.
+fn variables(file: &Path) -> BTreeMap<String, String> {
+    assert_eq!(fs::metadata(file).expect("a file").permissions().mode() & 0o777, 0o600);
+    let text = fs::read_to_string(file).expect("a file");
+    let pairs = text.lines().map(|line| line.split_once('=').expect("KEY=value"));
+    pairs.map(|(key, value)| (key.to_owned(), value.trim_matches('\'').to_owned())).collect()
+}
+
+async fn assert_refused(dev: &Dev, token: &str, session: &UploadSession, code: Code, reason: &str) {
+    let refused = dev.actor(token).delete(&session.name).await.expect_err(token);
+    assert_eq!(refused.code_and_reason(), (code, reason.into()), "{token}");
+}
+
+#[tokio::test]
+async fn dev_writes_down_who_is_who_and_they_are() {
+    let folder = data_dir();
+    let dev = Dev::start(&folder).await;
+    for name in NAMED {
+        assert!(dev.variables.get(name).is_some_and(|value| !value.is_empty()), "{name}");
+    }
+    let (mut owner, bytes) = (dev.actor("OWNER_TOKEN"), sample_bytes(1000));
+    let session = owner.create(dev.document(), bytes.len()).await.expect("a session");
+
+    assert_refused(&dev, "OTHER_TOKEN", &session, Code::PermissionDenied, "NOT_SESSION_OWNER").await;
+    assert_refused(&dev, "APP_TOKEN", &session, Code::PermissionDenied, "NOT_SESSION_OWNER").await;
+    assert_refused(&dev, "FOREIGN_TOKEN", &session, Code::NotFound, "UPLOAD_SESSION_NOT_FOUND").await;
+    assert_refused(&dev, "WEAK_TOKEN", &session, Code::PermissionDenied, "PERMISSION_MISSING").await;
+    assert_refused(&dev, "CATALOG_TOKEN", &session, Code::PermissionDenied, "PERMISSION_MISSING").await;
+    assert_refused(&dev, "PERSONAL_TOKEN", &session, Code::PermissionDenied, "PERSONAL_ACCOUNT_NOT_SUPPORTED").await;
+    assert_refused(&dev, "EXPIRED_TOKEN", &session, Code::Unauthenticated, "TOKEN_EXPIRED").await;
+    let by_share = dev
+        .document()
+        .replace(&format!("printers/{}", dev.variables["PRINTER"]), &format!("shares/{}", dev.variables["SHARE"]));
+    owner.delete(&format!("{by_share}/uploadSession")).await.expect("the owner may, by the share as well");
+    assert_eq!(owner.get(&session.name).await.expect("the tombstone").state(), State::Canceled);
+    dev.actor("APP_TOKEN").create(dev.document(), 1000).await.expect("the application has a task on the job");
+
+    let mut database = PgConnection::connect(&dev.variables["DATABASE_URL"]).await.expect("the address works");
+    let (jobs, tasks): (i64, i64) = sqlx::query_as(
+        "select (select count(*) from print_job), (select count(*) from print_task where state = 'processing')",
+    )
+    .fetch_one(&mut database)
+    .await
+    .expect("a catalog");
+    assert!(jobs >= 2 && tasks >= 1, "{jobs} jobs, {tasks} tasks");
+    dev.stop().await;
+}
+
+#[tokio::test]
+async fn dev_keeps_its_data_across_a_stop_and_a_crash_and_takes_postgres_along() {
+    let folder = data_dir();
+    let dev = Dev::start(&folder).await;
+    let (document, bytes) = (dev.document().to_owned(), sample_bytes(3000));
+    let mut owner = dev.actor("OWNER_TOKEN");
+    let session = owner.create(&document, bytes.len()).await.expect("a session");
+    owner.send(&session, &bytes, 0..1000).await.expect("a range");
+    let (old_token, old_url) = (dev.variables["OWNER_TOKEN"].clone(), dev.variables["DATABASE_URL"].clone());
+    dev.stop().await;
+    assert_postgres_is_gone(&old_url).await;
+
+    let dev = Dev::start(&folder).await;
+    let mut owner = Actor::with_access_token(dev.address(), &old_token);
+    assert_eq!(owner.get(&session.name).await.expect("the session").received_bytes, 1000);
+    owner.send(&session, &bytes, 1000..2000).await.expect("a range");
+    let old_url = dev.variables["DATABASE_URL"].clone();
+    dev.program.kill().await;
+    assert_postgres_is_gone(&old_url).await;
+
+    let dev = Dev::start(&folder).await;
+    let mut owner = Actor::with_access_token(dev.address(), &old_token);
+    assert_eq!(owner.get(&session.name).await.expect("the session").received_bytes, 2000);
+    owner.send(&session, &bytes, 2000..3000).await.expect("the rest");
+    assert_eq!(owner.download(&document, 0).await.expect("a download").1, bytes);
+    dev.stop().await;
+}
+
+async fn assert_postgres_is_gone(url: &str) {
+    let options: PgConnectOptions = url.parse().expect("an address");
+    let address = (options.get_host().to_owned(), options.get_port());
+    eventually("its Postgres is gone", async || TcpStream::connect(address.clone()).await.is_err()).await;
+}
+
+#[tokio::test]
+async fn token_mints_what_dev_accepts() {
+    let folder = data_dir();
+    let data_dir = format!("--data-dir={}", folder.path().display());
+    let (status, said) = Program::run(&["token", "--user=zoe", "--scope=PrintJob.ReadWrite", &data_dir]).await;
+    assert_eq!(status.code(), Some(1));
+    assert!(said.contains("print-upload dev"), "{said}");
+
+    let dev = Dev::start(&folder).await;
+    let scopes = "--scope=PrintJob.ReadWrite.All,Printer.Read.All";
+    let (status, token) = Program::run(&["token", "--user=zoe", scopes, &data_dir]).await;
+    assert!(status.success(), "{token}");
+    let mut zoe = Actor::with_access_token(dev.address(), token.trim());
+    let session = zoe.create(dev.document(), 1000).await.expect("a session");
+    let owner = session.owner.expect("an owner").identity;
+    assert_eq!(owner, Some(print_upload::proto::principal::Identity::User("zoe".into())));
+
+    let role = ["token", "--application=toaster", "--role=PrintJob.ReadWrite.All,Printer.Read.All", &data_dir];
+    let (status, token) = Program::run(&role).await;
+    assert!(status.success(), "{token}");
+    let refused = Actor::with_access_token(dev.address(), token.trim()).get(&session.name).await.expect_err("not its");
+    assert_eq!(refused.code_and_reason(), (Code::PermissionDenied, "NOT_SESSION_OWNER".into()));
+    dev.stop().await;
+}
+
+#[tokio::test]
+async fn a_second_dev_on_the_same_data_is_refused() {
+    let folder = data_dir();
+    let dev = Dev::start(&folder).await;
+    let data_dir = format!("--data-dir={}", folder.path().display());
+
+    let (status, said) = Program::run(&["dev", "--listen=127.0.0.1:0", &data_dir]).await;
+
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("another process uses"), "{said}");
+    dev.actor("OWNER_TOKEN").create(dev.document(), 1000).await.expect("the first is none the worse");
+    dev.stop().await;
+}
+
+#[tokio::test]
+async fn the_demo_holds() {
+    let (status, said) = Program::run(&["demo"]).await;
+    assert!(status.success() && said.contains("All of it held."), "{said}");
+}

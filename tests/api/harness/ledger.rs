@@ -1,0 +1,101 @@
+//! What the database holds beside what callers see, and the few ways in which a test meddles with it.
+
+use print_upload::proto::UploadSession;
+use sqlx::{Postgres, Transaction};
+use uuid::Uuid;
+
+use super::App;
+
+/// A line of the audit trail.
+#[derive(Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct AuditRow {
+    pub action: String,
+    pub actor: Option<String>,
+    pub credential: String,
+    pub request_id: Option<String>,
+}
+
+/// How far the reclaiming of a session's bytes is.
+#[derive(Debug, sqlx::FromRow)]
+pub struct ReclaimJob {
+    pub passes: i32,
+    pub attempts: i32,
+}
+
+impl App {
+    /// The audit trail of a session, oldest first.
+    pub async fn audit_of(&self, session: &UploadSession) -> Vec<AuditRow> {
+        sqlx::query_as(
+            "select action, actor, credential, request_id from audit where session_id = $1 order by audit_id",
+        )
+        .bind(id_of(session))
+        .fetch_all(self.pool())
+        .await
+        .expect("the audit trail")
+    }
+
+    /// The actions in the audit trail of a session.
+    pub async fn actions_on(&self, session: &UploadSession) -> Vec<String> {
+        self.audit_of(session).await.into_iter().map(|row| row.action).collect()
+    }
+
+    /// The job that drops a session's bytes, until it is done.
+    pub async fn reclaim_job(&self, session: &UploadSession) -> Option<ReclaimJob> {
+        sqlx::query_as("select passes, attempts from reclaim where session_id = $1")
+            .bind(id_of(session))
+            .fetch_optional(self.pool())
+            .await
+            .expect("the queue")
+    }
+
+    /// Makes a session's reclaiming due, as if no writer of it could be left: the next pass is the last.
+    pub async fn make_reclaim_last(&self, session: &UploadSession) {
+        self.meddle("update reclaim set due_time = now(), final_time = now() where session_id = $1", session).await;
+    }
+
+    /// Changes a session's rows behind the service's back; `$1` is its id.
+    pub async fn meddle(&self, statement: &'static str, session: &UploadSession) {
+        let changed = sqlx::query(statement).bind(id_of(session)).execute(self.pool()).await.expect("a statement");
+        assert_eq!(changed.rows_affected(), 1, "{statement}");
+    }
+
+    /// The objects of a session's manifest, by name.
+    pub async fn manifest_of(&self, session: &UploadSession) -> Vec<String> {
+        let objects: Vec<Uuid> = sqlx::query_scalar("select distinct object_id from fragment where session_id = $1")
+            .bind(id_of(session))
+            .fetch_all(self.pool())
+            .await
+            .expect("the manifest");
+        let mut names: Vec<String> = objects.iter().map(Uuid::to_string).collect();
+        names.sort();
+        names
+    }
+
+    /// Keeps the sweeper, and nobody else, from a session for as long as the transaction lives: it passes over rows that
+    /// somebody holds in any way, while this hold lets the row's state be changed.
+    pub async fn keep_from_sweeper(&self, session: &UploadSession) -> Transaction<'static, Postgres> {
+        self.hold("select 1 from upload_session where session_id = $1 for key share", session).await
+    }
+
+    /// Lets nobody change a session for as long as the transaction lives.
+    pub async fn freeze(&self, session: &UploadSession) -> Transaction<'static, Postgres> {
+        self.hold("select 1 from upload_session where session_id = $1 for update", session).await
+    }
+
+    /// How many statements wait for somebody's lock in this database.
+    pub async fn waiting_statements(&self) -> i64 {
+        let waiting =
+            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+        sqlx::query_scalar(waiting).fetch_one(self.pool()).await.expect("a number")
+    }
+
+    async fn hold(&self, statement: &'static str, session: &UploadSession) -> Transaction<'static, Postgres> {
+        let mut held = self.pool().begin().await.expect("a transaction");
+        sqlx::query(statement).bind(id_of(session)).fetch_one(&mut *held).await.expect("the session's row");
+        held
+    }
+}
+
+fn id_of(session: &UploadSession) -> Uuid {
+    session.etag.parse().expect("an id")
+}

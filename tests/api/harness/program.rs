@@ -1,0 +1,102 @@
+//! The real program, as a process of its own.
+
+use std::{net::SocketAddr, process::ExitStatus, process::Stdio};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncRead, BufReader},
+    process::{Child, Command},
+    sync::mpsc,
+};
+
+use super::App;
+
+/// A running program, killed when it is dropped.
+#[derive(Debug)]
+pub struct Program {
+    child: Child,
+    lines: mpsc::UnboundedReceiver<String>,
+    said: Vec<String>,
+}
+
+impl Program {
+    /// Starts the program with these arguments.
+    pub fn start(arguments: &[&str]) -> Self {
+        let mut child = command(arguments).stdin(Stdio::null()).spawn().expect("the program starts");
+        let (sender, lines) = mpsc::unbounded_channel();
+        tokio::spawn(collect(child.stdout.take().expect("its output"), sender.clone()));
+        tokio::spawn(collect(child.stderr.take().expect("its log"), sender));
+        Self { child, lines, said: Vec::new() }
+    }
+
+    /// Starts `serve` on the data of an app, whose actors then call this program.
+    pub async fn serve(app: &mut App) -> Self {
+        let flags: Vec<String> = app.flags().map(|(flag, value)| format!("--{flag}={value}")).collect();
+        let mut arguments = vec!["--log-json", "serve", "--listen=127.0.0.1:0"];
+        arguments.extend(flags.iter().map(String::as_str));
+        let mut program = Self::start(&arguments);
+        app.address = program.serving_address().await;
+        program
+    }
+
+    async fn serving_address(&mut self) -> SocketAddr {
+        let line = self.hear(r#""message":"serving""#).await;
+        let line: serde_json::Value = serde_json::from_str(&line).expect("a line of JSON");
+        line["fields"]["address"].as_str().expect("an address").parse().expect("an address")
+    }
+
+    /// Waits for a line that holds `text`.
+    pub async fn hear(&mut self, text: &str) -> String {
+        while let Some(line) = self.lines.recv().await {
+            self.said.push(line.clone());
+            if line.contains(text) {
+                return line;
+            }
+        }
+        panic!("the program ended without saying {text:?}:\n{}", self.said.join("\n"));
+    }
+
+    /// Kills it, as a crash would.
+    pub async fn kill(mut self) {
+        self.child.kill().await.expect("it was running");
+    }
+
+    /// Asks it to end.
+    pub fn terminate(&self) {
+        let pid = self.child.id().expect("it is running");
+        kill(Pid::from_raw(pid.try_into().expect("a process id")), Signal::SIGTERM).expect("it is told");
+    }
+
+    /// Waits for its end: how it ended, and everything it has said since it started.
+    pub async fn ended(mut self) -> (ExitStatus, String) {
+        let status = self.child.wait().await.expect("it was running");
+        while let Some(line) = self.lines.recv().await {
+            self.said.push(line);
+        }
+        (status, self.said.join("\n"))
+    }
+
+    /// Runs the program with these arguments to its end.
+    pub async fn run(arguments: &[&str]) -> (ExitStatus, String) {
+        Self::start(arguments).ended().await
+    }
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_print-upload"));
+    command.args(arguments).env_remove("DATABASE_URL").env_remove("RUST_LOG");
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+}
+
+async fn collect(output: impl AsyncRead + Unpin, lines: mpsc::UnboundedSender<String>) {
+    let mut output = BufReader::new(output).lines();
+    while let Ok(Some(line)) = output.next_line().await {
+        if lines.send(line).is_err() {
+            return;
+        }
+    }
+}
