@@ -1,16 +1,19 @@
 //! One database a test, from a migrated template.
 
-use std::{env, thread};
+use std::{
+    env,
+    time::{Duration, SystemTime},
+};
 
 use print_upload::store::MIGRATOR;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, PgPool, postgres::PgConnectOptions};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
-/// A database of its own, gone with the test unless that has failed.
+/// A database of its own. It stays when the test ends, to be looked at: the throw-away Postgres goes as a whole, and in any
+/// other one the next run drops what is old.
 #[derive(Debug)]
 pub struct Database {
-    name: String,
     /// Its address.
     pub url: String,
     /// A way in beside the service's, to look and to meddle.
@@ -25,22 +28,7 @@ impl Database {
         execute(&mut admin, format!("create database {name} template {template}")).await;
         let url = server().database(&name).to_url_lossy().to_string();
         let pool = PgPool::connect_lazy(&url).expect("a pool");
-        Self { name, url, pool }
-    }
-}
-
-impl Drop for Database {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            eprintln!("the test's database is kept: {}", self.name);
-            return;
-        }
-        let statement = format!("drop database {} with (force)", self.name);
-        let dropped = thread::spawn(|| {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(async { execute(&mut admin().await, statement).await });
-        });
-        dropped.join().expect("the test's database is dropped");
+        Self { url, pool }
     }
 }
 
@@ -54,6 +42,7 @@ async fn template() -> String {
         let mut admin = admin().await;
         // Another test process may be at it as well.
         execute(&mut admin, "select pg_advisory_lock(20261123)".into()).await;
+        drop_old_databases(&mut admin).await;
         let exists: bool = sqlx::query_scalar("select exists (select from pg_database where datname = $1)")
             .bind(&name)
             .fetch_one(&mut admin)
@@ -71,6 +60,22 @@ async fn template() -> String {
         name
     };
     TEMPLATE.get_or_init(create).await.clone()
+}
+
+/// Drops the databases of tests that began more than an hour ago: the time is in their names.
+async fn drop_old_databases(admin: &mut PgConnection) {
+    let an_hour_ago = SystemTime::now() - Duration::from_secs(3600);
+    let names: Vec<String> = sqlx::query_scalar("select datname::text from pg_database where datname like 'test\\_%'")
+        .fetch_all(&mut *admin)
+        .await
+        .expect("a list of databases");
+    for name in names {
+        let begun = Uuid::try_parse(name.trim_start_matches("test_")).ok().and_then(|id| id.get_timestamp());
+        let begun = begun.map(|time| SystemTime::UNIX_EPOCH + Duration::from_secs(time.to_unix().0));
+        if begun.is_some_and(|begun| begun < an_hour_ago) {
+            execute(admin, format!("drop database if exists {name} with (force)")).await;
+        }
+    }
 }
 
 fn server() -> PgConnectOptions {
