@@ -156,3 +156,20 @@ fn text(message: &DynamicMessage, path: &str) -> Option<String> {
 fn flag(message: &DynamicMessage, field: &str) -> bool {
     message.get_field_by_name(field).and_then(|value| value.as_bool()).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guard::Rules;
+
+    const DELETE: &str = "/print.upload.v1.UploadSessions/DeleteUploadSession";
+
+    #[tokio::test(start_paused = true)]
+    async fn a_first_message_that_does_not_come_is_not_waited_for() {
+        let rules = Rules::load().expect("the compiled-in proto has rules");
+        let rule = rules.of(DELETE).expect("a rule");
+        let silent = Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>());
+        let error = read(silent, rule).await.expect_err("nothing came");
+        assert_eq!(error.code_and_reason().1, "FIRST_MESSAGE_TIMEOUT");
+    }
+}

@@ -55,7 +55,7 @@ pub struct Issuer {
     refetch: Duration,
     /// Never locked across an await.
     keys: RwLock<Option<KeySet>>,
-    /// When a fetch was last begun, and whether it went through. Held while fetching: one fetch at a time.
+    /// When a fetch for an unknown key was last begun, and whether it went through. Held while fetching: one at a time.
     last_fetch: Mutex<Option<(Instant, bool)>>,
 }
 
@@ -158,7 +158,11 @@ impl Issuer {
 
     async fn refresh_forever(&self, refresh: Duration) {
         loop {
-            let went_through = self.fetch(&mut *self.last_fetch.lock().await).await;
+            let went_through = {
+                let _one_at_a_time = self.last_fetch.lock().await;
+                // Not counted: a key that is published right after this one is not made to wait.
+                self.fetch(&mut None).await
+            };
             tokio::time::sleep(if went_through { refresh } else { REFRESH_RETRY.min(refresh) }).await;
         }
     }

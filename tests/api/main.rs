@@ -5,6 +5,7 @@
 
 mod bad_bodies;
 mod bad_ranges;
+mod capability;
 mod catalog;
 mod create;
 mod delete;
@@ -15,8 +16,13 @@ mod documents;
 mod embedded;
 mod expiry;
 mod faults;
+mod first_message;
 mod harness;
+mod isolation;
+mod issuers;
 mod job_deletion;
+mod permissions;
+mod printers_and_owners;
 mod process;
 mod purge;
 mod range_digests;
@@ -26,4 +32,5 @@ mod reclaim;
 mod resolve;
 mod session;
 mod states;
+mod tokens;
 mod writers;

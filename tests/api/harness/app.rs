@@ -14,7 +14,7 @@ use tokio::{net::TcpListener, task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Actor, FOREIGN_TENANT, TENANT, database::Database, issuer};
+use super::{Actor, FOREIGN_TENANT, SIZE, TENANT, database::Database, issuer, sample_bytes};
 
 pub const CATALOG_CLIENT: &str = "catalog-service";
 pub const ROBOT: &str = "robot";
@@ -165,16 +165,37 @@ impl App {
 
     /// A new job of a user's; answers its document's name.
     pub async fn new_document_of(&self, oid: &str) -> String {
+        self.new_document_by(Identity::User(oid.into())).await
+    }
+
+    /// A new job of a user's or an application's; answers its document's name.
+    pub async fn new_document_by(&self, creator: Identity) -> String {
         let (job, document) = (Uuid::new_v4(), Uuid::new_v4());
         let print_job = proto::PrintJob {
             name: format!("tenants/{TENANT}/printers/p/jobs/{job}"),
-            creator: Some(proto::Principal { identity: Some(Identity::User(oid.into())) }),
+            creator: Some(proto::Principal { identity: Some(creator) }),
             document: document.to_string(),
             revision: 1,
         };
         let request = proto::UpsertPrintJobRequest { print_job: Some(print_job) };
         self.catalog().client.catalog.upsert_print_job(request).await.expect("a job");
         format!("printers/p/jobs/{job}/documents/{document}")
+    }
+
+    /// A document of ada's with its bytes uploaded; answers its name.
+    pub async fn uploaded_document(&self) -> String {
+        let (mut ada, document, bytes) = (self.ada(), self.new_document().await, sample_bytes(SIZE));
+        let session = ada.create(&document, SIZE).await.expect("a session");
+        ada.send(&session, &bytes, 0..SIZE).await.expect("the document");
+        document
+    }
+
+    /// Begins or ends a tenant's subscription.
+    pub async fn subscribe(&self, tenant: Uuid, active: bool, revision: i64) {
+        let name = format!("tenants/{tenant}");
+        let tenant = proto::Tenant { name, subscription_active: active, revision };
+        let request = proto::UpsertTenantRequest { tenant: Some(tenant) };
+        self.catalog().client.catalog.upsert_tenant(request).await.expect("a tenant");
     }
 
     async fn push_printers(&self) {

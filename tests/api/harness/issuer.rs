@@ -1,10 +1,14 @@
 //! One token issuer for all tests of this process, with its key set served over HTTP.
 
-use std::{net::TcpListener, sync::OnceLock, thread};
+use std::{fs, net::TcpListener, sync::OnceLock, thread};
 
-use print_upload::dev::issuer::TokenIssuer;
+use jsonwebtoken::EncodingKey;
+use print_upload::dev::issuer::{AUDIENCE, KeyType, TokenIssuer};
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use uuid::{Uuid, uuid};
+
+use super::ROBOT;
 
 /// The tenant that tests happen in.
 pub const TENANT: Uuid = uuid!("aaaaaaaa-0000-4000-8000-000000000001");
@@ -29,4 +33,74 @@ pub fn issuer() -> &'static TokenIssuer {
         });
         issuer
     })
+}
+
+/// The claims of an access token, to be changed before it is signed.
+#[derive(Debug, Clone)]
+pub struct Claims(Value);
+
+/// The claims of a token for ada, who may do whatever a user may with her own jobs.
+pub fn user_claims() -> Claims {
+    let scopes = "PrintJob.Create PrintJob.ReadWrite Printer.Read.All PrinterShare.Read.All";
+    common_claims().with("oid", "ada").with("scp", scopes)
+}
+
+/// The claims of a token for the robot, which may do whatever an application may.
+pub fn application_claims() -> Claims {
+    let roles = json!(["PrintJob.ReadWrite.All", "Printer.Read.All"]);
+    common_claims().with("azp", ROBOT).with("idtyp", "app").with("roles", roles)
+}
+
+fn common_claims() -> Claims {
+    let now = jsonwebtoken::get_current_timestamp();
+    let claims = json!({"aud": AUDIENCE, "iat": now, "nbf": now, "exp": now + 600});
+    Claims(claims).with("tid", TENANT.to_string()).of(&issuer().address)
+}
+
+impl Claims {
+    pub fn with(mut self, claim: &str, value: impl Into<Value>) -> Self {
+        self.0[claim] = value.into();
+        self
+    }
+
+    pub fn without(mut self, claim: &str) -> Self {
+        self.0.as_object_mut().expect("an object").remove(claim);
+        self
+    }
+
+    /// In another tenant, of the same issuer.
+    pub fn in_tenant(self, tenant: &str) -> Self {
+        self.with("tid", tenant).of(&issuer().address)
+    }
+
+    /// Of another issuer, which may be a template.
+    pub fn of(self, issuer: &str) -> Self {
+        let iss = issuer.replace("{tenantid}", self.0["tid"].as_str().expect("a tenant"));
+        self.with("iss", iss)
+    }
+
+    /// Signed by the issuer of all tests.
+    pub fn signed(&self) -> String {
+        self.signed_with(KeyType::Rsa)
+    }
+
+    pub fn signed_with(&self, key: KeyType) -> String {
+        issuer().sign(&self.0, key).expect("a token")
+    }
+
+    pub fn json(&self) -> &Value {
+        &self.0
+    }
+}
+
+/// An RSA key that no issuer publishes.
+pub fn unknown_key() -> EncodingKey {
+    static KEY: OnceLock<EncodingKey> = OnceLock::new();
+    let generate = || {
+        let folder = tempfile::tempdir().expect("a folder");
+        TokenIssuer::with_keys(folder.path(), String::new()).expect("keys");
+        let key = fs::read(folder.path().join("issuer-rsa.pem")).expect("a key");
+        EncodingKey::from_rsa_pem(&key).expect("a key")
+    };
+    KEY.get_or_init(generate).clone()
 }

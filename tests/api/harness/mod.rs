@@ -2,15 +2,21 @@
 
 mod actor;
 mod app;
+mod authority;
 mod database;
 mod issuer;
 mod ledger;
 mod program;
 mod proxy;
+mod raw;
+mod rpc;
 
 pub use actor::{Actor, Digest, ErrorExt, Stalled, chunk, crc32c, header, sample_bytes, sha256, span, spans};
-pub use app::{App, CATALOG_CLIENT, eventually};
-pub use issuer::{FOREIGN_TENANT, TENANT, issuer};
+pub use app::{App, CATALOG_CLIENT, ROBOT, eventually};
+pub use authority::Authority;
+pub use issuer::{Claims, FOREIGN_TENANT, TENANT, application_claims, issuer, unknown_key, user_claims};
 pub use ledger::AuditRow;
 pub use program::Program;
 pub use proxy::{Cut, Proxy};
+pub use raw::{call_raw, frame};
+pub use rpc::{Rpc, SIZE};

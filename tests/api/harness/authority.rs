@@ -1,0 +1,136 @@
+//! An issuer of a test's own, whose metadata and keys the test can change.
+
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use axum::{Json, Router, routing::get};
+use print_upload::dev::issuer::{KeyType, TokenIssuer};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use super::Claims;
+
+/// An issuer that serves discovery and keys over HTTP, on a loopback address.
+#[derive(Debug)]
+pub struct Authority {
+    /// Its address, as the service is told it.
+    pub address: String,
+    host: String,
+    tokens: TokenIssuer,
+    shown: Arc<Mutex<Shown>>,
+    fetches: Arc<AtomicUsize>,
+    serving: Option<(CancellationToken, JoinHandle<()>)>,
+}
+
+#[derive(Debug)]
+struct Shown {
+    metadata: Value,
+    keys: Value,
+}
+
+impl Authority {
+    /// An issuer for any tenant.
+    pub async fn template() -> Self {
+        Self::at("{tenantid}").await
+    }
+
+    /// An issuer with one address for everybody.
+    pub async fn fixed() -> Self {
+        Self::at("common").await
+    }
+
+    async fn at(tenant: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let host = format!("http://{}", listener.local_addr().expect("an address"));
+        let address = format!("{host}/{tenant}/v2.0");
+        let tokens = new_keys(&address);
+        let metadata = json!({"issuer": address, "jwks_uri": format!("{host}/keys")});
+        let shown = Shown { metadata, keys: tokens.key_set().expect("keys") };
+        let (shown, fetches) = (Arc::new(Mutex::new(shown)), Arc::default());
+        let mut authority = Self { address, host, tokens, shown, fetches, serving: None };
+        authority.serve(listener);
+        authority
+    }
+
+    /// An issuer that nobody has heard of since its port was given back.
+    pub async fn down() -> Self {
+        let mut authority = Self::template().await;
+        authority.stop().await;
+        authority
+    }
+
+    fn serve(&mut self, listener: TcpListener) {
+        let (shown, fetches) = (Arc::clone(&self.shown), Arc::clone(&self.fetches));
+        let metadata = async move || Json(show(&shown).metadata.clone());
+        let shown = Arc::clone(&self.shown);
+        let keys = async move || {
+            fetches.fetch_add(1, Ordering::Relaxed);
+            Json(show(&shown).keys.clone())
+        };
+        let router = Router::new()
+            .route("/common/v2.0/.well-known/openid-configuration", get(metadata))
+            .route("/keys", get(keys));
+        let stop = CancellationToken::new();
+        // Gracefully: otherwise the connections that are open would go on answering.
+        let serving = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
+        self.serving = Some((stop, tokio::spawn(async move { serving.await.expect("served") })));
+    }
+
+    pub async fn stop(&mut self) {
+        let (stop, serving) = self.serving.take().expect("an issuer that serves");
+        stop.cancel();
+        serving.await.expect("stopped");
+    }
+
+    /// Serves again, at the same address.
+    pub async fn restart(&mut self) {
+        let listener = TcpListener::bind(self.host.trim_start_matches("http://")).await.expect("the port");
+        self.serve(listener);
+    }
+
+    /// How often its keys were fetched.
+    pub fn fetches(&self) -> usize {
+        self.fetches.load(Ordering::Relaxed)
+    }
+
+    /// Replaces its keys by new ones, and publishes those.
+    pub fn rotate(&mut self) {
+        self.tokens = new_keys(&self.address);
+        self.show_keys(|_| {});
+    }
+
+    /// Publishes its keys with a change. The first one is RSA, the second P-256.
+    pub fn show_keys(&self, change: impl FnOnce(&mut Vec<Value>)) {
+        let mut keys = self.tokens.key_set().expect("keys");
+        change(keys["keys"].as_array_mut().expect("keys"));
+        show(&self.shown).keys = keys;
+    }
+
+    /// Changes a member of its metadata.
+    pub fn show_metadata(&self, member: &str, value: &str) {
+        show(&self.shown).metadata[member] = value.into();
+    }
+
+    /// A token of this issuer's.
+    pub fn sign(&self, claims: &Claims, key: KeyType) -> String {
+        self.tokens.sign(claims.clone().of(&self.address).json(), key).expect("a token")
+    }
+
+    /// A token of somebody else's name, signed with this issuer's key.
+    pub fn forge(&self, claims: &Claims) -> String {
+        self.tokens.sign(claims.json(), KeyType::Rsa).expect("a token")
+    }
+}
+
+fn show(shown: &Mutex<Shown>) -> std::sync::MutexGuard<'_, Shown> {
+    shown.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn new_keys(address: &str) -> TokenIssuer {
+    let folder = TempDir::new().expect("a folder");
+    TokenIssuer::with_keys(folder.path(), address.into()).expect("keys")
+}

@@ -1,0 +1,145 @@
+//! Every RPC under one verb, for tests that go through all of them.
+
+use print_upload::proto::{self, principal::Identity, print_task, upload_range_request::Content};
+use tonic::Status;
+use uuid::Uuid;
+
+use super::{Actor, ROBOT, TENANT, crc32c, sample_bytes};
+
+/// The size of the documents that [`Actor::call`] uploads.
+pub const SIZE: usize = 1000;
+/// The range that it sends, again and again.
+const RANGE: std::ops::Range<usize> = 0..10;
+
+/// An RPC of the package.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Rpc {
+    CreateUploadSession,
+    GetUploadSession,
+    UploadRange,
+    DeleteUploadSession,
+    GetPrintDocument,
+    DownloadPrintDocument,
+    UpsertTenant,
+    UpsertPrinter,
+    UpsertPrinterShare,
+    UpsertPrintJob,
+    UpsertPrintTask,
+    DeletePrintJob,
+}
+
+impl Rpc {
+    pub const OF_SESSIONS: [Self; 3] = [Self::GetUploadSession, Self::UploadRange, Self::DeleteUploadSession];
+    pub const OF_DOCUMENTS: [Self; 3] =
+        [Self::CreateUploadSession, Self::GetPrintDocument, Self::DownloadPrintDocument];
+    pub const OF_CATALOG: [Self; 6] = [
+        Self::UpsertTenant,
+        Self::UpsertPrinter,
+        Self::UpsertPrinterShare,
+        Self::UpsertPrintJob,
+        Self::UpsertPrintTask,
+        Self::DeletePrintJob,
+    ];
+
+    pub fn all() -> impl Iterator<Item = Self> {
+        [Self::OF_DOCUMENTS.as_slice(), &Self::OF_SESSIONS, &Self::OF_CATALOG].concat().into_iter()
+    }
+
+    /// The HTTP path.
+    pub fn path(self) -> String {
+        let service = match self {
+            Self::GetPrintDocument | Self::DownloadPrintDocument => "PrintDocuments",
+            rpc if Self::OF_CATALOG.contains(&rpc) => "PrintCatalog",
+            _ => "UploadSessions",
+        };
+        format!("/print.upload.v1.{service}/{self:?}")
+    }
+
+    /// What to name in a call: the document, its session, or an entry of the tenant's catalog.
+    pub fn resource(self, document: &str, session: &str) -> String {
+        match self {
+            rpc if Self::OF_SESSIONS.contains(&rpc) => session.into(),
+            rpc if Self::OF_DOCUMENTS.contains(&rpc) => document.into(),
+            rpc => rpc.catalog_entry(TENANT),
+        }
+    }
+
+    /// An entry of a tenant's catalog that the RPC can create, update or delete any number of times.
+    pub fn catalog_entry(self, tenant: Uuid) -> String {
+        let (job, deleted) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let entry = match self {
+            Self::UpsertPrinter => "/printers/p".into(),
+            Self::UpsertPrinterShare => "/shares/s".into(),
+            Self::UpsertPrintJob => format!("/printers/p/jobs/{job}"),
+            Self::UpsertPrintTask => format!("/printers/p/jobs/{job}/tasks/t"),
+            Self::DeletePrintJob => format!("/printers/p/jobs/{deleted}"),
+            _ => String::new(),
+        };
+        format!("tenants/{tenant}{entry}")
+    }
+}
+
+impl Actor {
+    /// Calls an RPC on a resource with a request that is otherwise in order, and reads its answer to the end. What can
+    /// be repeated may be called again.
+    pub async fn call(&mut self, rpc: Rpc, name: &str) -> Result<(), Status> {
+        match rpc {
+            Rpc::CreateUploadSession => self.create(name, SIZE).await.map(drop),
+            Rpc::GetUploadSession => self.get(name).await.map(drop),
+            Rpc::UploadRange => self.send_first_bytes(name).await,
+            Rpc::DeleteUploadSession => self.delete(name).await,
+            Rpc::GetPrintDocument => self.document(name).await.map(drop),
+            Rpc::DownloadPrintDocument => self.download(name, 0).await.map(drop),
+            _ => self.maintain(rpc, name.into()).await,
+        }
+    }
+
+    async fn send_first_bytes(&mut self, session: &str) -> Result<(), Status> {
+        let bytes = sample_bytes(SIZE).slice(RANGE);
+        let header = proto::RangeHeader {
+            name: session.into(),
+            start: RANGE.start as i64,
+            end: RANGE.end as i64,
+            total: SIZE as i64,
+            crc32c: Some(crc32c(&bytes)),
+            ..Default::default()
+        };
+        let contents = [Content::Header(header), Content::Chunk(bytes)];
+        let messages = contents.map(|content| proto::UploadRangeRequest { content: Some(content) });
+        self.send_messages(messages.into()).await.map(drop)
+    }
+
+    /// Calls an RPC of the catalog. A job's document has the job's id, and ada is its creator.
+    async fn maintain(&mut self, rpc: Rpc, name: String) -> Result<(), Status> {
+        let (catalog, revision) = (&mut self.client.catalog, 1);
+        match rpc {
+            Rpc::UpsertTenant => {
+                let tenant = Some(proto::Tenant { name, subscription_active: true, revision });
+                catalog.upsert_tenant(proto::UpsertTenantRequest { tenant }).await.map(drop)
+            }
+            Rpc::UpsertPrinter => {
+                let printer = Some(proto::Printer { name, revision });
+                catalog.upsert_printer(proto::UpsertPrinterRequest { printer }).await.map(drop)
+            }
+            Rpc::UpsertPrinterShare => {
+                let printer_share = Some(proto::PrinterShare { name, printer: "p".into(), revision });
+                catalog.upsert_printer_share(proto::UpsertPrinterShareRequest { printer_share }).await.map(drop)
+            }
+            Rpc::UpsertPrintJob => {
+                let document = name.rsplit('/').next().unwrap_or_default().into();
+                let creator = Some(proto::Principal { identity: Some(Identity::User("ada".into())) });
+                let print_job = Some(proto::PrintJob { name, creator, document, revision });
+                catalog.upsert_print_job(proto::UpsertPrintJobRequest { print_job }).await.map(drop)
+            }
+            Rpc::UpsertPrintTask => {
+                let state = print_task::State::Processing.into();
+                let print_task = Some(proto::PrintTask { name, trigger_application: ROBOT.into(), state, revision });
+                catalog.upsert_print_task(proto::UpsertPrintTaskRequest { print_task }).await.map(drop)
+            }
+            Rpc::DeletePrintJob => {
+                catalog.delete_print_job(proto::DeletePrintJobRequest { name, revision }).await.map(drop)
+            }
+            _ => unreachable!("{rpc:?} is none of the catalog's"),
+        }
+    }
+}

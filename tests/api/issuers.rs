@@ -1,0 +1,217 @@
+//! Whose keys are trusted, for what, and since when: real issuers over HTTP, whose metadata and keys change.
+
+use print_upload::{dev::issuer::KeyType, proto::UploadSession};
+use serde_json::json;
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+use crate::harness::{App, Authority, Claims, ErrorExt, FOREIGN_TENANT, SIZE, TENANT, eventually, issuer, user_claims};
+
+/// A service that trusts these issuers as well, and a session of ada's.
+async fn app_that_trusts(authorities: &[&Authority]) -> (App, UploadSession) {
+    app_that_refetches(authorities, "1ms").await
+}
+
+async fn app_that_refetches(authorities: &[&Authority], refetch: &str) -> (App, UploadSession) {
+    let issuers = authorities.iter().map(|authority| authority.address.as_str());
+    let issuers: Vec<&str> = issuers.chain([issuer().address.as_str()]).collect();
+    let app = App::with([("issuer", issuers.join(",").as_str()), ("keys-refetch", refetch)]).await;
+    let session = app.ada().create(&app.new_document().await, SIZE).await.expect("a session");
+    (app, session)
+}
+
+async fn look(app: &App, token: &str, session: &UploadSession) -> Result<(), Status> {
+    let seen = app.bearer(token).get(&session.name).await?;
+    assert_eq!(&seen, session);
+    Ok(())
+}
+
+async fn refusal(app: &App, token: &str, session: &UploadSession) -> (Code, String) {
+    look(app, token, session).await.expect_err("a token that does not hold").code_and_reason()
+}
+
+fn key_unknown() -> (Code, String) {
+    (Code::Unauthenticated, "TOKEN_KEY_UNKNOWN".into())
+}
+
+#[tokio::test]
+async fn an_issuer_signs_for_itself_and_not_for_others() {
+    let (template, fixed) = (Authority::template().await, Authority::fixed().await);
+    let stranger = Authority::template().await;
+    let (app, session) = app_that_trusts(&[&template, &fixed]).await;
+    for key in [KeyType::Rsa, KeyType::P256] {
+        look(&app, &template.sign(&user_claims(), key), &session).await.expect("a template issuer's token");
+        look(&app, &fixed.sign(&user_claims(), key), &session).await.expect("an issuer's with one address");
+    }
+    let of = |authority: &Authority| user_claims().of(&authority.address);
+    assert_eq!(refusal(&app, &fixed.forge(&of(&template)), &session).await, key_unknown());
+    assert_eq!(refusal(&app, &template.forge(&of(&fixed)), &session).await, key_unknown());
+    assert_eq!(refusal(&app, &template.forge(&user_claims()), &session).await, key_unknown());
+    let unknown = (Code::Unauthenticated, "TOKEN_ISSUER_UNKNOWN".into());
+    assert_eq!(refusal(&app, &stranger.sign(&user_claims(), KeyType::Rsa), &session).await, unknown);
+    assert_eq!(stranger.fetches(), 0, "nobody asks an issuer that is not trusted");
+}
+
+#[tokio::test]
+async fn a_keys_own_issuer_bounds_what_it_signs_for() {
+    let template = Authority::template().await;
+    let of_tenant = |tenant: &str| template.address.replace("{tenantid}", tenant);
+    let (ours, theirs) = (of_tenant(&TENANT.to_string()), of_tenant(&FOREIGN_TENANT.to_string()));
+    template.show_keys(|keys| {
+        keys[0]["issuer"] = json!(template.address);
+        keys[1]["issuer"] = json!(theirs);
+    });
+    let (app, session) = app_that_trusts(&[&template]).await;
+    look(&app, &template.sign(&user_claims(), KeyType::Rsa), &session).await.expect("a key for any tenant");
+    assert_eq!(refusal(&app, &template.sign(&user_claims(), KeyType::P256), &session).await, key_unknown());
+    let of_theirs = user_claims().with("tid", FOREIGN_TENANT.to_string());
+    let seen = refusal(&app, &template.sign(&of_theirs, KeyType::P256), &session).await;
+    assert_eq!(seen, (Code::NotFound, "UPLOAD_SESSION_NOT_FOUND".into()), "the other tenant's key is good there");
+
+    // Other members that restrict nothing to this tenant: another issuer's, or no text at all.
+    let others = [json!("http://127.0.0.1:9/{tenantid}/v2.0"), json!(""), json!(7), json!(null), json!([ours])];
+    for other in others {
+        template.show_keys(|keys| keys[1]["issuer"] = other.clone());
+        let (app, session) = app_that_trusts(&[&template]).await;
+        assert_eq!(
+            refusal(&app, &template.sign(&user_claims(), KeyType::P256), &session).await,
+            key_unknown(),
+            "{other}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn only_signing_keys_of_an_allowed_algorithm_are_accepted() {
+    let [own_alg, encrypting, symmetric, odd_alg, no_key, unusual] = [
+        Authority::template().await,
+        Authority::template().await,
+        Authority::template().await,
+        Authority::template().await,
+        Authority::template().await,
+        Authority::template().await,
+    ];
+    own_alg.show_keys(|keys| {
+        keys[0]["alg"] = json!("RS256");
+        keys[1]["alg"] = json!("ES256");
+    });
+    // The first key is the RSA one; the other stays as it is.
+    encrypting.show_keys(|keys| keys[0]["use"] = json!("enc"));
+    symmetric.show_keys(|keys| {
+        let kid = keys[0]["kid"].clone();
+        keys[0] = json!({"kty": "oct", "use": "sig", "alg": "HS256", "kid": kid, "k": "c2VjcmV0"});
+    });
+    odd_alg.show_keys(|keys| keys[0]["alg"] = json!("HS256"));
+    no_key.show_keys(|keys| keys.iter_mut().for_each(|key| key["use"] = json!("enc")));
+    unusual.show_keys(|keys| {
+        keys[0]["alg"] = json!("RS384");
+        keys.insert(0, json!({"kty": "of the future", "kid": "1"}));
+        keys.insert(0, json!("no key at all"));
+        keys.iter_mut().filter_map(|key| key.as_object_mut()).for_each(|key| drop(key.remove("use")));
+    });
+    let (app, session) = app_that_trusts(&[&own_alg, &encrypting, &symmetric, &odd_alg, &no_key, &unusual]).await;
+    for key in [KeyType::Rsa, KeyType::P256] {
+        look(&app, &own_alg.sign(&user_claims(), key), &session).await.expect("a key with its own `alg`");
+        let unavailable = (Code::Unavailable, "ISSUER_KEYS_UNAVAILABLE".into());
+        assert_eq!(refusal(&app, &no_key.sign(&user_claims(), key), &session).await, unavailable);
+    }
+    for authority in [&encrypting, &symmetric, &odd_alg] {
+        look(&app, &authority.sign(&user_claims(), KeyType::P256), &session).await.expect("the other key");
+        assert_eq!(refusal(&app, &authority.sign(&user_claims(), KeyType::Rsa), &session).await, key_unknown());
+    }
+    look(&app, &unusual.sign(&user_claims(), KeyType::P256), &session).await.expect("what is unknown is passed over");
+    let wrong = (Code::Unauthenticated, "TOKEN_ALGORITHM_WRONG".into());
+    assert_eq!(
+        refusal(&app, &unusual.sign(&user_claims(), KeyType::Rsa), &session).await,
+        wrong,
+        "RS256 by an RS384 key"
+    );
+}
+
+#[tokio::test]
+async fn a_new_key_is_found_at_once_and_an_old_one_is_forgotten() {
+    let mut authority = Authority::template().await;
+    let (app, session) = app_that_trusts(&[&authority]).await;
+    let old = authority.sign(&user_claims(), KeyType::Rsa);
+    look(&app, &old, &session).await.expect("the first key");
+
+    authority.rotate();
+    look(&app, &old, &session).await.expect("the first key is still in the cache");
+    let new = authority.sign(&user_claims(), KeyType::Rsa);
+    eventually("the new key is accepted", async || look(&app, &new, &session).await.is_ok()).await;
+    assert_eq!(refusal(&app, &old, &session).await, key_unknown(), "its issuer has taken it back");
+}
+
+#[tokio::test]
+async fn unknown_keys_do_not_make_the_service_ask_again_and_again() {
+    let mut authority = Authority::template().await;
+    let (app, session) = app_that_refetches(&[&authority], "1h").await;
+    look(&app, &authority.sign(&user_claims(), KeyType::Rsa), &session).await.expect("the first key");
+    let fetches = authority.fetches();
+
+    authority.rotate();
+    for _ in 0..20 {
+        assert_eq!(refusal(&app, &authority.sign(&user_claims(), KeyType::Rsa), &session).await, key_unknown());
+    }
+    assert_eq!(authority.fetches(), fetches);
+}
+
+/// Every token of the issuer's is unavailable: who calls cannot be told, but the token may be good.
+async fn is_unavailable(app: &App, token: &str, session: &UploadSession) {
+    let error = look(app, token, session).await.expect_err("no keys");
+    assert_eq!(error.code_and_reason(), (Code::Unavailable, "ISSUER_KEYS_UNAVAILABLE".into()));
+    let retry = error.get_details_retry_info().expect("when to try again");
+    assert!(retry.retry_delay.is_some_and(|delay| !delay.is_zero()));
+}
+
+#[tokio::test]
+async fn while_an_issuer_is_down_its_tokens_are_unavailable_not_refused() {
+    let (mut down, mut later) = (Authority::down().await, Authority::template().await);
+    let (app, session) = app_that_trusts(&[&down, &later]).await;
+    let claims: Claims = user_claims();
+    is_unavailable(&app, &down.sign(&claims, KeyType::Rsa), &session).await;
+    is_unavailable(&app, &down.forge(&claims.clone().of(&down.address)), &session).await;
+    look(&app, &user_claims().signed(), &session).await.expect("other issuers are not touched");
+
+    let known = later.sign(&claims, KeyType::Rsa);
+    look(&app, &known, &session).await.expect("a key");
+    later.stop().await;
+    later.rotate();
+    look(&app, &known, &session).await.expect("the key is in the cache");
+    let unknown = later.sign(&claims, KeyType::Rsa);
+    eventually("an unknown key cannot be judged", async || {
+        refusal(&app, &unknown, &session).await == (Code::Unavailable, "ISSUER_KEYS_UNAVAILABLE".into())
+    })
+    .await;
+
+    down.restart().await;
+    let token = down.sign(&claims, KeyType::Rsa);
+    eventually("the issuer is back", async || look(&app, &token, &session).await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn metadata_that_are_not_the_issuers_own_are_not_trusted() {
+    let [liar, of_one_tenant, with_slash, elsewhere, keyless] = [
+        Authority::template().await,
+        Authority::template().await,
+        Authority::fixed().await,
+        Authority::template().await,
+        Authority::template().await,
+    ];
+    liar.show_metadata("issuer", &issuer().address);
+    of_one_tenant.show_metadata("issuer", &of_one_tenant.address.replace("{tenantid}", &TENANT.to_string()));
+    with_slash.show_metadata("issuer", &format!("{}/", with_slash.address));
+    // It answers there, but plain http is for loopback addresses only, and this is none.
+    let not_loopback = elsewhere.address.replace("127.0.0.1", "0.0.0.0").replace("{tenantid}/v2.0", "keys");
+    elsewhere.show_metadata("jwks_uri", &not_loopback);
+    keyless.show_metadata("jwks_uri", &keyless.address.replace("{tenantid}/v2.0", "nothing"));
+    let authorities = [&liar, &of_one_tenant, &with_slash, &elsewhere, &keyless];
+    let (app, session) = app_that_trusts(&authorities).await;
+    for authority in authorities {
+        for key in [KeyType::Rsa, KeyType::P256] {
+            is_unavailable(&app, &authority.sign(&user_claims(), key), &session).await;
+        }
+    }
+    let fetches: usize = authorities.iter().map(|authority| authority.fetches()).sum();
+    assert_eq!(fetches, 0, "their keys are not even fetched");
+}

@@ -1,0 +1,193 @@
+//! The permission table: which scope or role admits to which RPC, cell by cell.
+
+use std::collections::HashSet;
+
+use print_upload::proto::{DESCRIPTOR, UploadSession, principal::Identity, upload_session::State};
+use prost_types::FileDescriptorSet;
+use tonic::{Code, Status};
+
+use crate::harness::{Actor, App, CATALOG_CLIENT, ErrorExt, ROBOT, Rpc, SIZE, TENANT, application_claims, user_claims};
+
+/// An RPC with the scopes that admit a user and the roles that admit an application.
+type Row = (Rpc, &'static [&'static str], &'static [&'static str]);
+
+const LOOK: [&str; 4] = ["PrintJob.Read", "PrintJob.ReadWrite", "PrintJob.Read.All", "PrintJob.ReadWrite.All"];
+const WRITE: [&str; 3] = ["PrintJob.Create", "PrintJob.ReadWrite", "PrintJob.ReadWrite.All"];
+const CATALOG: [&str; 1] = ["PrintCatalog.ReadWrite.All"];
+
+const TABLE: [Row; 12] = [
+    (Rpc::CreateUploadSession, &WRITE, &["PrintJob.ReadWrite.All"]),
+    (Rpc::GetUploadSession, &LOOK, &["PrintJob.Read.All", "PrintJob.ReadWrite.All"]),
+    (Rpc::UploadRange, &WRITE, &["PrintJob.ReadWrite.All"]),
+    (Rpc::DeleteUploadSession, &["PrintJob.ReadWrite", "PrintJob.ReadWrite.All"], &["PrintJob.ReadWrite.All"]),
+    (Rpc::GetPrintDocument, &LOOK, &["PrintJob.Read.All", "PrintJob.ReadWrite.All"]),
+    (Rpc::DownloadPrintDocument, &LOOK, &["PrintJob.Read.All", "PrintJob.ReadWrite.All"]),
+    (Rpc::UpsertTenant, &[], &CATALOG),
+    (Rpc::UpsertPrinter, &[], &CATALOG),
+    (Rpc::UpsertPrinterShare, &[], &CATALOG),
+    (Rpc::UpsertPrintJob, &[], &CATALOG),
+    (Rpc::UpsertPrintTask, &[], &CATALOG),
+    (Rpc::DeletePrintJob, &[], &CATALOG),
+];
+
+/// Every permission that the table names anywhere, and some that it does not.
+const PERMISSIONS: [&str; 21] = [
+    "PrintJob.Create",
+    "PrintJob.Read",
+    "PrintJob.ReadWrite",
+    "PrintJob.Read.All",
+    "PrintJob.ReadWrite.All",
+    "PrintCatalog.ReadWrite.All",
+    "Printer.Read.All",
+    "Printer.ReadWrite.All",
+    "Printer.FullControl.All",
+    "PrinterShare.ReadBasic.All",
+    "PrinterShare.Read.All",
+    "PrinterShare.ReadWrite.All",
+    "PrintJob.ReadBasic",
+    "PrintJob.ReadBasic.All",
+    "PrintJob.ReadWriteBasic.All",
+    "PrintJob.Manage.All",
+    "PrintJob.Create.All",
+    "PrintJob",
+    "PrintJob.*",
+    ".All",
+    "printjob.readwrite.all",
+];
+
+/// What a caller works with in the table: its own document for each of the calls that would be in each other's way.
+struct Stage {
+    owner: Actor,
+    /// Has the active session that is looked at and sent to.
+    uploading: String,
+    session: UploadSession,
+    /// Has a session that is deleted, time and again.
+    deletable: String,
+    uploaded: String,
+}
+
+impl Stage {
+    async fn of(app: &App, mut owner: Actor, creator: Identity) -> Self {
+        let uploading = app.new_document_by(creator.clone()).await;
+        let session = owner.create(&uploading, SIZE).await.expect("a session");
+        let deletable = app.new_document_by(creator).await;
+        Self { owner, uploading, session, deletable, uploaded: app.uploaded_document().await }
+    }
+
+    /// A resource that the owner may call the RPC on.
+    async fn resource(&mut self, rpc: Rpc) -> String {
+        match rpc {
+            Rpc::DeleteUploadSession => self.owner.create(&self.deletable, SIZE).await.expect("a session").name,
+            Rpc::DownloadPrintDocument => self.uploaded.clone(),
+            rpc => rpc.resource(&self.uploading, &self.session.name),
+        }
+    }
+
+    /// Calls the RPC with some permissions, and answers what came of it that should not have.
+    async fn try_cell(&mut self, rpc: Rpc, mut caller: Actor, admitted: bool) -> Option<String> {
+        let resource = self.resource(rpc).await;
+        let answer = caller.call(rpc, &resource).await.map_err(|error| error.code_and_reason());
+        let refusal = Err((Code::PermissionDenied, "PERMISSION_MISSING".into()));
+        let expected = if admitted { Ok(()) } else { refusal };
+        if answer != expected {
+            return Some(format!("{answer:?}"));
+        }
+        if rpc == Rpc::DeleteUploadSession {
+            let state = self.owner.get(&resource).await.expect("the session").state();
+            let expected = if admitted { State::Canceled } else { State::Active };
+            return (state != expected).then(|| format!("it leaves the session {state:?}"));
+        }
+        None
+    }
+}
+
+#[tokio::test]
+async fn a_user_is_admitted_by_each_scope_of_the_rpcs_row_and_by_no_other() {
+    let app = App::start().await;
+    let mut stage = Stage::of(&app, app.ada(), Identity::User("ada".into())).await;
+    let mut wrong = Vec::new();
+    for (rpc, scopes, _) in TABLE {
+        for scope in PERMISSIONS {
+            let caller = app.user(TENANT, "ada", &[scope, "Printer.Read.All", "PrinterShare.Read.All"]);
+            let answer = stage.try_cell(rpc, caller, scopes.contains(&scope)).await;
+            wrong.extend(answer.map(|answer| format!("{rpc:?} with the scope {scope}: {answer}")));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[tokio::test]
+async fn an_application_is_admitted_by_each_role_of_the_rpcs_row_and_by_no_other() {
+    let app = App::with([("catalog-client", &*format!("{CATALOG_CLIENT},{ROBOT}"))]).await;
+    let mut stage = Stage::of(&app, app.robot(), Identity::Application(ROBOT.into())).await;
+    let mut wrong = Vec::new();
+    for (rpc, _, roles) in TABLE {
+        for role in PERMISSIONS {
+            let caller = app.application(TENANT, ROBOT, &[role, "Printer.Read.All"]);
+            let answer = stage.try_cell(rpc, caller, roles.contains(&role)).await;
+            wrong.extend(answer.map(|answer| format!("{rpc:?} with the role {role}: {answer}")));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn the_table_has_a_row_for_every_rpc_of_the_package() {
+    let descriptor: FileDescriptorSet = prost::Message::decode(DESCRIPTOR).expect("the compiled-in proto");
+    let files = descriptor.file.iter().filter(|file| file.package() == "print.upload.v1");
+    let services = files.flat_map(|file| file.service.iter());
+    let paths = services.flat_map(|service| {
+        let path = |method: &str| format!("/print.upload.v1.{}/{method}", service.name());
+        service.method.iter().map(move |method| path(method.name()))
+    });
+    let rows: HashSet<String> = TABLE.iter().map(|(rpc, ..)| rpc.path()).collect();
+    assert_eq!(rows, paths.collect());
+    assert_eq!(rows, Rpc::all().map(Rpc::path).collect());
+}
+
+#[tokio::test]
+async fn a_users_roles_are_not_an_applications_permissions() {
+    let app = App::start().await;
+    let mut stage = Stage::of(&app, app.ada(), Identity::User("ada".into())).await;
+    for scope in ["", "openid", "Printer.Read.All"] {
+        let claims = user_claims().with("scp", scope).with("azp", ROBOT).with("roles", PERMISSIONS.to_vec());
+        let mut ada = app.bearer(&claims.signed());
+        for rpc in Rpc::all() {
+            let resource = stage.resource(rpc).await;
+            refused(ada.call(rpc, &resource).await, Code::PermissionDenied, "PERMISSION_MISSING", rpc);
+        }
+    }
+    // Nor do roles stand in for a permission on the printer.
+    let claims = user_claims().with("scp", "PrintJob.ReadWrite.All").with("roles", PERMISSIONS.to_vec());
+    let mut ada = app.bearer(&claims.signed());
+    for rpc in Rpc::OF_DOCUMENTS.into_iter().chain(Rpc::OF_SESSIONS) {
+        let resource = stage.resource(rpc).await;
+        refused(ada.call(rpc, &resource).await, Code::PermissionDenied, "PRINTER_PERMISSION_MISSING", rpc);
+    }
+    stage.is_untouched().await;
+}
+
+#[tokio::test]
+async fn an_application_with_scopes_is_refused() {
+    let app = App::start().await;
+    let mut stage = Stage::of(&app, app.robot(), Identity::Application(ROBOT.into())).await;
+    for scopes in ["", "PrintJob.ReadWrite.All Printer.Read.All"] {
+        let mut robot = app.bearer(&application_claims().with("scp", scopes).with("oid", "ada").signed());
+        for rpc in Rpc::all() {
+            let resource = stage.resource(rpc).await;
+            refused(robot.call(rpc, &resource).await, Code::Unauthenticated, "TOKEN_CLAIMS_INVALID", rpc);
+        }
+    }
+    stage.is_untouched().await;
+}
+
+impl Stage {
+    async fn is_untouched(&mut self) {
+        assert_eq!(self.owner.get(&self.session.name).await.expect("the session"), self.session);
+    }
+}
+
+fn refused(answer: Result<(), Status>, code: Code, reason: &str, rpc: Rpc) {
+    let error = answer.expect_err(&format!("{rpc:?}"));
+    assert_eq!(error.code_and_reason(), (code, reason.into()), "{rpc:?}");
+}
