@@ -3,16 +3,19 @@
 
 PROGRAM := target/debug/print-upload
 
-.PHONY: dev demo test lint sqlx sqlx-check postgres
+.PHONY: dev demo test bench lint sqlx sqlx-check postgres
 
 dev: postgres
-	cargo run --quiet -- dev
+	cargo run -- dev
 
 demo: postgres
-	cargo run --quiet -- demo
+	cargo run -- demo
 
 test: postgres
-	cargo run --quiet -- with-postgres -- cargo test
+	cargo run -- with-postgres -- cargo test
+
+bench: postgres
+	cargo bench
 
 lint:
 	cargo fmt --check

@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
     path::Path,
     time::{Duration, Instant},
 };
@@ -10,11 +9,10 @@ use std::{
 use anyhow::{Context, ensure};
 use bytes::Bytes;
 use tonic::Code;
-use uuid::Uuid;
 
 use crate::{
     client::{Client, Credential},
-    dev::{Stack, postgres::Durability},
+    dev::{ScratchFolder, Stack, postgres::Durability},
     proto::{
         CreateUploadSessionRequest, DeleteUploadSessionRequest, DocumentProperties, GetUploadSessionRequest,
         RangeHeader, UploadSession, upload_session::State,
@@ -28,14 +26,8 @@ const RECLAIM_DEADLINE: Duration = Duration::from_secs(1);
 
 /// Runs the demo on a folder of its own, which is gone afterwards.
 pub(super) async fn run() -> anyhow::Result<()> {
-    let folder = std::env::temp_dir().join(format!("print-upload-demo-{}", Uuid::new_v4()));
-    fs::create_dir(&folder)?;
-    // Postgres may run as another user: it must be able to pass.
-    fs::set_permissions(&folder, fs::Permissions::from_mode(0o711))?;
-    let shown = show(&folder).await;
-    let removed = fs::remove_dir_all(&folder);
-    shown?;
-    removed.context("removing the scratch data")
+    let folder = ScratchFolder::new("demo")?;
+    show(folder.path()).await
 }
 
 async fn show(folder: &Path) -> anyhow::Result<()> {

@@ -2,8 +2,6 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::fs::{self, DirBuilder, Permissions};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{ExitCode, ExitStatus};
@@ -14,7 +12,10 @@ use nix::unistd::Pid;
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
 
-use crate::dev::postgres::{Cluster, Durability};
+use crate::dev::{
+    ScratchFolder,
+    postgres::{Cluster, Durability},
+};
 
 /// Runs the command with `DATABASE_URL` set: as it is when the environment has one, otherwise to
 /// a Postgres of the command's own, which is gone afterwards.
@@ -33,18 +34,11 @@ pub async fn run(command: Vec<OsString>) -> Result<ExitCode> {
         return interruptions.outlast(&mut command).await;
     }
 
-    let folder = env::temp_dir().join(format!("print-upload-postgres-{}", uuid::Uuid::new_v4()));
-    let result = with_cluster(&folder, &mut command, &mut interruptions).await;
-    let removed = fs::remove_dir_all(&folder);
-    let code = result?;
-    removed.with_context(|| format!("removing {}", folder.display()))?;
-    Ok(code)
+    let folder = ScratchFolder::new("postgres")?;
+    with_cluster(folder.path(), &mut command, &mut interruptions).await
 }
 
 async fn with_cluster(folder: &Path, command: &mut Command, interruptions: &mut Interruptions) -> Result<ExitCode> {
-    DirBuilder::new().mode(0o700).create(folder).context("creating a temporary folder")?;
-    // Whom Postgres runs as when we are root has to pass through; the files in it are closed.
-    fs::set_permissions(folder, Permissions::from_mode(0o711))?;
     let cluster = Cluster::start(folder, Durability::Scratch).await?;
     command.env("DATABASE_URL", cluster.url()).env("SQLX_OFFLINE", "true");
     let code = interruptions.outlast(command).await;

@@ -4,7 +4,9 @@
 pub mod issuer;
 pub mod postgres;
 pub mod sample;
+mod scratch;
 mod secrets;
 mod stack;
 
+pub use scratch::ScratchFolder;
 pub use stack::Stack;

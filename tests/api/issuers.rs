@@ -147,6 +147,8 @@ async fn unknown_keys_do_not_make_the_service_ask_again_and_again() {
     let mut authority = Authority::template().await;
     let (app, session) = app_that_refetches(&[&authority], "1h").await;
     look(&app, &authority.sign(&user_claims(), KeyType::Rsa), &session).await.expect("the first key");
+    authority.rotate();
+    look(&app, &authority.sign(&user_claims(), KeyType::Rsa), &session).await.expect("the new key, which is asked for");
     let fetches = authority.fetches();
 
     authority.rotate();
