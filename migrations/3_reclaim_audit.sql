@@ -31,7 +31,7 @@ create table audit (
     session_id  uuid        not null,
     -- The document of the session.
     document_id uuid        not null,
-    -- What was done.
+    -- What was done; 'free': the bytes of a completed session were given up with its job.
     action      text        not null,
     -- Who did it, 'user:{oid}' or 'app:{appid}'; nobody when the session expired.
     actor       text,
@@ -40,7 +40,7 @@ create table audit (
     -- The request that did it; nothing for the sweeper.
     request_id  text,
     constraint audit_pkey primary key (audit_id),
-    constraint audit_action_check check (action in ('create', 'complete', 'cancel', 'expire')),
+    constraint audit_action_check check (action in ('create', 'complete', 'cancel', 'expire', 'free')),
     constraint audit_credential_check check (credential in ('access-token', 'upload-url', 'none'))
 );
 create index audit_session_idx on audit (tenant_id, session_id);

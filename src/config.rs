@@ -8,8 +8,8 @@ use url::Url;
 
 use crate::{services::Limits, store::Terms};
 
-/// How long after the last moment a range may be committed its object may still be put down.
-const WRITER_GRACE: Duration = Duration::from_secs(60);
+/// How long putting an object down may go on after its range has timed out.
+const PUT_MARGIN: Duration = Duration::from_secs(60);
 
 /// Everything that the service can be told.
 #[derive(Debug, Clone, Args)]
@@ -18,7 +18,7 @@ pub struct Config {
     #[arg(long, env = "LISTEN", default_value = "127.0.0.1:50051")]
     pub listen: SocketAddr,
 
-    /// Postgres (14 or newer), postgres://user:password@host/database.
+    /// Postgres (15 or newer), postgres://user:password@host/database.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: SecretString,
 
@@ -74,7 +74,7 @@ pub struct Config {
     #[arg(long, env = "MAX_WRITERS", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_writers: u32,
 
-    /// Most ranges and downloads that one replica serves at once.
+    /// Most ranges, and most downloads, that one replica serves at once.
     #[arg(long, env = "MAX_TRANSFERS", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_transfers: u32,
 
@@ -116,7 +116,7 @@ struct Flags {
 }
 
 impl Config {
-    /// A configuration from flags, without their dashes; what is not named is as `serve --help` says.
+    /// A configuration from flags, without their dashes. What is not named comes from the environment, as for `serve`.
     pub fn from_flags<'a>(flags: impl IntoIterator<Item = (&'a str, &'a str)>) -> anyhow::Result<Self> {
         let arguments = flags.into_iter().map(|(flag, value)| format!("--{flag}={value}"));
         Ok(Flags::try_parse_from(arguments)?.config)
@@ -137,7 +137,7 @@ impl Config {
         Terms {
             idle_timeout: self.session_idle_timeout,
             session_lifetime: self.session_lifetime,
-            writer_grace: self.range_timeout + WRITER_GRACE,
+            writer_grace: self.range_timeout + PUT_MARGIN,
             tombstone_retention: self.tombstone_retention,
             max_fragments: self.max_fragments,
         }

@@ -305,13 +305,14 @@ impl From<Error> for Status {
 /// is out of resources, was told to cancel, or had to choose between two transactions.
 fn is_transient(error: &sqlx::Error) -> bool {
     const TRANSIENT_CLASSES: [&str; 7] = ["08", "28", "3D", "40", "53", "57", "58"];
-    const READ_ONLY: &str = "25006";
+    // A read-only replica, and a transaction that stood still for too long.
+    const TRANSIENT_CODES: [&str; 2] = ["25006", "25P03"];
     match error {
         sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => true,
         sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => true,
-        sqlx::Error::Database(error) => error
-            .code()
-            .is_some_and(|code| code == READ_ONLY || TRANSIENT_CLASSES.iter().any(|class| code.starts_with(class))),
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            TRANSIENT_CODES.contains(&&*code) || TRANSIENT_CLASSES.iter().any(|class| code.starts_with(class))
+        }),
         _ => false,
     }
 }

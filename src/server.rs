@@ -45,7 +45,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 pub enum Drained {
     /// Every call was answered.
     All,
-    /// The deadline passed first; what was under way was cut.
+    /// The deadline passed first; what is still under way ends with the process.
     Cut,
 }
 
@@ -85,7 +85,8 @@ impl Server {
             blobs,
             writers: Writers::new(config.max_writers as usize),
             upload_urls,
-            transfers: Arc::new(Semaphore::new(config.max_transfers as usize)),
+            ranges: Arc::new(Semaphore::new(config.max_transfers as usize)),
+            downloads: Arc::new(Semaphore::new(config.max_transfers as usize)),
             limits: config.limits(),
             reclaim: Arc::new(Notify::new()),
         };

@@ -19,8 +19,10 @@ pub struct Services {
     pub writers: Arc<Writers>,
     /// The signer of upload URLs.
     pub upload_urls: Arc<UploadUrls>,
-    /// A permit for each range and download that is served at once: each holds a few MiB.
-    pub transfers: Arc<Semaphore>,
+    /// A permit for each range that is received at once: each holds a few MiB.
+    pub ranges: Arc<Semaphore>,
+    /// A permit for each download that is sent at once, so that readers never keep writers out.
+    pub downloads: Arc<Semaphore>,
     /// What a caller may ask for.
     pub limits: Limits,
     /// Wakes the sweeper: there are bytes to drop.
@@ -41,9 +43,14 @@ pub struct Limits {
 }
 
 impl Services {
-    /// A place for one range or download, given back when dropped.
-    pub fn begin_transfer(&self) -> Result<OwnedSemaphorePermit, Error> {
-        Arc::clone(&self.transfers).try_acquire_owned().map_err(|_| Error::TooManyTransfers)
+    /// A place for one range, given back when dropped.
+    pub fn begin_range(&self) -> Result<OwnedSemaphorePermit, Error> {
+        Arc::clone(&self.ranges).try_acquire_owned().map_err(|_| Error::TooManyTransfers)
+    }
+
+    /// A place for one download, given back when dropped.
+    pub fn begin_download(&self) -> Result<OwnedSemaphorePermit, Error> {
+        Arc::clone(&self.downloads).try_acquire_owned().map_err(|_| Error::TooManyTransfers)
     }
 
     /// A session has ended: its writers are told, and its bytes go.

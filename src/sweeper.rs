@@ -3,11 +3,17 @@
 
 use std::{future::Future, time::Duration};
 
-use futures_util::{StreamExt, TryStreamExt, future::join_all, stream};
+use futures_util::future::join_all;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::{blobs::Folder, error::Error, services::Services, session::Ended, store::Reclaim};
+use crate::{
+    blobs::Folder,
+    error::Error,
+    services::Services,
+    session::Ended,
+    store::{LEASE, Reclaim},
+};
 
 /// How often sessions whose time has passed are looked for. Nobody waits for it: they count as expired before.
 const EXPIRE_INTERVAL: Duration = Duration::from_secs(1);
@@ -24,12 +30,13 @@ const FAILED_INTERVAL: Duration = Duration::from_secs(1);
 /// How many sessions are ended or purged with one statement.
 const BATCH: i64 = 64;
 
-/// How many workers drop bytes, so that a slow session does not hold up the others, and how many sessions each takes on.
-const RECLAIM_WORKERS: usize = 4;
-const RECLAIM_BATCH: i64 = 4;
+/// How many workers drop bytes, a session each, so that a slow one does not hold up the others.
+const RECLAIM_WORKERS: usize = 8;
 
-/// How long one pass over one session's objects may take. A longer one goes on where the last one was cut.
-const PASS_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long one pass over one session's objects may take: less than its lease, or every worker would end up with the same
+/// slow session. The next pass goes on where a cut one has stopped.
+const PASS_TIMEOUT: Duration = Duration::from_secs(4);
+const _: () = assert!(PASS_TIMEOUT.as_secs() < LEASE.as_secs());
 
 /// How often the sessions that are written to here are asked for their state: whoever ended one may not have been able to
 /// tell its writers.
@@ -102,14 +109,10 @@ async fn purge(services: &Services) -> Result<(), Error> {
 }
 
 async fn reclaim(services: &Services) -> Result<(), Error> {
-    loop {
-        let claimed = services.store.claim_reclaims(RECLAIM_BATCH).await?;
-        if claimed.is_empty() {
-            return Ok(());
-        }
-        let passes = stream::iter(claimed).map(|reclaim| pass(services, reclaim));
-        passes.buffer_unordered(RECLAIM_BATCH as usize).try_collect::<()>().await?;
+    while let Some(reclaim) = services.store.claim_reclaim().await? {
+        pass(services, reclaim).await?;
     }
+    Ok(())
 }
 
 /// One pass over one session's objects.

@@ -39,7 +39,7 @@ enum Command {
     Serve(Box<Config>),
     /// Bring the database to this program's schema.
     Migrate {
-        /// Postgres (14 or newer), postgres://user:password@host/database.
+        /// Postgres (15 or newer), postgres://user:password@host/database.
         #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
         database_url: SecretString,
 

@@ -64,7 +64,7 @@ impl Stack {
         let sample = Sample::new();
         let tokens = sample::tokens(&issuer)?;
         let mut client =
-            Client::new(&format!("http://{address}"), Credential::access_token(token(&tokens, "CATALOG_TOKEN")?)?)?;
+            Client::new(&format!("http://{address}"), Credential::access_token(lookup(&tokens, "CATALOG_TOKEN")?)?)?;
         sample.catalog.push(&mut client).await.context("pushing the sample catalog")?;
 
         let variables = variables(address, cluster.url(), &issuer.address, &sample, tokens);
@@ -80,7 +80,7 @@ impl Stack {
 
     /// One of the variables.
     pub fn variable(&self, name: &str) -> anyhow::Result<&str> {
-        token(&self.variables, name)
+        lookup(&self.variables, name)
     }
 
     /// The folder that holds the documents' bytes.
@@ -171,7 +171,7 @@ fn variables(
     variables
 }
 
-fn token<'a>(variables: &'a [(&'static str, String)], name: &str) -> anyhow::Result<&'a str> {
+fn lookup<'a>(variables: &'a [(&'static str, String)], name: &str) -> anyhow::Result<&'a str> {
     let found = variables.iter().find(|(key, _)| *key == name);
     found.map(|(_, value)| value.as_str()).with_context(|| format!("no variable {name}"))
 }

@@ -8,16 +8,13 @@ use std::{
     time::Duration,
 };
 
-use jsonwebtoken::{
-    Algorithm, DecodingKey,
-    jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse},
-};
 use reqwest::{Client, redirect::Policy};
 use serde::{Deserialize, de::DeserializeOwned};
 use tokio::{sync::Mutex, time::Instant};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use super::key::Key;
 use crate::error::Error;
 
 /// What an issuer's address says where the tenant's id belongs.
@@ -55,7 +52,7 @@ pub struct Issuer {
     refetch: Duration,
     /// Never locked across an await.
     keys: RwLock<Option<KeySet>>,
-    /// When a fetch for an unknown key was last begun, and whether it went through. Held while fetching: one at a time.
+    /// When a fetch for an unknown key last ended, and whether it went through. Held while fetching: one at a time.
     last_fetch: Mutex<Option<(Instant, bool)>>,
 }
 
@@ -63,17 +60,6 @@ pub struct Issuer {
 struct KeySet {
     keys: Arc<HashMap<String, Key>>,
     fetched: Instant,
-}
-
-/// A key that an issuer signs with.
-#[derive(Debug, Clone)]
-pub struct Key {
-    /// The public key.
-    pub key: DecodingKey,
-    /// The only algorithm that it is used with.
-    pub algorithm: Algorithm,
-    /// The issuer, or template of issuers, that the key may sign for; none means any tenant of the key set's issuer.
-    issuer: Option<String>,
 }
 
 /// A configured issuer that cannot be trusted.
@@ -143,7 +129,7 @@ impl Issuer {
             return Ok(Some(key));
         }
         let mut last_fetch = self.last_fetch.lock().await;
-        let recent = last_fetch.filter(|(begun, _)| begun.elapsed() < self.refetch);
+        let recent = last_fetch.filter(|(ended, _)| ended.elapsed() < self.refetch);
         let went_through = match recent {
             Some((_, went_through)) => went_through,
             None => self.fetch(&mut last_fetch).await,
@@ -176,7 +162,8 @@ impl Issuer {
     async fn fetch(&self, last_fetch: &mut Option<(Instant, bool)>) -> bool {
         let begun = Instant::now();
         let fetched = self.fetch_keys().await;
-        *last_fetch = Some((begun, fetched.is_ok()));
+        // Counted from its end: who waited for a slow one does not begin the next.
+        *last_fetch = Some((Instant::now(), fetched.is_ok()));
         match fetched {
             Ok(keys) => {
                 let keys = KeySet { keys: Arc::new(keys), fetched: begun };
@@ -229,52 +216,7 @@ impl Issuer {
     }
 }
 
-impl Key {
-    /// Reads a published key with its id; `None` for one that access tokens are not signed with.
-    fn read(published: serde_json::Value) -> Option<(String, Self)> {
-        let issuer = match published.get("issuer") {
-            Some(issuer) => Some(issuer.as_str()?.to_owned()),
-            None => None,
-        };
-        let jwk: Jwk = serde_json::from_value(published).ok()?;
-        if !matches!(jwk.common.public_key_use, None | Some(PublicKeyUse::Signature)) {
-            return None;
-        }
-        let algorithm = algorithm(&jwk)?;
-        let key = DecodingKey::from_jwk(&jwk).ok()?;
-        Some((jwk.common.key_id?, Self { key, algorithm, issuer }))
-    }
-
-    /// Whether the key may sign tokens of `iss` in the tenant `tid`.
-    pub fn may_sign_for(&self, iss: &str, tid: &str) -> bool {
-        self.issuer.as_ref().is_none_or(|issuer| substitute(issuer, tid) == iss)
-    }
-}
-
-/// The key's algorithm: its own `alg` when that is allowed, else by its type.
-fn algorithm(jwk: &Jwk) -> Option<Algorithm> {
-    let by_type = match &jwk.algorithm {
-        AlgorithmParameters::RSA(_) => Algorithm::RS256,
-        AlgorithmParameters::EllipticCurve(curve) if curve.curve == EllipticCurve::P256 => Algorithm::ES256,
-        AlgorithmParameters::EllipticCurve(curve) if curve.curve == EllipticCurve::P384 => Algorithm::ES384,
-        _ => return None,
-    };
-    let named = match jwk.common.key_algorithm {
-        None => by_type,
-        Some(KeyAlgorithm::RS256) => Algorithm::RS256,
-        Some(KeyAlgorithm::RS384) => Algorithm::RS384,
-        Some(KeyAlgorithm::RS512) => Algorithm::RS512,
-        Some(KeyAlgorithm::PS256) => Algorithm::PS256,
-        Some(KeyAlgorithm::ES256) => Algorithm::ES256,
-        Some(KeyAlgorithm::ES384) => Algorithm::ES384,
-        Some(_) => return None,
-    };
-    let is_rsa = by_type == Algorithm::RS256;
-    let fits = if is_rsa { !matches!(named, Algorithm::ES256 | Algorithm::ES384) } else { named == by_type };
-    fits.then_some(named)
-}
-
-fn substitute(address: &str, tenant: &str) -> String {
+pub(super) fn substitute(address: &str, tenant: &str) -> String {
     address.replace(TENANT_PLACEHOLDER, tenant)
 }
 

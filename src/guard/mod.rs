@@ -8,6 +8,7 @@
 mod access_token;
 mod first_message;
 mod issuer;
+mod key;
 mod permission;
 mod rules;
 mod upload_url;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
+use tracing::Instrument;
 
 use super::{finished, proof, reply, request_id};
 use crate::{
@@ -123,7 +124,7 @@ impl PrintCatalog for PrintCatalogService {
         let revision = revision(sent.revision, "revision")?;
 
         // In a task of its own: once the session has ended, its writers are told, whether the caller still listens or not.
-        let deletion = tokio::spawn(async move {
+        let deletion = async move {
             match services.store.delete_print_job(&caller, &job, revision, &request_id).await {
                 Ok(Some((session, ended))) => services.session_ended(session, ended),
                 // Bytes of a completed session may be waiting.
@@ -131,8 +132,8 @@ impl PrintCatalog for PrintCatalogService {
                 Err(error) => return Err(error.into()),
             }
             Ok(())
-        });
-        finished(deletion.await)?;
+        };
+        finished(tokio::spawn(deletion.in_current_span()).await)?;
         Ok(Response::new(()))
     }
 }

@@ -6,8 +6,12 @@
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{Context, SHA256};
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Instant, sleep_until},
+};
 use tonic::Streaming;
+use tracing::Instrument;
 use uuid::Uuid;
 
 use super::{
@@ -23,20 +27,28 @@ use crate::{
     services::Services,
     session::{Admission, Ended, OwnedSession, RangeView, State, admit},
     store::NewRange,
+    writers::Writer,
 };
 
 const SHA256_BYTES: usize = 32;
 
-/// A range on its way, as its header describes it.
+/// A range on its way. Shared with the task that commits it, which may outlive the call.
 struct Transfer {
     services: Arc<Services>,
     owned: OwnedSession,
     request_id: String,
+    header: Header,
+    /// When the range is given up unless it is committed.
+    deadline: Instant,
+    writer: Writer,
+    _place: OwnedSemaphorePermit,
+}
+
+/// What the first message says.
+struct Header {
     range: ByteRange,
     total: u64,
     digests: Digests,
-    /// When the range is given up unless it is committed.
-    deadline: Instant,
 }
 
 /// Takes one range of the session.
@@ -46,38 +58,30 @@ pub async fn upload_range(
     request_id: String,
     body: Streaming<UploadRangeRequest>,
 ) -> Result<UploadRangeResponse, Error> {
-    let _place = services.begin_transfer()?;
+    let place = services.begin_range()?;
     let mut body = RangeBody(body);
-    let header = body.header().await?;
-    let limits = services.limits;
-    let deadline = Instant::now() + limits.range_timeout;
-    let transfer = Arc::new(Transfer::parse(services, owned, request_id, &header, deadline)?);
+    let header = Header::parse(&body.header().await?, services.limits.max_range_bytes)?;
+    let timeout = services.limits.range_timeout;
+    let deadline = Instant::now() + timeout;
 
     // Registered first, the state read second: a cancel either is seen by that read, or finds this writer.
-    let writers = &transfer.services.writers;
-    let writer = writers.register(&transfer.owned).ok_or(Error::TooManyWriters(writers.limit()))?;
+    let writer = services.writers.register(&owned).ok_or(Error::TooManyWriters(services.writers.limit()))?;
+    let transfer = Arc::new(Transfer { services, owned, request_id, header, deadline, writer, _place: place });
     let answer = tokio::select! {
         biased;
-        ended = writer.ended() => return Err(ended.into()),
-        () = sleep_until(deadline) => return Err(Error::RangeTimeout(limits.range_timeout)),
+        ended = transfer.writer.ended() => return Err(ended.into()),
+        () = sleep_until(deadline) => return Err(Error::RangeTimeout(timeout)),
         answer = transfer.run(body) => answer?,
     };
     // Committed before the cancel, but not answered before it: the bytes are gone, and nobody is told otherwise.
-    match writer.has_ended() {
+    match transfer.writer.has_ended() {
         Some(ended) => Err(ended.into()),
         None => Ok(answer),
     }
 }
 
-impl Transfer {
-    fn parse(
-        services: Arc<Services>,
-        owned: OwnedSession,
-        request_id: String,
-        header: &RangeHeader,
-        deadline: Instant,
-    ) -> Result<Self, Error> {
-        let max_range_bytes = services.limits.max_range_bytes;
+impl Header {
+    fn parse(header: &RangeHeader, max_range_bytes: u64) -> Result<Self, Error> {
         let Ok(total) = u64::try_from(header.total) else {
             return Err(Error::InvalidField { field: "header.total", problem: "must not be negative".into() });
         };
@@ -92,18 +96,19 @@ impl Transfer {
             return Err(Error::InvalidField { field: "header.sha256", problem: "must be 32 bytes, or empty".into() });
         }
         let sha256 = (!header.sha256.is_empty()).then(|| header.sha256.to_vec());
-        let digests = Digests { crc32c: header.crc32c, sha256 };
-        Ok(Self { services, owned, request_id, range, total, digests, deadline })
+        Ok(Self { range, total, digests: Digests { crc32c: header.crc32c, sha256 } })
     }
+}
 
+impl Transfer {
     async fn run(self: &Arc<Self>, body: RangeBody) -> Result<UploadRangeResponse, Error> {
         let view = self.view().await?;
         let (size_bytes, fragment_count) = (view.size_bytes, view.fragment_count);
-        let admission = admit(view, self.range, self.digests.any());
+        let admission = admit(view, self.header.range, self.header.digests.any());
         if let Admission::Ended(state) = admission {
             return Err(ended(state));
         }
-        if self.total != size_bytes {
+        if self.header.total != size_bytes {
             let problem = format!("must be the document's size, {size_bytes}");
             return Err(Error::InvalidField { field: "header.total", problem });
         }
@@ -112,7 +117,7 @@ impl Transfer {
             Admission::Store(new) => self.store(body, new).await,
             Admission::AlreadyReceived => Err(Error::RangeAlreadyReceived),
             again => {
-                let received = body.receive(self.range, &[], &self.digests, None).await?;
+                let received = body.receive(self.header.range, &[], &self.header.digests, None).await?;
                 self.compare(again, &received).await
             }
         }
@@ -121,7 +126,7 @@ impl Transfer {
     async fn store(self: &Arc<Self>, body: RangeBody, new: Vec<ByteRange>) -> Result<UploadRangeResponse, Error> {
         let object = Uuid::now_v7();
         let mut fragment = self.services.blobs.begin(self.folder(), object).await?;
-        let received = match body.receive(self.range, &new, &self.digests, Some(&mut fragment)).await {
+        let received = match body.receive(self.header.range, &new, &self.header.digests, Some(&mut fragment)).await {
             Ok(received) => received,
             Err(error) => {
                 fragment.discard().await;
@@ -130,7 +135,8 @@ impl Transfer {
         };
         // In a task of its own: a caller that hangs up now leaves neither half a commit nor an object that nobody drops.
         let transfer = Arc::clone(self);
-        finished(tokio::spawn(async move { transfer.commit(object, fragment, new, received).await }).await)
+        let commit = async move { transfer.commit(object, fragment, new, received).await };
+        finished(tokio::spawn(commit.in_current_span()).await)
     }
 
     async fn commit(
@@ -149,7 +155,7 @@ impl Transfer {
             return Err(Error::RangeTimeout(self.services.limits.range_timeout));
         }
         let pieces = received.checksums.of_new_pieces();
-        let range = NewRange { range: self.range, crc32c: received.checksums.of_range(), object, pieces };
+        let range = NewRange { range: self.header.range, crc32c: received.checksums.of_range(), object, pieces };
         // When this fails, the database may have taken the range all the same: the object stays, and reclaiming decides.
         let committed = self.services.store.commit_range(&self.owned, &range, &self.request_id).await?;
         let Some(committed) = committed else {
@@ -171,7 +177,7 @@ impl Transfer {
     async fn explain(&self, planned: &[ByteRange], received: &Received) -> Result<UploadRangeResponse, Error> {
         let view = self.view().await?;
         let is_too_many = self.is_too_many(view.fragment_count, planned);
-        match admit(view, self.range, self.digests.any()) {
+        match admit(view, self.header.range, self.header.digests.any()) {
             Admission::Store(new) if new == planned && is_too_many => Err(self.too_many_fragments()),
             Admission::Store(_) => Err(Error::RangeRaced),
             Admission::AlreadyReceived => Err(Error::RangeAlreadyReceived),
@@ -185,7 +191,9 @@ impl Transfer {
         let crc32c = received.checksums.of_range();
         match admission {
             Admission::Replay(completing) if completing != crc32c => Err(Error::SessionCompleted),
-            Admission::Compare if self.digests_of_committed().await? != (crc32c, self.digests.sha256.clone()) => {
+            Admission::Compare
+                if self.digests_of_committed().await? != (crc32c, self.header.digests.sha256.clone()) =>
+            {
                 Err(Error::DigestConflict)
             }
             _ => self.answer().await,
@@ -195,10 +203,10 @@ impl Transfer {
     /// Reads the committed bytes of the range back; only a repeated range comes here.
     async fn digests_of_committed(&self) -> Result<(u32, Option<Vec<u8>>), Error> {
         let mut crc32c = 0;
-        let mut sha256 = self.digests.sha256.as_ref().map(|_| Context::new(&SHA256));
-        for stored in self.services.store.pieces_of(&self.owned, self.range).await? {
-            let start = stored.piece.range.start().max(self.range.start());
-            let end = stored.piece.range.end().min(self.range.end());
+        let mut sha256 = self.header.digests.sha256.as_ref().map(|_| Context::new(&SHA256));
+        for stored in self.services.store.pieces_of(&self.owned, self.header.range).await? {
+            let start = stored.piece.range.start().max(self.header.range.start());
+            let end = stored.piece.range.end().min(self.header.range.end());
             let in_object = |position: u64| position - stored.piece.range.start() + stored.offset;
             let bytes = in_object(start)..in_object(end);
             let bytes = match self.services.blobs.read(self.folder(), stored.object, bytes).await {
@@ -253,7 +261,7 @@ impl Transfer {
     }
 
     async fn view(&self) -> Result<RangeView, Error> {
-        self.services.store.range_view(&self.owned, self.range).await?.ok_or(Error::SessionNotFound)
+        self.services.store.range_view(&self.owned, self.header.range).await?.ok_or(Error::SessionNotFound)
     }
 
     fn folder(&self) -> Folder {

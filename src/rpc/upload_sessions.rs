@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tonic::{Request, Response, Status, Streaming};
+use tracing::Instrument;
 use uuid::Uuid;
 
 use super::{finished, proof, reply, request_id, upload_range::upload_range};
@@ -41,7 +42,7 @@ impl UploadSessions for UploadSessionsService {
         let id = SessionId(Uuid::now_v7());
 
         // In a task of its own: a caller that hangs up must not keep the writers of an expired session from being told.
-        let creation = tokio::spawn(async move {
+        let creation = async move {
             let create = services.store.create_session(&permitted, id, &properties, &request_id).await?;
             if let Some(expired) = create.expired {
                 services.session_ended(expired, Ended::Expired);
@@ -54,8 +55,8 @@ impl UploadSessions for UploadSessionsService {
                 Created::AlreadyUploaded => Err(Error::DocumentAlreadyUploaded),
                 Created::DocumentGone => Err(Error::DocumentNotFound),
             }
-        });
-        Ok(Response::new(finished(creation.await)?))
+        };
+        Ok(Response::new(finished(tokio::spawn(creation.in_current_span()).await)?))
     }
 
     async fn get_upload_session(
@@ -90,14 +91,14 @@ impl UploadSessions for UploadSessionsService {
         let request_id = request_id(request.extensions());
 
         // In a task of its own: once the session has ended, its writers are told, whether the caller still listens or not.
-        let deletion = tokio::spawn(async move {
+        let deletion = async move {
             match services.store.cancel(&owned, &request_id).await? {
                 Cancel::EndedNow(ended) | Cancel::EndedBefore(ended) => services.session_ended(owned.id(), ended),
                 Cancel::Completed => return Err(Error::SessionCompleted),
             }
             Ok(())
-        });
-        finished(deletion.await)?;
+        };
+        finished(tokio::spawn(deletion.in_current_span()).await)?;
         Ok(Response::new(()))
     }
 }

@@ -1,8 +1,9 @@
 //! A session ends: cancelled, or because its time has passed. Each is one statement, which also queues the bytes for
 //! reclaiming and writes the audit trail.
 //!
-//! Whether a session is due is asked of the clock at the row itself, not of `now()`, the transaction's start: a statement
-//! that had to wait must not change a session that others have seen expired in the meantime.
+//! Whether a session is due is asked of the clock at the locked row, not of `now()`, the transaction's start: a statement
+//! that had to wait must not change a session that others have seen expired in the meantime. (The sweep may ask `now()`: it
+//! can only be late.)
 
 use sqlx::PgExecutor;
 use uuid::Uuid;
@@ -46,18 +47,17 @@ impl Store {
             request_id,
             reason: "deleted",
         };
-        if self.cancel_session(&self.pool, owned.tenant(), owned.id(), canceler).await? {
-            return Ok(Cancel::EndedNow(Ended::Canceled));
+        if let Some(ended) = self.end_session(&self.pool, owned.tenant(), owned.id(), canceler).await? {
+            return Ok(Cancel::EndedNow(ended));
         }
-        if self.expire_session(&self.pool, owned.tenant(), owned.id()).await? {
-            return Ok(Cancel::EndedNow(Ended::Expired));
+        // Nothing was changed: one more read says why.
+        match self.upload_session(owned).await?.map(|session| session.state) {
+            Some(State::Completed) => Ok(Cancel::Completed),
+            Some(State::Expired) => Ok(Cancel::EndedBefore(Ended::Expired)),
+            // One that is gone altogether was purged, hence canceled or expired before.
+            Some(State::Canceled) | None => Ok(Cancel::EndedBefore(Ended::Canceled)),
+            Some(State::Active) => Err(sqlx::Error::Protocol("a session that was not active is active again".into())),
         }
-        // Nothing was changed. A session that is gone altogether was purged, hence canceled or expired before.
-        Ok(match self.upload_session(owned).await?.map(|session| session.state) {
-            Some(State::Completed) => Cancel::Completed,
-            Some(State::Expired) => Cancel::EndedBefore(Ended::Expired),
-            _ => Cancel::EndedBefore(Ended::Canceled),
-        })
     }
 
     /// Which of these sessions have ended without being completed, due ones included.
@@ -109,28 +109,45 @@ impl Store {
         Ok(expired.into_iter().map(SessionId).collect())
     }
 
-    /// Cancels a session that is active and not due. Answers whether it has.
-    pub(super) async fn cancel_session(
+    /// Ends an active session: one that is not due is canceled, one that is due has expired. Answers which, or nothing when
+    /// it was not active.
+    ///
+    /// The row is locked first and judged once, as it then is: a range that commits in the meantime can neither slip
+    /// through nor be ended twice.
+    pub(super) async fn end_session(
         &self,
         executor: impl PgExecutor<'_>,
         tenant: TenantId,
         session: SessionId,
         canceler: Canceler<'_>,
-    ) -> Result<bool, sqlx::Error> {
+    ) -> Result<Option<Ended>, sqlx::Error> {
         let canceled = sqlx::query_scalar!(
-            "with ended as (
-                 update upload_session
-                 set state = 'canceled', end_time = now(), ended_by = $3, end_reason = $7
-                 where tenant_id = $1 and session_id = $2 and state = 'active' and expire_time > clock_timestamp()
-                 returning tenant_id, session_id, document_id
-             ), queued as (
-                 insert into reclaim (tenant_id, session_id, final_time)
-                 select tenant_id, session_id, now() + $6 from ended
-             ), audited as (
-                 insert into audit (tenant_id, session_id, document_id, action, actor, credential, request_id)
-                 select tenant_id, session_id, document_id, 'cancel', $3, $4, $5 from ended
-             )
-             select session_id from ended",
+            r#"
+            with live as (
+                select tenant_id, session_id, expire_time <= clock_timestamp() as due
+                from upload_session
+                where tenant_id = $1 and session_id = $2 and state = 'active'
+                for no key update
+            ), ended as (
+                update upload_session s
+                set state      = case when due then 'expired' else 'canceled' end,
+                    end_time   = case when due then expire_time else now() end,
+                    ended_by   = case when not due then $3 end,
+                    end_reason = case when due then 'expired' else $7 end
+                from live where (s.tenant_id, s.session_id) = (live.tenant_id, live.session_id)
+                returning s.tenant_id, s.session_id, s.document_id, not due as canceled
+            ), queued as (
+                insert into reclaim (tenant_id, session_id, final_time)
+                select tenant_id, session_id, now() + $6 from ended
+            ), audited as (
+                insert into audit (tenant_id, session_id, document_id, action, actor, credential, request_id)
+                select tenant_id, session_id, document_id, case when canceled then 'cancel' else 'expire' end,
+                       case when canceled then $3 end, case when canceled then $4 else 'none' end,
+                       case when canceled then $5 end
+                from ended
+            )
+            select canceled as "canceled!" from ended
+            "#,
             tenant.0,
             session.0,
             canceler.principal.to_string(),
@@ -142,10 +159,10 @@ impl Store {
         .fetch_optional(executor)
         .in_time()
         .await?;
-        Ok(canceled.is_some())
+        Ok(canceled.map(|canceled| if canceled { Ended::Canceled } else { Ended::Expired }))
     }
 
-    /// Ends a session that is active and due. Answers whether it has.
+    /// Ends a session that is active and due. Answers whether it has. For one who holds the row's lock.
     pub(super) async fn expire_session(
         &self,
         executor: impl PgExecutor<'_>,

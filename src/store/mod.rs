@@ -32,7 +32,7 @@ pub use catalog::{CatalogError, PrintTask, Printer, PrinterShare, Tenant};
 pub use ending::Cancel;
 pub use print_job::PrintJob;
 pub use range::{Committed, NewRange, StoredPiece};
-pub use reclaim::Reclaim;
+pub use reclaim::{LEASE, Reclaim};
 pub use resolve::{FoundDocument, FoundSession};
 pub use session::{Create, Created};
 

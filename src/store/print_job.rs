@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::{CatalogError, InTime, Store, ending::Canceler, interval};
 use crate::{
-    name::{DocumentId, JobKey, SessionId, TenantId},
+    name::{DocumentId, JobKey, SessionId},
     session::{CatalogCaller, Credential, Ended, Principal},
 };
 
@@ -89,13 +89,15 @@ impl Store {
         let tenant = caller.tenant();
         let mut tx = self.pool.begin().in_time().await?;
         // Locks the job: no session of it is created from here on.
-        let deleted = sqlx::query_scalar!(
-            "insert into print_job as j (tenant_id, printer_id, job_id, revision, delete_time)
-             values ($1, $2, $3, $4, now())
-             on conflict (tenant_id, printer_id, job_id) do update
-             set revision = excluded.revision, delete_time = coalesce(j.delete_time, excluded.delete_time)
-             where j.revision <= excluded.revision
-             returning 1",
+        let deleted_now = sqlx::query_scalar!(
+            r#"
+            insert into print_job as j (tenant_id, printer_id, job_id, revision, delete_time)
+            values ($1, $2, $3, $4, now())
+            on conflict (tenant_id, printer_id, job_id) do update
+            set revision = excluded.revision, delete_time = coalesce(j.delete_time, excluded.delete_time)
+            where j.revision <= excluded.revision
+            returning delete_time = now() as "deleted_now!"
+            "#,
             tenant.0,
             job.printer,
             job.job,
@@ -104,7 +106,9 @@ impl Store {
         .fetch_optional(&mut *tx)
         .in_time()
         .await?;
-        if deleted.is_none() {
+        // Older than what is stored, or deleted before: then everything below was done before.
+        if deleted_now != Some(true) {
+            tx.commit().in_time().await?;
             return Ok(None);
         }
 
@@ -123,13 +127,9 @@ impl Store {
                 request_id,
                 reason: "print-job-deleted",
             };
-            if self.cancel_session(&mut *tx, tenant, session, canceler).await? {
-                ended = Some((session, Ended::Canceled));
-            } else if self.expire_session(&mut *tx, tenant, session).await? {
-                ended = Some((session, Ended::Expired));
-            }
+            ended = self.end_session(&mut *tx, tenant, session, canceler).await?.map(|ended| (session, ended));
         }
-        self.free_completed(&mut tx, tenant, job).await?;
+        self.free_completed(&mut tx, caller, job, request_id).await?;
         tx.commit().in_time().await?;
         Ok(ended)
     }
@@ -139,26 +139,33 @@ impl Store {
     async fn free_completed(
         &self,
         connection: &mut PgConnection,
-        tenant: TenantId,
+        caller: &CatalogCaller,
         job: &JobKey,
+        request_id: &str,
     ) -> Result<(), sqlx::Error> {
         sqlx::query!(
             "with completed as (
-                 select tenant_id, session_id
+                 select tenant_id, session_id, document_id
                  from upload_session join print_document using (tenant_id, document_id)
                  where tenant_id = $1 and printer_id = $2 and job_id = $3 and state = 'completed'
              ), emptied as (
                  delete from fragment f using completed c
                  where (f.tenant_id, f.session_id) = (c.tenant_id, c.session_id)
+             ), audited as (
+                 insert into audit (tenant_id, session_id, document_id, action, actor, credential, request_id)
+                 select tenant_id, session_id, document_id, 'free', $5, $6, $7 from completed
              )
              insert into reclaim (tenant_id, session_id, final_time)
              select tenant_id, session_id, now() + $4 from completed
              on conflict (tenant_id, session_id) do update
              set due_time = excluded.due_time, final_time = excluded.final_time, passes = 0",
-            tenant.0,
+            caller.tenant().0,
             job.printer,
             job.job,
             interval(self.terms.writer_grace),
+            caller.application().to_string(),
+            Credential::AccessToken.as_str(),
+            request_id,
         )
         .execute(connection)
         .in_time()

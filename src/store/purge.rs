@@ -1,5 +1,7 @@
 //! Tombstones that have been visible long enough go, once their bytes are gone.
 
+use uuid::Uuid;
+
 use super::{InTime, Store, interval};
 
 impl Store {
@@ -27,16 +29,17 @@ impl Store {
     /// Answers how many.
     pub async fn purge_print_jobs(&self, limit: i64) -> Result<u64, sqlx::Error> {
         let mut tx = self.pool.begin().in_time().await?;
-        // Jobs with a session that is not to go yet are left; they hold nothing up, since the oldest go first.
+        // A job with a session that is not to go yet, or with bytes that nobody has freed, is left.
         let jobs = sqlx::query!(
             "select tenant_id, printer_id, job_id from print_job j
              where delete_time < now() - $1::interval
                and not exists (
                    select from print_document d
                    join upload_session s using (tenant_id, document_id)
-                   left join reclaim r using (tenant_id, session_id)
                    where (d.tenant_id, d.printer_id, d.job_id) = (j.tenant_id, j.printer_id, j.job_id)
-                     and (s.state <> 'completed' or r.session_id is not null)
+                     and (s.state <> 'completed'
+                          or exists (select from reclaim r where (r.tenant_id, r.session_id) = (s.tenant_id, s.session_id))
+                          or exists (select from fragment f where (f.tenant_id, f.session_id) = (s.tenant_id, s.session_id)))
                )
              order by delete_time limit $2 for update skip locked",
             interval(self.terms.tombstone_retention),
@@ -45,28 +48,32 @@ impl Store {
         .fetch_all(&mut *tx)
         .in_time()
         .await?;
-        for job in &jobs {
-            sqlx::query!(
-                "delete from upload_session s using print_document d
-                 where (d.tenant_id, d.printer_id, d.job_id) = ($1, $2, $3)
-                   and (s.tenant_id, s.document_id) = (d.tenant_id, d.document_id) and s.state = 'completed'",
-                job.tenant_id,
-                job.printer_id,
-                job.job_id,
-            )
-            .execute(&mut *tx)
-            .in_time()
-            .await?;
-            sqlx::query!(
-                "delete from print_job where tenant_id = $1 and printer_id = $2 and job_id = $3",
-                job.tenant_id,
-                job.printer_id,
-                job.job_id,
-            )
-            .execute(&mut *tx)
-            .in_time()
-            .await?;
-        }
+        let tenants: Vec<Uuid> = jobs.iter().map(|job| job.tenant_id).collect();
+        let printers: Vec<String> = jobs.iter().map(|job| job.printer_id.clone()).collect();
+        let ids: Vec<String> = jobs.iter().map(|job| job.job_id.clone()).collect();
+        sqlx::query!(
+            "delete from upload_session s
+             using print_document d, unnest($1::uuid[], $2::text[], $3::text[]) as old (tenant_id, printer_id, job_id)
+             where (d.tenant_id, d.printer_id, d.job_id) = (old.tenant_id, old.printer_id, old.job_id)
+               and (s.tenant_id, s.document_id) = (d.tenant_id, d.document_id) and s.state = 'completed'",
+            &tenants,
+            &printers,
+            &ids,
+        )
+        .execute(&mut *tx)
+        .in_time()
+        .await?;
+        sqlx::query!(
+            "delete from print_job j
+             using unnest($1::uuid[], $2::text[], $3::text[]) as old (tenant_id, printer_id, job_id)
+             where (j.tenant_id, j.printer_id, j.job_id) = (old.tenant_id, old.printer_id, old.job_id)",
+            &tenants,
+            &printers,
+            &ids,
+        )
+        .execute(&mut *tx)
+        .in_time()
+        .await?;
         tx.commit().in_time().await?;
         Ok(jobs.len() as u64)
     }

@@ -9,8 +9,8 @@ use super::{InTime, Store, interval};
 use crate::name::{SessionId, TenantId};
 
 /// How long a worker may be busy with a session before another one takes it over. Short: after a crash in the middle of a
-/// pass the bytes stay as long. Two passes at once do no harm.
-const LEASE: Duration = Duration::from_secs(5);
+/// pass the bytes stay as long.
+pub const LEASE: Duration = Duration::from_secs(5);
 
 /// How soon after the first pass the second follows: it finds what a writer was putting down during the first.
 const SECOND_PASS: Duration = Duration::from_millis(500);
@@ -34,15 +34,15 @@ pub struct Reclaim {
 }
 
 impl Store {
-    /// Takes up to `limit` due sessions for a pass; no other worker gets them while the lease holds.
-    pub async fn claim_reclaims(&self, limit: i64) -> Result<Vec<Reclaim>, sqlx::Error> {
-        let rows = sqlx::query!(
+    /// Takes the session that is due longest for a pass; no other worker gets it while the lease holds.
+    pub async fn claim_reclaim(&self) -> Result<Option<Reclaim>, sqlx::Error> {
+        let row = sqlx::query!(
             r#"
             with due as (
                 select tenant_id, session_id from reclaim
-                where due_time <= now() order by due_time limit $1 for update skip locked
+                where due_time <= now() order by due_time limit 1 for update skip locked
             ), claimed as (
-                update reclaim r set due_time = now() + $2, attempts = attempts + 1
+                update reclaim r set due_time = now() + $1, attempts = attempts + 1
                 from due where (r.tenant_id, r.session_id) = (due.tenant_id, due.session_id)
                 returning r.tenant_id, r.session_id, r.attempts
             )
@@ -54,20 +54,18 @@ impl Store {
             from claimed join upload_session s using (tenant_id, session_id)
             where s.state <> 'active'
             "#,
-            limit,
             interval(LEASE),
         )
-        .fetch_all(&self.pool)
+        .fetch_optional(&self.pool)
         .in_time()
         .await?;
-        let reclaims = rows.into_iter().map(|row| Reclaim {
+        Ok(row.map(|row| Reclaim {
             tenant: TenantId(row.tenant_id),
             session: SessionId(row.session_id),
             keep: row.keep.into_iter().collect(),
             begun: row.begun,
             attempts: row.attempts,
-        });
-        Ok(reclaims.collect())
+        }))
     }
 
     /// A pass went through. Only one that began when no writer of the session could be left was the last.

@@ -10,15 +10,9 @@ use tokio::task::JoinSet;
 use tonic::{Code, Status};
 use uuid::Uuid;
 
-use crate::harness::{Actor, App, CATALOG_CLIENT, Digest, ErrorExt, TENANT, eventually, sample_bytes};
+use crate::harness::{Actor, App, CATALOG_CLIENT, Digest, ErrorExt, TENANT, eventually, job_of, sample_bytes};
 
 impl Actor {
-    /// Deletes the job of a document, which is named by its printer.
-    async fn delete_job(&mut self, document: &str, revision: i64) -> Result<(), Status> {
-        let request = DeletePrintJobRequest { name: job_of(document), revision };
-        self.client.catalog.delete_print_job(request).await.map(|_| ())
-    }
-
     /// Creates or updates ada's job with its document.
     async fn push_job_of(&mut self, document: &str, revision: i64) -> Result<PrintJob, Status> {
         let (_, id) = document.split_once("/documents/").expect("a document's name");
@@ -27,11 +21,6 @@ impl Actor {
         let request = UpsertPrintJobRequest { print_job: Some(print_job) };
         Ok(self.client.catalog.upsert_print_job(request).await?.into_inner())
     }
-}
-
-fn job_of(document: &str) -> String {
-    let (job, _) = document.split_once("/documents/").expect("a document's name");
-    format!("tenants/{TENANT}/{job}")
 }
 
 /// Nothing can be done with the document.

@@ -9,6 +9,7 @@ mod capability;
 mod catalog;
 mod create;
 mod delete;
+mod delete_at_expiry;
 mod delete_named;
 mod delete_race;
 mod disk;

@@ -99,3 +99,31 @@ async fn a_completed_session_lives_as_long_as_its_document() {
     assert_eq!(ada.get(&completed.name).await.expect("the session").state(), State::Completed);
     assert_eq!(ada.download(&document, 0).await.expect("a download").1, bytes);
 }
+
+#[tokio::test]
+async fn a_deleted_job_is_forgotten_after_the_retention_but_never_before_its_bytes_are_gone() {
+    let mut app = App::with([("tombstone-retention", "1h")]).await;
+    let (mut ada, bytes, document) = (app.ada(), sample_bytes(1000), app.new_document().await);
+    let completed = ada.upload(&document, &bytes).await.expect("an uploaded document");
+    app.catalog().delete_job(&document, 2).await.expect("deleted");
+    assert_eq!(app.actions_on(&completed).await, ["create", "complete", "free"]);
+    app.meddle(
+        "update print_job set delete_time = delete_time - interval '90 minutes'
+         from upload_session s join print_document d using (tenant_id, document_id)
+         where s.session_id = $1 and (print_job.tenant_id, print_job.job_id) = (d.tenant_id, d.job_id)",
+        &completed,
+    )
+    .await;
+
+    let marker = canceled(&app).await;
+    finish_reclaiming(&app, &marker).await;
+    end_ninety_minutes_ago(&app, &marker).await;
+    restart(&mut app).await;
+    eventually("tombstones are purged", async || is_purged(&app, &marker).await).await;
+    assert_eq!(ada.get(&completed.name).await.expect("the session").state(), State::Completed, "its work is not done");
+
+    finish_reclaiming(&app, &completed).await;
+    restart(&mut app).await;
+    eventually("it is purged with its job", async || is_purged(&app, &completed).await).await;
+    assert!(app.is_reclaimed(&completed));
+}

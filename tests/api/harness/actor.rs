@@ -7,9 +7,10 @@ use bytes::Bytes;
 use print_upload::{
     client::{Client, Credential, range_messages},
     proto::{
-        self, CreateUploadSessionRequest, DeleteUploadSessionRequest, DocumentProperties, DownloadPrintDocumentRequest,
-        GetPrintDocumentRequest, GetUploadSessionRequest, PrintDocument, RangeHeader, UploadRangeRequest,
-        UploadRangeResponse, UploadSession, download_print_document_response::Content, upload_range_request,
+        self, CreateUploadSessionRequest, DeletePrintJobRequest, DeleteUploadSessionRequest, DocumentProperties,
+        DownloadPrintDocumentRequest, GetPrintDocumentRequest, GetUploadSessionRequest, PrintDocument, RangeHeader,
+        UploadRangeRequest, UploadRangeResponse, UploadSession, download_print_document_response::Content,
+        upload_range_request,
     },
 };
 use tokio::{sync::mpsc, task::JoinHandle};
@@ -28,6 +29,8 @@ pub enum Digest {
     Sha256,
     Both,
 }
+
+use super::TENANT;
 
 /// A caller with a credential.
 #[derive(Debug, Clone)]
@@ -156,6 +159,12 @@ impl Actor {
         Ok(session)
     }
 
+    /// Deletes the job of a document, which is named by its printer.
+    pub async fn delete_job(&mut self, document: &str, revision: i64) -> Result<(), Status> {
+        let request = DeletePrintJobRequest { name: job_of(document), revision };
+        self.client.catalog.delete_print_job(request).await.map(|_| ())
+    }
+
     pub async fn document(&mut self, name: &str) -> Result<PrintDocument, Status> {
         let request = GetPrintDocumentRequest { name: name.into() };
         Ok(self.client.documents.get_print_document(request).await?.into_inner())
@@ -183,6 +192,12 @@ impl Digest {
         let sha256 = if matches!(self, Self::Sha256 | Self::Both) { sha256(bytes) } else { Bytes::new() };
         RangeHeader { crc32c, sha256, ..header }
     }
+}
+
+/// The catalog's name of the job of a document, which is named by its printer.
+pub fn job_of(document: &str) -> String {
+    let (job, _) = document.split_once("/documents/").expect("a document's name");
+    format!("tenants/{TENANT}/{job}")
 }
 
 /// What a test asks of an error.

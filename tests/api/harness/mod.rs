@@ -11,7 +11,7 @@ mod proxy;
 mod raw;
 mod rpc;
 
-pub use actor::{Actor, Digest, ErrorExt, Stalled, chunk, crc32c, header, sample_bytes, sha256, span, spans};
+pub use actor::{Actor, Digest, ErrorExt, Stalled, chunk, crc32c, header, job_of, sample_bytes, sha256, span, spans};
 pub use app::{App, CATALOG_CLIENT, ROBOT, eventually};
 pub use authority::Authority;
 pub use issuer::{Claims, FOREIGN_TENANT, TENANT, application_claims, issuer, unknown_key, user_claims};

@@ -1,0 +1,72 @@
+//! A delete at the very moment when its session falls due, with a range that commits across it.
+
+use std::time::Duration;
+
+use print_upload::proto::{UploadSession, upload_session::State};
+use sqlx::{Postgres, Transaction};
+use uuid::Uuid;
+
+use crate::harness::{Actor, App, ErrorExt, eventually, sample_bytes};
+
+/// A session that falls due while somebody's range has judged it active and is about to commit: the range holds the row
+/// and will have moved the expiry.
+async fn falling_due(app: &App, ada: &mut Actor) -> (UploadSession, Transaction<'static, Postgres>) {
+    let session = ada.create(&app.new_document().await, 1000).await.expect("a session");
+    let id: Uuid = session.etag.parse().expect("an id");
+    app.meddle(
+        "update upload_session set expire_time = clock_timestamp() + interval '200 ms' where session_id = $1",
+        &session,
+    )
+    .await;
+    let mut range = app.pool().begin().await.expect("a transaction");
+    let taken = sqlx::query(
+        "update upload_session set expire_time = expire_limit, received = '{[0,10)}', fragment_count = 1
+         where session_id = $1 and state = 'active' and expire_time > clock_timestamp()",
+    )
+    .bind(id)
+    .execute(&mut *range)
+    .await
+    .expect("the range's statement");
+    assert_eq!(taken.rows_affected(), 1, "the range was in time");
+    eventually("the session that others see is due", async || {
+        ada.get(&session.name).await.expect("the session").state() == State::Expired
+    })
+    .await;
+    (session, range)
+}
+
+#[tokio::test]
+async fn a_delete_that_waits_for_a_range_across_the_expiry_ends_the_session() {
+    let app = App::start().await;
+    let mut ada = app.ada();
+    let (session, range) = falling_due(&app, &mut ada).await;
+
+    let (mut deleter, name) = (ada.clone(), session.name.clone());
+    let deletion = tokio::spawn(async move { deleter.delete(&name).await });
+    eventually("the delete waits for the range", async || app.waiting_statements().await > 0).await;
+    range.commit().await.expect("committed");
+    deletion.await.expect("no panic").expect("deleted");
+
+    let ended = ada.get(&session.name).await.expect("the tombstone");
+    assert_eq!(ended.state(), State::Canceled, "not due any more, and not active either");
+    assert_eq!(app.actions_on(&session).await, ["create", "cancel"]);
+    let late = ada.send(&session, &sample_bytes(1000), 500..1000).await.expect_err("a late range");
+    assert_eq!(late.reason(), "UPLOAD_SESSION_CANCELED");
+    eventually("its bytes are gone", async || app.is_reclaimed(&session)).await;
+}
+
+#[tokio::test]
+async fn a_job_deletion_that_waits_for_a_range_across_the_expiry_ends_the_session() {
+    let app = App::start().await;
+    let mut ada = app.ada();
+    let (session, range) = falling_due(&app, &mut ada).await;
+
+    let (mut catalog, document) = (app.catalog(), session.document.clone());
+    let deletion = tokio::spawn(async move { catalog.delete_job(&document, 2).await });
+    eventually("the deletion waits for the range", async || app.waiting_statements().await > 0).await;
+    tokio::time::timeout(Duration::from_secs(5), range.commit()).await.expect("in time").expect("committed");
+    deletion.await.expect("no panic").expect("deleted");
+
+    assert_eq!(ada.get(&session.name).await.expect("the tombstone").state(), State::Canceled);
+    assert_eq!(app.actions_on(&session).await, ["create", "cancel"]);
+}
