@@ -10,7 +10,10 @@ use prost_reflect::DynamicMessage;
 use tokio::time::timeout;
 
 use super::rules::Rule;
-use crate::error::Error;
+use crate::{
+    error::Error,
+    name::{CatalogName, DocumentName, NameError, SessionName},
+};
 
 /// The largest first message, in bytes.
 pub const MAX_FIRST_MESSAGE_BYTES: usize = 64 * 1024;
@@ -23,15 +26,16 @@ const PREFIX_BYTES: usize = 5;
 
 /// What the interceptor reads from the first message.
 #[derive(Debug)]
-pub struct FirstMessage {
+pub struct FirstMessage<'rule> {
+    /// The rule that says which fields are read.
+    pub rule: &'rule Rule,
     resource: Option<String>,
-    resource_field: &'static str,
     etag: Option<String>,
     allow_missing: bool,
 }
 
 /// Reads the first message and returns it with a body that still holds every byte.
-pub async fn read(body: Body, rule: &Rule) -> Result<(FirstMessage, Body), Error> {
+pub async fn read(body: Body, rule: &Rule) -> Result<(FirstMessage<'_>, Body), Error> {
     let mut stream = body.into_data_stream();
     let head = timeout(FIRST_MESSAGE_TIMEOUT, read_head(&mut stream))
         .await
@@ -41,8 +45,8 @@ pub async fn read(body: Body, rule: &Rule) -> Result<(FirstMessage, Body), Error
     let message = DynamicMessage::decode(rule.input.clone(), message)
         .map_err(|_| invalid("FIRST_MESSAGE_MALFORMED", "the first message is not a valid request"))?;
     let first = FirstMessage {
+        rule,
         resource: text(&message, rule.resource_field),
-        resource_field: rule.resource_field,
         etag: rule.etag_field.as_deref().and_then(|field| text(&message, field)),
         allow_missing: rule.allow_missing_field.as_deref().is_some_and(|field| flag(&message, field)),
     };
@@ -50,11 +54,34 @@ pub async fn read(body: Body, rule: &Rule) -> Result<(FirstMessage, Body), Error
     Ok((first, Body::from_stream(chunks)))
 }
 
-impl FirstMessage {
-    /// The name of the resource.
-    pub fn resource(&self) -> Result<&str, Error> {
-        let missing = || Error::InvalidField { field: self.resource_field, problem: "is required".into() };
-        self.resource.as_deref().ok_or_else(missing)
+impl FirstMessage<'_> {
+    /// The resource, a document.
+    pub fn document_name(&self) -> Result<DocumentName, Error> {
+        self.resource(DocumentName::parse)
+    }
+
+    /// The resource, a session.
+    pub fn session_name(&self) -> Result<SessionName, Error> {
+        self.resource(SessionName::parse)
+    }
+
+    /// A document's name where only a session's id will do.
+    pub fn session_id_required(&self) -> Error {
+        self.invalid("must be uploadSessions/{id}: a document's name could lead to a newer session".into())
+    }
+
+    /// The resource, an entry of a catalog.
+    pub fn catalog_name(&self) -> Result<CatalogName, Error> {
+        self.resource(CatalogName::parse)
+    }
+
+    fn resource<Name>(&self, parse: impl Fn(&str) -> Result<Name, NameError>) -> Result<Name, Error> {
+        let resource = self.resource.as_deref().ok_or_else(|| self.invalid("is required".into()))?;
+        parse(resource).map_err(|error| self.invalid(error.to_string()))
+    }
+
+    fn invalid(&self, problem: String) -> Error {
+        Error::InvalidField { field: self.rule.resource_field, problem }
     }
 
     /// The etag that the caller expects, if any.

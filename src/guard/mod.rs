@@ -18,11 +18,12 @@ use std::sync::Arc;
 use axum::{
     body::Body,
     extract::{Request, State},
-    http::{HeaderMap, request::Parts},
+    http::{Extensions, HeaderMap},
     middleware::Next,
     response::Response,
 };
 use tonic::Status;
+use uuid::Uuid;
 
 pub use issuer::Issuers;
 pub use rules::{RuleError, Rules};
@@ -30,9 +31,9 @@ pub use upload_url::UploadUrls;
 
 use crate::{
     error::Error,
-    name::{CatalogName, DocumentName, SessionId, SessionName},
+    name::{SessionId, SessionName},
     proto::Proof,
-    session::{Caller, Capability, CatalogCaller, MissingSession},
+    session::{Caller, Capability, CatalogCaller, MissingSession, OwnedSession, PermittedDocument},
     store::Store,
 };
 use access_token::AccessToken;
@@ -83,18 +84,19 @@ impl Guard {
         let credentials = self.authenticate(&parts.headers, rule).await?;
         let (message, body) = first_message::read(body, rule).await?;
 
+        let proofs = &mut parts.extensions;
         match (credentials, rule.proof) {
             (Credentials::Token(token), Proof::PermittedDocument) => {
-                self.prove_document(&mut parts, rule, &message, &token).await?;
+                proofs.insert(self.prove_document(&message, &token).await?);
             }
             (Credentials::Token(token), Proof::OwnedSession) => {
-                self.prove_owner(&mut parts, rule, &message, &token).await?;
+                insert_session(proofs, self.prove_owner(&message, &token).await?, &message)?;
             }
             (Credentials::Capability(capability), Proof::OwnedSession) => {
-                self.prove_capability(&mut parts, rule, &message, &capability).await?;
+                insert_session(proofs, self.prove_capability(&message, &capability).await?, &message)?;
             }
             (Credentials::Token(token), Proof::CatalogCaller) => {
-                self.prove_catalog_caller(&mut parts, rule, &message, &token.caller)?;
+                proofs.insert(self.prove_catalog_caller(&message, &token.caller)?);
             }
             (Credentials::Capability(_), _) | (_, Proof::Unspecified) => return Err(Error::UploadTokenNotAccepted),
         }
@@ -121,46 +123,39 @@ impl Guard {
 
     async fn prove_document(
         &self,
-        parts: &mut Parts,
-        rule: &Rule,
-        message: &FirstMessage,
+        message: &FirstMessage<'_>,
         token: &AccessToken,
-    ) -> Result<(), Error> {
-        let name = DocumentName::parse(message.resource()?).map_err(|error| rule.invalid_resource(&error))?;
+    ) -> Result<PermittedDocument, Error> {
+        let name = message.document_name()?;
         let found = self.store.document_of(&token.caller, &name, None).await?;
         permission::subscribed(found.subscription_active)?;
         permission::admits_to_queue(&token.grant, &name.queue)?;
 
         let document = found.document.ok_or(Error::DocumentNotFound)?;
-        let proof = document
-            .permitted_to(&token.caller, permission::reach(rule, &token.grant))
-            .map_err(|_| Error::NotJobCreator)?;
-        parts.extensions.insert(proof);
-        Ok(())
+        let reach = permission::reach(message.rule, &token.grant);
+        document.permitted_to(&token.caller, reach).map_err(|_| Error::NotJobCreator)
     }
 
+    /// The caller's session, or `None` where no session exists.
     async fn prove_owner(
         &self,
-        parts: &mut Parts,
-        rule: &Rule,
-        message: &FirstMessage,
+        message: &FirstMessage<'_>,
         token: &AccessToken,
-    ) -> Result<(), Error> {
-        let name = SessionName::parse(message.resource()?).map_err(|error| rule.invalid_resource(&error))?;
+    ) -> Result<Option<OwnedSession>, Error> {
         let etag = message.etag();
-        let session = match &name {
+        let session = match message.session_name()? {
             SessionName::Id(id) => {
-                let found = self.store.session_by_id(token.caller.tenant, *id).await?;
+                let found = self.store.session_by_id(token.caller.tenant, id).await?;
                 permission::subscribed(found.subscription_active)?;
                 permission::admits_to_any_queue(&token.grant)?;
                 found.session
             }
             // A range must never land in a newer session than the one it was meant for.
-            SessionName::OfDocument(_) if rule.only_session_ids => return Err(rule.session_id_required()),
+            SessionName::OfDocument(_) if message.rule.only_session_ids => return Err(message.session_id_required()),
             SessionName::OfDocument(document) => {
                 // An etag that is no id is that of no session: it is looked up like any other, and not found.
-                let wanted = etag.map(|etag| SessionId::parse_etag(etag).unwrap_or(SessionId(uuid::Uuid::nil())));
-                let found = self.store.document_of(&token.caller, document, wanted).await?;
+                let wanted = etag.map(|etag| SessionId::parse_etag(etag).unwrap_or(SessionId(Uuid::nil())));
+                let found = self.store.document_of(&token.caller, &document, wanted).await?;
                 permission::subscribed(found.subscription_active)?;
                 permission::admits_to_queue(&token.grant, &document.queue)?;
                 found.document.ok_or(Error::DocumentNotFound)?;
@@ -171,52 +166,44 @@ impl Guard {
             }
         };
 
-        let Some(session) = session else { return excuse_missing_session(parts, message) };
+        let Some(session) = session else { return Ok(None) };
         let proof = session.owned_by(&token.caller).map_err(|_| Error::NotSessionOwner)?;
         match_etag(etag, session.id)?;
-        parts.extensions.insert(proof);
-        Ok(())
+        Ok(Some(proof))
     }
 
+    /// The session that the capability opens, or `None` where it does not exist any more.
     async fn prove_capability(
         &self,
-        parts: &mut Parts,
-        rule: &Rule,
-        message: &FirstMessage,
+        message: &FirstMessage<'_>,
         capability: &Capability,
-    ) -> Result<(), Error> {
-        let name = SessionName::parse(message.resource()?).map_err(|error| rule.invalid_resource(&error))?;
-        if name != SessionName::Id(capability.session) {
+    ) -> Result<Option<OwnedSession>, Error> {
+        if message.session_name()? != SessionName::Id(capability.session) {
             return Err(Error::UploadTokenNotAccepted);
         }
         let found = self.store.session_by_id(capability.tenant, capability.session).await?;
-        let Some(session) = found.session else { return excuse_missing_session(parts, message) };
+        let Some(session) = found.session else { return Ok(None) };
         match_etag(message.etag(), session.id)?;
-        let proof = session.opened_by(capability).map_err(|_| Error::UploadTokenNotAccepted)?;
-        parts.extensions.insert(proof);
-        Ok(())
+        session.opened_by(capability).map(Some).map_err(|_| Error::UploadTokenNotAccepted)
     }
 
-    fn prove_catalog_caller(
-        &self,
-        parts: &mut Parts,
-        rule: &Rule,
-        message: &FirstMessage,
-        caller: &Caller,
-    ) -> Result<(), Error> {
-        let name = CatalogName::parse(message.resource()?).map_err(|error| rule.invalid_resource(&error))?;
-        let proof = CatalogCaller::admit(caller, &self.catalog_clients, name.tenant).ok_or(Error::NotCatalogClient)?;
-        parts.extensions.insert(proof);
-        Ok(())
+    fn prove_catalog_caller(&self, message: &FirstMessage<'_>, caller: &Caller) -> Result<CatalogCaller, Error> {
+        let tenant = message.catalog_name()?.tenant;
+        CatalogCaller::admit(caller, &self.catalog_clients, tenant).ok_or(Error::NotCatalogClient)
     }
 }
 
-/// With `allow_missing` the handler is told that there is no session; otherwise that is an error.
-fn excuse_missing_session(parts: &mut Parts, message: &FirstMessage) -> Result<(), Error> {
-    if !message.allow_missing() {
-        return Err(Error::SessionNotFound);
+/// Without a session the call fails, unless the caller said that there need not be one: then the handler is told so.
+fn insert_session(
+    proofs: &mut Extensions,
+    session: Option<OwnedSession>,
+    message: &FirstMessage<'_>,
+) -> Result<(), Error> {
+    match session {
+        Some(session) => drop(proofs.insert(session)),
+        None if message.allow_missing() => drop(proofs.insert(MissingSession)),
+        None => return Err(Error::SessionNotFound),
     }
-    parts.extensions.insert(MissingSession);
     Ok(())
 }
 

@@ -4,11 +4,7 @@ use std::collections::HashMap;
 
 use prost_reflect::{DescriptorPool, MessageDescriptor, MethodDescriptor};
 
-use crate::{
-    error::Error,
-    name::NameError,
-    proto::{DESCRIPTOR, Proof, Rule as ProtoRule},
-};
+use crate::proto::{DESCRIPTOR, Proof, Rule as ProtoRule};
 
 const PACKAGE: &str = "print.upload.v1";
 const OPTION: &str = "print.upload.v1.rule";
@@ -103,17 +99,6 @@ impl Rule {
             roles: rule.application_roles,
             input: method.input(),
         })
-    }
-
-    /// The resource's name does not parse.
-    pub fn invalid_resource(&self, error: &NameError) -> Error {
-        Error::InvalidField { field: self.resource_field, problem: error.to_string() }
-    }
-
-    /// A document's name where only a session's id will do.
-    pub fn session_id_required(&self) -> Error {
-        let problem = "must be uploadSessions/{id}: a document's name could lead to a newer session".into();
-        Error::InvalidField { field: self.resource_field, problem }
     }
 }
 
