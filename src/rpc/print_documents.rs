@@ -58,7 +58,8 @@ impl PrintDocuments for PrintDocumentsService {
         let session = self.0.store.live_session(&permitted).await.map_err(Error::from)?;
         let document = match session {
             Some(session) if session.state == State::Completed => {
-                reply::uploaded_document(&session, &self.manifest(&permitted, &session).await?)
+                let manifest = self.0.store.manifest(&permitted, &session).await.map_err(Error::from)?;
+                reply::uploaded_document(&session, &manifest)?
             }
             session => {
                 let is_uploading = session.is_some_and(|session| session.state == State::Active);
@@ -85,8 +86,8 @@ impl PrintDocuments for PrintDocumentsService {
         if offset > size_bytes {
             return Err(Error::OffsetOutOfRange(size_bytes).into());
         }
-        let manifest = self.manifest(&permitted, &session).await?;
-        let document = reply::uploaded_document(&session, &manifest);
+        let manifest = self.0.store.manifest(&permitted, &session).await.map_err(Error::from)?;
+        let document = reply::uploaded_document(&session, &manifest)?;
         let chunks = self.chunks(Download { permitted, session, manifest, _place: place }, offset);
         let first = DownloadPrintDocumentResponse { content: Some(Content::Document(document)) };
         Ok(Response::new(Box::pin(stream::iter([Ok(first)]).chain(chunks))))
@@ -94,16 +95,6 @@ impl PrintDocuments for PrintDocumentsService {
 }
 
 impl PrintDocumentsService {
-    /// Where the bytes of a completed session are. They are nowhere once its job was deleted, also if that was a moment ago.
-    async fn manifest(
-        &self,
-        permitted: &PermittedDocument,
-        session: &UploadSession,
-    ) -> Result<Vec<StoredPiece>, Error> {
-        let manifest = self.0.store.manifest(permitted, session).await?;
-        if manifest.is_empty() { Err(Error::DocumentNotFound) } else { Ok(manifest) }
-    }
-
     /// The document's bytes from `offset` on, read ahead by a task that ends when the caller hangs up, or stalls too long.
     fn chunks(&self, download: Download, offset: u64) -> ReceiverStream<Result<DownloadPrintDocumentResponse, Status>> {
         let services = Arc::clone(&self.0);

@@ -52,9 +52,13 @@ pub fn pending_document(name: &DocumentName, is_uploading: bool) -> proto::Print
     proto::PrintDocument { name: name.to_string(), state: state.into(), ..Default::default() }
 }
 
-/// An uploaded document, from its completed session and the session's manifest.
-pub fn uploaded_document(session: &UploadSession, manifest: &[StoredPiece]) -> proto::PrintDocument {
-    proto::PrintDocument {
+/// An uploaded document, from its completed session and the session's manifest. Without a manifest its job was deleted, if
+/// only a moment ago: nothing is said to be uploaded that is not there.
+pub fn uploaded_document(session: &UploadSession, manifest: &[StoredPiece]) -> Result<proto::PrintDocument, Error> {
+    if manifest.is_empty() {
+        return Err(Error::DocumentNotFound);
+    }
+    Ok(proto::PrintDocument {
         name: session.document.to_string(),
         state: print_document::State::Uploaded.into(),
         document_name: session.properties.document_name.clone(),
@@ -62,7 +66,7 @@ pub fn uploaded_document(session: &UploadSession, manifest: &[StoredPiece]) -> p
         size_bytes: wire_bytes(session.properties.size_bytes),
         upload_time: session.end_time.map(timestamp),
         crc32c: Some(combined_crc32c(manifest.iter().map(|stored| &stored.piece))),
-    }
+    })
 }
 
 /// Ranges, as they are.
