@@ -2,10 +2,11 @@
 
 use std::{env, error::Error, fs, path::Path};
 
-const PROTOS: [&str; 4] = [
+const PROTOS: [&str; 5] = [
     "print/upload/v1/rule.proto",
     "print/upload/v1/upload_sessions.proto",
     "print/upload/v1/print_documents.proto",
+    "print/upload/v1/print_jobs.proto",
     "print/upload/v1/print_catalog.proto",
 ];
 

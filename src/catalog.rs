@@ -8,8 +8,8 @@ use serde_json::Value;
 use crate::{
     client::Client,
     proto::{
-        DESCRIPTOR, PrintJob, PrintTask, Printer, PrinterShare, Tenant, UpsertPrintJobRequest, UpsertPrintTaskRequest,
-        UpsertPrinterRequest, UpsertPrinterShareRequest, UpsertTenantRequest,
+        CatalogPrintJob, DESCRIPTOR, PrintTask, Printer, PrinterShare, Tenant, UpsertPrintJobRequest,
+        UpsertPrintTaskRequest, UpsertPrinterRequest, UpsertPrinterShareRequest, UpsertTenantRequest,
     },
 };
 
@@ -23,7 +23,7 @@ pub struct Catalog {
     /// Printer shares.
     pub shares: Vec<PrinterShare>,
     /// Print jobs, each with its document.
-    pub jobs: Vec<PrintJob>,
+    pub jobs: Vec<CatalogPrintJob>,
     /// Print tasks.
     pub tasks: Vec<PrintTask>,
 }
@@ -50,7 +50,7 @@ impl Catalog {
             tenants: messages(&pool, "Tenant", file.tenants)?,
             printers: messages(&pool, "Printer", file.printers)?,
             shares: messages(&pool, "PrinterShare", file.shares)?,
-            jobs: messages(&pool, "PrintJob", file.jobs)?,
+            jobs: messages(&pool, "CatalogPrintJob", file.jobs)?,
             tasks: messages(&pool, "PrintTask", file.tasks)?,
         })
     }

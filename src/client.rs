@@ -14,8 +14,8 @@ use crate::{
     guard::UPLOAD_TOKEN,
     proto::{
         RangeHeader, UploadRangeRequest, UploadRangeResponse, print_catalog_client::PrintCatalogClient,
-        print_documents_client::PrintDocumentsClient, upload_range_request::Content,
-        upload_sessions_client::UploadSessionsClient,
+        print_documents_client::PrintDocumentsClient, print_jobs_client::PrintJobsClient,
+        upload_range_request::Content, upload_sessions_client::UploadSessionsClient,
     },
     range::MAX_CHUNK_BYTES,
 };
@@ -41,6 +41,8 @@ pub struct Client {
     pub sessions: UploadSessionsClient<Authorized>,
     /// What has been uploaded.
     pub documents: PrintDocumentsClient<Authorized>,
+    /// Create a job, look, start it, cancel it.
+    pub jobs: PrintJobsClient<Authorized>,
     /// What other services own.
     pub catalog: PrintCatalogClient<Authorized>,
 }
@@ -82,6 +84,7 @@ impl Client {
         Self {
             sessions: UploadSessionsClient::new(authorized.clone()),
             documents: PrintDocumentsClient::new(authorized.clone()),
+            jobs: PrintJobsClient::new(authorized.clone()),
             catalog: PrintCatalogClient::new(authorized),
         }
     }

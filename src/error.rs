@@ -57,6 +57,9 @@ pub enum Error {
     /// Another owner's session.
     #[error("the upload session was created by somebody else")]
     NotSessionOwner,
+    /// An application without a print task of its own on the job.
+    #[error("the print job has no print task in processing that a trigger of this application has started")]
+    NoProcessingTask,
     /// An application that does not maintain the catalog.
     #[error("the application is not one of those that maintain the catalog")]
     NotCatalogClient,
@@ -72,6 +75,16 @@ pub enum Error {
         field: &'static str,
         /// What is wrong with it.
         problem: String,
+    },
+    /// A range or a document that is larger than this service takes.
+    #[error("{field}: must be at most {limit} bytes")]
+    TooLarge {
+        /// A stable reason.
+        reason: &'static str,
+        /// The request's field, dots between its parts.
+        field: &'static str,
+        /// How many bytes it may have.
+        limit: u64,
     },
     /// The request's messages do not follow the protocol of the method.
     #[error("{message}")]
@@ -105,6 +118,12 @@ pub enum Error {
     DigestMismatch(&'static str),
 
     // === what is there ===
+    /// No such printer or share in the caller's tenant.
+    #[error("no such printer or printer share")]
+    PrinterNotFound,
+    /// No such job in the caller's tenant.
+    #[error("no such print job")]
+    PrintJobNotFound,
     /// No such document in the caller's tenant.
     #[error("no such document")]
     DocumentNotFound,
@@ -161,6 +180,9 @@ pub enum Error {
     /// A catalog entry that never changes was sent with other content.
     #[error("the print job exists with another creator or document, which never change")]
     PrintJobChanged,
+    /// The job is canceled, for good.
+    #[error("the print job was canceled")]
+    PrintJobCanceled,
     /// The job is deleted, for good.
     #[error("the print job was deleted")]
     PrintJobDeleted,
@@ -213,13 +235,16 @@ impl Error {
             Self::NoPrinterPermission => (PermissionDenied, "PRINTER_PERMISSION_MISSING"),
             Self::NotJobCreator => (PermissionDenied, "NOT_JOB_CREATOR"),
             Self::NotSessionOwner => (PermissionDenied, "NOT_SESSION_OWNER"),
+            Self::NoProcessingTask => (PermissionDenied, "NO_PROCESSING_TASK"),
             Self::NotCatalogClient => (PermissionDenied, "NOT_CATALOG_CLIENT"),
             Self::MethodUnknown => (Unimplemented, "METHOD_UNKNOWN"),
             Self::InvalidField { .. } => (InvalidArgument, "INVALID_FIELD"),
-            Self::InvalidStream { reason, .. } => (InvalidArgument, reason),
+            Self::InvalidStream { reason, .. } | Self::TooLarge { reason, .. } => (InvalidArgument, reason),
             Self::FirstMessageTimeout(_) => (DeadlineExceeded, "FIRST_MESSAGE_TIMEOUT"),
             Self::RangeTooLong { .. } | Self::RangeTooShort { .. } => (InvalidArgument, "RANGE_LENGTH_MISMATCH"),
             Self::DigestMismatch(_) => (InvalidArgument, "DIGEST_MISMATCH"),
+            Self::PrinterNotFound => (NotFound, "PRINTER_NOT_FOUND"),
+            Self::PrintJobNotFound => (NotFound, "PRINT_JOB_NOT_FOUND"),
             Self::DocumentNotFound => (NotFound, "DOCUMENT_NOT_FOUND"),
             Self::SessionNotFound => (NotFound, "UPLOAD_SESSION_NOT_FOUND"),
             Self::EtagMismatch => (Aborted, "ETAG_MISMATCH"),
@@ -238,6 +263,7 @@ impl Error {
             Self::TooManyTransfers => (ResourceExhausted, "TOO_MANY_TRANSFERS"),
             Self::TooManyFragments(_) => (ResourceExhausted, "TOO_MANY_FRAGMENTS"),
             Self::PrintJobChanged => (FailedPrecondition, "PRINT_JOB_CHANGED"),
+            Self::PrintJobCanceled => (FailedPrecondition, "PRINT_JOB_CANCELED"),
             Self::PrintJobDeleted => (FailedPrecondition, "PRINT_JOB_DELETED"),
             Self::OffsetOutOfRange(_) => (OutOfRange, "OFFSET_OUT_OF_RANGE"),
             Self::Database(error) if is_transient(error) => (Unavailable, "DATABASE_UNAVAILABLE"),
@@ -268,6 +294,8 @@ impl Error {
             Self::TooManyWriters(limit) => ("max_writers", limit.to_string()),
             Self::TooManyFragments(limit) => ("max_fragments", limit.to_string()),
             Self::RangeTimeout(limit) => ("range_timeout_seconds", limit.as_secs().to_string()),
+            Self::TooLarge { limit, .. } => ("max_bytes", limit.to_string()),
+            Self::OffsetOutOfRange(size) => ("size_bytes", size.to_string()),
             _ => return HashMap::new(),
         };
         HashMap::from([(pair.0.to_owned(), pair.1)])
@@ -290,8 +318,12 @@ impl From<Error> for Status {
         error.log_cause();
         let (code, reason) = error.code_and_reason();
         let mut details = ErrorDetails::with_error_info(reason, DOMAIN, error.metadata());
-        if let Error::InvalidField { field, problem } = &error {
-            details.add_bad_request_violation(*field, problem);
+        match &error {
+            Error::InvalidField { field, problem } => drop(details.add_bad_request_violation(*field, problem)),
+            Error::TooLarge { field, limit, .. } => {
+                details.add_bad_request_violation(*field, format!("must be at most {limit} bytes"));
+            }
+            _ => {}
         }
         if let Some(delay) = error.retry_after() {
             details.set_retry_info(Some(delay));

@@ -1,4 +1,4 @@
-//! Ids and resource names: `printers/{printer}/jobs/{job}/documents/{document}`, `uploadSessions/{id}` and the catalog's
+//! Ids and resource names: `printers/{printer}/jobs/{job}/documents/{document}` and its parents, `uploadSessions/{id}` and the catalog's
 //! `tenants/{tenant}/…`. Parsing is strict: but for the case of a GUID, a name has one spelling.
 
 use std::fmt;
@@ -36,13 +36,20 @@ pub enum Queue {
     Share(String),
 }
 
-/// `printers/{printer}/jobs/{job}/documents/{document}`, or the same below `shares/{share}`.
+/// `printers/{printer}/jobs/{job}`, or the same below `shares/{share}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DocumentName {
+pub struct JobName {
     /// The printer or the share.
     pub queue: Queue,
     /// The job's id on its printer.
     pub job: String,
+}
+
+/// `printers/{printer}/jobs/{job}/documents/{document}`, or the same below `shares/{share}`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DocumentName {
+    /// The job, which has exactly this document.
+    pub job: JobName,
     /// The document's id.
     pub document: DocumentId,
 }
@@ -89,6 +96,60 @@ pub struct JobKey {
     pub job: String,
 }
 
+impl Queue {
+    const FORM: &str = "printers/{printer} or shares/{share}";
+
+    /// Parses the name of a printer or share.
+    pub fn parse(name: &str) -> Result<Self, NameError> {
+        let parts: Vec<&str> = name.split('/').collect();
+        Self::from_parts(&parts).ok_or(NameError { expected: Self::FORM })
+    }
+
+    fn from_parts(parts: &[&str]) -> Option<Self> {
+        match parts {
+            ["printers", printer] => Some(Self::Printer(id(printer)?)),
+            ["shares", share] => Some(Self::Share(id(share)?)),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Printer(printer) => write!(f, "printers/{printer}"),
+            Self::Share(share) => write!(f, "shares/{share}"),
+        }
+    }
+}
+
+impl JobName {
+    const FORM: &str = "printers/{printer}/jobs/{job} (or shares/{share}/…)";
+
+    /// Parses a job's name.
+    pub fn parse(name: &str) -> Result<Self, NameError> {
+        let parts: Vec<&str> = name.split('/').collect();
+        Self::from_parts(&parts).ok_or(NameError { expected: Self::FORM })
+    }
+
+    fn from_parts(parts: &[&str]) -> Option<Self> {
+        let [queue @ .., "jobs", job] = parts else { return None };
+        Some(Self { queue: Queue::from_parts(queue)?, job: id(job)? })
+    }
+}
+
+impl From<JobKey> for JobName {
+    fn from(key: JobKey) -> Self {
+        Self { queue: Queue::Printer(key.printer), job: key.job }
+    }
+}
+
+impl fmt::Display for JobName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/jobs/{}", self.queue, self.job)
+    }
+}
+
 impl DocumentName {
     const FORM: &str =
         "printers/{printer}/jobs/{job}/documents/{document} (or shares/{share}/…), with a GUID as document";
@@ -100,23 +161,14 @@ impl DocumentName {
     }
 
     fn from_parts(parts: &[&str]) -> Option<Self> {
-        let [collection, queue, "jobs", job, "documents", document] = parts else { return None };
-        let queue = match *collection {
-            "printers" => Queue::Printer(id(queue)?),
-            "shares" => Queue::Share(id(queue)?),
-            _ => return None,
-        };
-        Some(Self { queue, job: id(job)?, document: DocumentId(guid(document)?) })
+        let [job @ .., "documents", document] = parts else { return None };
+        Some(Self { job: JobName::from_parts(job)?, document: DocumentId(guid(document)?) })
     }
 }
 
 impl fmt::Display for DocumentName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (collection, queue) = match &self.queue {
-            Queue::Printer(printer) => ("printers", printer),
-            Queue::Share(share) => ("shares", share),
-        };
-        write!(f, "{collection}/{queue}/jobs/{}/documents/{}", self.job, self.document.0)
+        write!(f, "{}/documents/{}", self.job, self.document.0)
     }
 }
 
@@ -199,6 +251,18 @@ mod tests {
             let name = format!("{queue}/jobs/1825/documents/{GUID}");
             assert_eq!(DocumentName::parse(&name).map(|name| name.to_string()), Ok(name));
         }
+    }
+
+    #[test]
+    fn a_job_and_its_queue_have_names_of_their_own() {
+        for queue in ["printers/p-1", "shares/s.2"] {
+            assert_eq!(Queue::parse(queue).map(|queue| queue.to_string()), Ok(queue.to_owned()));
+            let job = format!("{queue}/jobs/1825");
+            assert_eq!(JobName::parse(&job).map(|job| job.to_string()), Ok(job.clone()));
+            assert!(Queue::parse(&job).is_err() && JobName::parse(queue).is_err());
+            assert!(JobName::parse(&format!("{job}/documents/{GUID}")).is_err());
+        }
+        assert!(Queue::parse("queues/p").is_err() && Queue::parse("printers/").is_err());
     }
 
     #[test]

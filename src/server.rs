@@ -19,9 +19,9 @@ use crate::{
     guard::{self, Guard, Issuers, Rules, UploadUrls},
     proto::{
         DESCRIPTOR, print_catalog_server::PrintCatalogServer, print_documents_server::PrintDocumentsServer,
-        upload_sessions_server::UploadSessionsServer,
+        print_jobs_server::PrintJobsServer, upload_sessions_server::UploadSessionsServer,
     },
-    rpc::{self, PrintCatalogService, PrintDocumentsService, UploadSessionsService},
+    rpc::{self, PrintCatalogService, PrintDocumentsService, PrintJobsService, UploadSessionsService},
     services::Services,
     store::Store,
     sweeper, telemetry,
@@ -157,6 +157,7 @@ async fn open_routes() -> anyhow::Result<(HealthReporter, Router)> {
     let (reporter, health) = health_reporter();
     reporter.set_serving::<UploadSessionsServer<UploadSessionsService>>().await;
     reporter.set_serving::<PrintDocumentsServer<PrintDocumentsService>>().await;
+    reporter.set_serving::<PrintJobsServer<PrintJobsService>>().await;
     reporter.set_serving::<PrintCatalogServer<PrintCatalogService>>().await;
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -175,6 +176,7 @@ async fn open_routes() -> anyhow::Result<(HealthReporter, Router)> {
 async fn say_not_serving(health: &HealthReporter) {
     health.set_not_serving::<UploadSessionsServer<UploadSessionsService>>().await;
     health.set_not_serving::<PrintDocumentsServer<PrintDocumentsService>>().await;
+    health.set_not_serving::<PrintJobsServer<PrintJobsService>>().await;
     health.set_not_serving::<PrintCatalogServer<PrintCatalogService>>().await;
     health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
 }

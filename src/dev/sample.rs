@@ -69,7 +69,7 @@ impl Sample {
                 revision,
             }],
             jobs: jobs
-                .map(|(job, document)| proto::PrintJob {
+                .map(|(job, document)| proto::CatalogPrintJob {
                     name: format!("tenants/{TENANT}/printers/{PRINTER}/jobs/{job}"),
                     creator: Some(proto::Principal { identity: Some(Identity::User(OWNER.into())) }),
                     document: document.to_string(),

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::rules::Rule;
 use crate::{
     error::Error,
-    name::{CatalogName, DocumentName, NameError, SessionName},
+    name::{CatalogName, DocumentName, JobName, NameError, Queue, SessionName},
 };
 
 /// The largest first message, in bytes.
@@ -55,6 +55,16 @@ pub async fn read(body: Body, rule: &Rule) -> Result<(FirstMessage<'_>, Body), E
 }
 
 impl FirstMessage<'_> {
+    /// The resource, a printer or share.
+    pub fn queue(&self) -> Result<Queue, Error> {
+        self.resource(Queue::parse)
+    }
+
+    /// The resource, a job.
+    pub fn job_name(&self) -> Result<JobName, Error> {
+        self.resource(JobName::parse)
+    }
+
     /// The resource, a document.
     pub fn document_name(&self) -> Result<DocumentName, Error> {
         self.resource(DocumentName::parse)

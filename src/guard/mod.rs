@@ -31,9 +31,9 @@ pub use upload_url::UploadUrls;
 
 use crate::{
     error::Error,
-    name::{SessionId, SessionName},
+    name::{DocumentId, DocumentName, JobName, SessionId, SessionName},
     proto::Proof,
-    session::{Caller, Capability, CatalogCaller, MissingSession, OwnedSession, PermittedDocument},
+    session::{Caller, Capability, CatalogCaller, MissingSession, OwnedSession, PermittedDocument, PermittedPrinter},
     store::Store,
 };
 use access_token::AccessToken;
@@ -86,8 +86,16 @@ impl Guard {
 
         let proofs = &mut parts.extensions;
         match (credentials, rule.proof) {
+            (Credentials::Token(token), Proof::PermittedPrinter) => {
+                proofs.insert(self.prove_printer(&message, &token).await?);
+            }
+            (Credentials::Token(token), Proof::PermittedJob) => {
+                let job = message.job_name()?;
+                proofs.insert(self.prove_document(&message, &token, &job, None).await?);
+            }
             (Credentials::Token(token), Proof::PermittedDocument) => {
-                proofs.insert(self.prove_document(&message, &token).await?);
+                let DocumentName { job, document } = message.document_name()?;
+                proofs.insert(self.prove_document(&message, &token, &job, Some(document)).await?);
             }
             (Credentials::Token(token), Proof::OwnedSession) => {
                 insert_session(proofs, self.prove_owner(&message, &token).await?, &message)?;
@@ -121,19 +129,32 @@ impl Guard {
         Ok(Credentials::Token(token))
     }
 
+    async fn prove_printer(&self, message: &FirstMessage<'_>, token: &AccessToken) -> Result<PermittedPrinter, Error> {
+        let queue = message.queue()?;
+        let found = self.store.printer_of(token.caller.tenant, &queue).await?;
+        permission::subscribed(found.subscription_active)?;
+        permission::admits_to_queue(&token.grant, &queue)?;
+        found.printer.and_then(|printer| printer.open_to(&token.caller)).ok_or(Error::PrinterNotFound)
+    }
+
+    /// A job's document, which the request names, or its job alone.
     async fn prove_document(
         &self,
         message: &FirstMessage<'_>,
         token: &AccessToken,
+        job: &JobName,
+        document: Option<DocumentId>,
     ) -> Result<PermittedDocument, Error> {
-        let name = message.document_name()?;
-        let found = self.store.document_of(&token.caller, &name, None).await?;
+        let found = self.store.document_of(&token.caller, job, document, None).await?;
         permission::subscribed(found.subscription_active)?;
-        permission::admits_to_queue(&token.grant, &name.queue)?;
+        permission::admits_to_queue(&token.grant, &job.queue)?;
 
-        let document = found.document.ok_or(Error::DocumentNotFound)?;
+        let missing = if document.is_some() { Error::DocumentNotFound } else { Error::PrintJobNotFound };
         let reach = permission::reach(message.rule, &token.grant);
-        document.permitted_to(&token.caller, reach).map_err(|_| Error::NotJobCreator)
+        let document = found.document.ok_or(missing)?;
+        let permitted = document.permitted_to(&token.caller, reach).map_err(|_| Error::NotJobCreator)?;
+        permission::has_task(message.rule, &token.grant, found.has_own_task)?;
+        Ok(permitted)
     }
 
     /// The caller's session, or `None` where no session exists.
@@ -152,12 +173,12 @@ impl Guard {
             }
             // A range must never land in a newer session than the one it was meant for.
             SessionName::OfDocument(_) if message.rule.only_session_ids => return Err(message.session_id_required()),
-            SessionName::OfDocument(document) => {
+            SessionName::OfDocument(DocumentName { job, document }) => {
                 // An etag that is no id is that of no session: it is looked up like any other, and not found.
                 let wanted = etag.map(|etag| SessionId::parse_etag(etag).unwrap_or(SessionId(Uuid::nil())));
-                let found = self.store.document_of(&token.caller, &document, wanted).await?;
+                let found = self.store.document_of(&token.caller, &job, Some(document), wanted).await?;
                 permission::subscribed(found.subscription_active)?;
-                permission::admits_to_queue(&token.grant, &document.queue)?;
+                permission::admits_to_queue(&token.grant, &job.queue)?;
                 found.document.ok_or(Error::DocumentNotFound)?;
                 if found.session.is_none() && etag.is_some() {
                     return Err(Error::EtagMismatch);

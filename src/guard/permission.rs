@@ -42,6 +42,12 @@ pub fn subscribed(subscription_active: bool) -> Result<(), Error> {
     if subscription_active { Ok(()) } else { Err(Error::NoSubscription) }
 }
 
+/// Whether an application has the print task that the rule asks of it. Users need none.
+pub fn has_task(rule: &Rule, grant: &Grant, has_own_task: bool) -> Result<(), Error> {
+    let needs_task = rule.processing_task && matches!(grant, Grant::Application(_));
+    if needs_task && !has_own_task { Err(Error::NoProcessingTask) } else { Ok(()) }
+}
+
 /// Whether the grant lets its holder use the printer or the share that a document is named by.
 pub fn admits_to_queue(grant: &Grant, queue: &Queue) -> Result<(), Error> {
     let admitted = match queue {

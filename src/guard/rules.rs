@@ -26,6 +26,8 @@ pub struct Rule {
     pub capability: bool,
     /// What is proved to the handler.
     pub proof: Proof,
+    /// Whether an application needs a print task of its own in `processing`.
+    pub processing_task: bool,
     /// Whether a session may be named by its id only.
     pub only_session_ids: bool,
     /// The field that names the resource, dots between its parts.
@@ -90,6 +92,7 @@ impl Rule {
         Ok(Self {
             capability: rule.capability,
             proof: rule.proof(),
+            processing_task: rule.processing_task,
             only_session_ids: method.is_client_streaming(),
             // Rules live as long as the program: their field names may appear in any error.
             resource_field: Box::leak(rule.resource_field.clone().into_boxed_str()),
@@ -105,7 +108,7 @@ impl Rule {
 impl ProtoRule {
     /// Whether the interceptor can hold the method to this rule.
     fn enforceable(&self, method: &MethodDescriptor) -> Result<(), &'static str> {
-        let of_tenant = matches!(self.proof(), Proof::PermittedDocument | Proof::OwnedSession);
+        let of_tenant = !matches!(self.proof(), Proof::CatalogCaller);
         if self.proof() == Proof::Unspecified {
             return Err("the rule proves nothing");
         }
@@ -113,7 +116,10 @@ impl ProtoRule {
             return Err("the rule admits nobody");
         }
         if of_tenant != self.printer_permission {
-            return Err("documents and sessions need a printer permission, the catalog has none");
+            return Err("what is on a printer needs a printer permission, the catalog has none");
+        }
+        if self.processing_task && self.proof() != Proof::PermittedDocument {
+            return Err("only where a document is named are print tasks looked up");
         }
         if self.capability && self.proof() != Proof::OwnedSession {
             return Err("an upload token opens sessions only");

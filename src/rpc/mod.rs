@@ -3,6 +3,7 @@
 
 mod print_catalog;
 mod print_documents;
+mod print_jobs;
 mod range_body;
 mod reply;
 mod upload_range;
@@ -14,13 +15,14 @@ use tonic::{Extensions, service::Routes};
 
 pub use print_catalog::PrintCatalogService;
 pub use print_documents::PrintDocumentsService;
+pub use print_jobs::PrintJobsService;
 pub use upload_sessions::UploadSessionsService;
 
 use crate::{
     error::Error,
     proto::{
         print_catalog_server::PrintCatalogServer, print_documents_server::PrintDocumentsServer,
-        upload_sessions_server::UploadSessionsServer,
+        print_jobs_server::PrintJobsServer, upload_sessions_server::UploadSessionsServer,
     },
     range::MAX_CHUNK_BYTES,
     services::Services,
@@ -35,8 +37,12 @@ pub fn routes(services: Services) -> Routes {
     let services = Arc::new(services);
     let sessions = UploadSessionsServer::new(UploadSessionsService(Arc::clone(&services)));
     let documents = PrintDocumentsServer::new(PrintDocumentsService(Arc::clone(&services)));
+    let jobs = PrintJobsServer::new(PrintJobsService(Arc::clone(&services)));
     let catalog = PrintCatalogServer::new(PrintCatalogService(services));
-    Routes::new(sessions.max_decoding_message_size(MAX_MESSAGE_BYTES)).add_service(documents).add_service(catalog)
+    Routes::new(sessions.max_decoding_message_size(MAX_MESSAGE_BYTES))
+        .add_service(documents)
+        .add_service(jobs)
+        .add_service(catalog)
 }
 
 /// The proof that the interceptor has put into the request.

@@ -10,7 +10,7 @@ use crate::{
     error::Error,
     name::{self, CatalogEntry, CatalogName, DocumentId},
     proto::{
-        DeletePrintJobRequest, PrintJob, PrintTask, Printer, PrinterShare, Tenant, UpsertPrintJobRequest,
+        CatalogPrintJob, DeletePrintJobRequest, PrintTask, Printer, PrinterShare, Tenant, UpsertPrintJobRequest,
         UpsertPrintTaskRequest, UpsertPrinterRequest, UpsertPrinterShareRequest, UpsertTenantRequest,
         principal::Identity, print_catalog_server::PrintCatalog, print_task,
     },
@@ -68,21 +68,24 @@ impl PrintCatalog for PrintCatalogService {
         Ok(Response::new(PrinterShare { name: sent.name, printer: stored.printer, revision: stored.revision }))
     }
 
-    async fn upsert_print_job(&self, request: Request<UpsertPrintJobRequest>) -> Result<Response<PrintJob>, Status> {
+    async fn upsert_print_job(
+        &self,
+        request: Request<UpsertPrintJobRequest>,
+    ) -> Result<Response<CatalogPrintJob>, Status> {
         let caller: CatalogCaller = proof(request.extensions())?;
         let sent = required(request.into_inner().print_job, "print_job")?;
         let CatalogEntry::Job(key) = entry(&sent.name, "print_job.name")? else {
             return Err(wrong_entry("print_job.name", "tenants/{tenant}/printers/{printer}/jobs/{job}").into());
         };
         let document = name::guid(&sent.document).ok_or_else(|| invalid("print_job.document", "must be a GUID"))?;
-        let job = store::PrintJob {
+        let job = store::CatalogPrintJob {
             key,
             creator: principal(sent.creator.and_then(|creator| creator.identity))?,
             document: DocumentId(document),
             revision: revision(sent.revision, "print_job.revision")?,
         };
         let stored = self.0.store.upsert_print_job(&caller, &job).await.map_err(Error::from)?;
-        Ok(Response::new(PrintJob {
+        Ok(Response::new(CatalogPrintJob {
             name: sent.name,
             creator: Some(reply::principal(&stored.creator)),
             document: stored.document.0.to_string(),

@@ -12,9 +12,9 @@ use super::{proof, reply};
 use crate::{
     blobs::{self, Folder},
     error::Error,
-    name::{DocumentName, Queue},
     proto::{
-        DownloadPrintDocumentRequest, DownloadPrintDocumentResponse, GetPrintDocumentRequest, PrintDocument,
+        DownloadPrintDocumentRequest, DownloadPrintDocumentResponse, GetPrintDocumentRequest,
+        ListPrintDocumentsRequest, ListPrintDocumentsResponse, PrintDocument,
         download_print_document_response::Content, print_documents_server::PrintDocuments,
     },
     range::MAX_CHUNK_BYTES,
@@ -55,18 +55,16 @@ impl PrintDocuments for PrintDocumentsService {
         request: Request<GetPrintDocumentRequest>,
     ) -> Result<Response<PrintDocument>, Status> {
         let permitted: PermittedDocument = proof(request.extensions())?;
-        let session = self.0.store.live_session(&permitted).await.map_err(Error::from)?;
-        let document = match session {
-            Some(session) if session.state == State::Completed => {
-                let manifest = self.0.store.manifest(&permitted, &session).await.map_err(Error::from)?;
-                reply::uploaded_document(&session, &manifest)?
-            }
-            session => {
-                let is_uploading = session.is_some_and(|session| session.state == State::Active);
-                reply::pending_document(&name_of(&permitted), is_uploading)
-            }
-        };
-        Ok(Response::new(document))
+        Ok(Response::new(self.document(&permitted).await?))
+    }
+
+    async fn list_print_documents(
+        &self,
+        request: Request<ListPrintDocumentsRequest>,
+    ) -> Result<Response<ListPrintDocumentsResponse>, Status> {
+        let permitted: PermittedDocument = proof(request.extensions())?;
+        let print_documents = vec![self.document(&permitted).await?];
+        Ok(Response::new(ListPrintDocumentsResponse { print_documents }))
     }
 
     async fn download_print_document(
@@ -95,6 +93,19 @@ impl PrintDocuments for PrintDocumentsService {
 }
 
 impl PrintDocumentsService {
+    async fn document(&self, permitted: &PermittedDocument) -> Result<PrintDocument, Error> {
+        match self.0.store.live_session(permitted).await? {
+            Some(session) if session.state == State::Completed => {
+                let manifest = self.0.store.manifest(permitted, &session).await?;
+                reply::uploaded_document(&session, &manifest)
+            }
+            session => {
+                let is_uploading = session.is_some_and(|session| session.state == State::Active);
+                Ok(reply::pending_document(&permitted.document().name(), is_uploading))
+            }
+        }
+    }
+
     /// The document's bytes from `offset` on, read ahead by a task that ends when the caller hangs up, or stalls too long.
     fn chunks(&self, download: Download, offset: u64) -> ReceiverStream<Result<DownloadPrintDocumentResponse, Status>> {
         let services = Arc::clone(&self.0);
@@ -139,13 +150,4 @@ fn slices(stored: &StoredPiece, offset: u64) -> impl Iterator<Item = Slice> + us
         start,
         end: end.min(start + MAX_CHUNK_BYTES as u64),
     })
-}
-
-fn name_of(permitted: &PermittedDocument) -> DocumentName {
-    let document = permitted.document();
-    DocumentName {
-        queue: Queue::Printer(document.job.printer.clone()),
-        job: document.job.job.clone(),
-        document: document.id,
-    }
 }

@@ -7,11 +7,11 @@ use prost_types::Timestamp;
 use crate::{
     error::Error,
     guard::UploadUrls,
-    name::{DocumentName, TenantId},
-    proto::{self, principal::Identity, print_document, upload_session},
+    name::{DocumentName, JobName, TenantId},
+    proto::{self, principal::Identity, print_document, print_job, upload_session},
     range::{ByteRange, combined_crc32c},
     session::{EndReason, Principal, State, UploadSession},
-    store::StoredPiece,
+    store::{self, StoredPiece},
 };
 
 /// A session, with a fresh upload URL while it is active.
@@ -69,6 +69,25 @@ pub fn uploaded_document(session: &UploadSession, manifest: &[StoredPiece]) -> R
     })
 }
 
+/// A print job.
+pub fn print_job(job: &store::PrintJob) -> proto::PrintJob {
+    let state = match job {
+        store::PrintJob { canceled: true, .. } => print_job::State::Canceled,
+        store::PrintJob { started: true, .. } => print_job::State::Pending,
+        _ => print_job::State::Paused,
+    };
+    let name = JobName::from(job.key.clone());
+    proto::PrintJob {
+        name: name.to_string(),
+        state: state.into(),
+        upload_pending: !job.uploaded && !job.canceled,
+        creator: Some(principal(&job.creator)),
+        create_time: Some(timestamp(job.create_time)),
+        configuration: job.configuration.clone().unwrap_or_default(),
+        document: DocumentName { job: name, document: job.document }.to_string(),
+    }
+}
+
 /// Ranges, as they are.
 pub fn byte_ranges(ranges: &[ByteRange]) -> Vec<proto::ByteRange> {
     let wire = |range: &ByteRange| proto::ByteRange { start: wire_bytes(range.start()), end: wire_bytes(range.end()) };
@@ -104,6 +123,7 @@ fn end_reason(reason: EndReason) -> upload_session::EndReason {
         EndReason::UploadCompleted => upload_session::EndReason::UploadCompleted,
         EndReason::Deleted => upload_session::EndReason::Deleted,
         EndReason::PrintJobDeleted => upload_session::EndReason::PrintJobDeleted,
+        EndReason::PrintJobCanceled => upload_session::EndReason::PrintJobCanceled,
         EndReason::Expired => upload_session::EndReason::Expired,
     }
 }

@@ -85,12 +85,14 @@ impl Header {
         let Ok(total) = u64::try_from(header.total) else {
             return Err(Error::InvalidField { field: "header.total", problem: "must not be negative".into() });
         };
-        let range = ByteRange::new(header.start, header.end, total, max_range_bytes).map_err(|error| {
-            let problem = match error {
-                RangeError::TooLong => format!("{error}: at most {max_range_bytes}"),
-                _ => error.to_string(),
-            };
-            Error::InvalidField { field: if header.start < 0 { "header.start" } else { "header.end" }, problem }
+        let range = ByteRange::new(header.start, header.end, total, max_range_bytes).map_err(|error| match error {
+            RangeError::TooLong => {
+                Error::TooLarge { reason: "RANGE_TOO_LARGE", field: "header.end", limit: max_range_bytes }
+            }
+            _ => {
+                let field = if header.start < 0 { "header.start" } else { "header.end" };
+                Error::InvalidField { field, problem: error.to_string() }
+            }
         })?;
         if !matches!(header.sha256.len(), 0 | SHA256_BYTES) {
             return Err(Error::InvalidField { field: "header.sha256", problem: "must be 32 bytes, or empty".into() });

@@ -53,6 +53,7 @@ impl UploadSessions for UploadSessionsService {
                 }
                 Created::OtherActive(session) => Err(Error::SessionActive(session)),
                 Created::AlreadyUploaded => Err(Error::DocumentAlreadyUploaded),
+                Created::JobCanceled => Err(Error::PrintJobCanceled),
                 Created::DocumentGone => Err(Error::DocumentNotFound),
             }
         };
@@ -117,9 +118,13 @@ fn parse_properties(properties: Option<DocumentProperties>, max_document_bytes: 
         let problem = format!("must be a media type, type/subtype, of at most {MAX_CONTENT_TYPE_BYTES} bytes");
         return Err(invalid("properties.content_type", problem));
     }
+    let field = "properties.size_bytes";
     let size_bytes = u64::try_from(size_bytes).unwrap_or_default();
-    if !(1..=max_document_bytes).contains(&size_bytes) {
-        return Err(invalid("properties.size_bytes", format!("must be from 1 to {max_document_bytes}")));
+    if size_bytes == 0 {
+        return Err(invalid(field, format!("must be from 1 to {max_document_bytes}")));
+    }
+    if size_bytes > max_document_bytes {
+        return Err(Error::TooLarge { reason: "DOCUMENT_TOO_LARGE", field, limit: max_document_bytes });
     }
     Ok(Properties { document_name, content_type, size_bytes })
 }

@@ -9,7 +9,7 @@ mod state;
 pub use admission::{Admission, RangeView, admit};
 pub use caller::{Caller, Capability, Credential, Principal};
 pub use proof::{
-    CatalogCaller, Document, MissingSession, NotJobCreator, NotSessionOwner, OwnedSession, PermittedDocument, Reach,
-    Session,
+    CatalogCaller, Document, MissingSession, NotJobCreator, NotSessionOwner, OwnedSession, PermittedDocument,
+    PermittedPrinter, Printer, Reach, Session,
 };
 pub use state::{EndReason, Ended, Properties, State, UploadSession};

@@ -2,7 +2,7 @@
 //! the check and the use. The only constructors are the checks.
 
 use super::{Caller, Capability, Credential, Principal};
-use crate::name::{DocumentId, JobKey, SessionId, TenantId};
+use crate::name::{DocumentId, DocumentName, JobKey, SessionId, TenantId};
 
 /// Which jobs a caller's permissions reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +21,43 @@ pub struct NotJobCreator;
 #[derive(Debug, PartialEq, Eq)]
 pub struct NotSessionOwner;
 
-/// A document as the store resolved it from its name.
+/// A printer as the store resolved it from its name, or from that of a share.
+#[derive(Debug, Clone)]
+pub struct Printer {
+    /// Its tenant.
+    pub tenant: TenantId,
+    /// Its id.
+    pub id: String,
+}
+
+impl Printer {
+    /// Checks that the printer is of the caller's tenant.
+    pub fn open_to(&self, caller: &Caller) -> Option<PermittedPrinter> {
+        let same_tenant = self.tenant == caller.tenant;
+        same_tenant.then(|| PermittedPrinter { printer: self.clone(), caller: caller.clone() })
+    }
+}
+
+/// Proof: the printer exists and the caller may create jobs on it.
+#[derive(Debug, Clone)]
+pub struct PermittedPrinter {
+    printer: Printer,
+    caller: Caller,
+}
+
+impl PermittedPrinter {
+    /// The printer.
+    pub fn printer(&self) -> &Printer {
+        &self.printer
+    }
+
+    /// Who may create jobs on it.
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+}
+
+/// A document as the store resolved it from its name, or from that of its job.
 #[derive(Debug, Clone)]
 pub struct Document {
     /// Its tenant.
@@ -35,6 +71,11 @@ pub struct Document {
 }
 
 impl Document {
+    /// Its name, by its printer.
+    pub fn name(&self) -> DocumentName {
+        DocumentName { job: self.job.clone().into(), document: self.id }
+    }
+
     /// Checks that the caller may work with the document.
     pub fn permitted_to(&self, caller: &Caller, reach: Reach) -> Result<PermittedDocument, NotJobCreator> {
         let own = self.job_creator == caller.principal;
@@ -45,7 +86,7 @@ impl Document {
     }
 }
 
-/// Proof: the document exists and the caller may work with it.
+/// Proof: the document exists and the caller may work with it, and with its job: a job has exactly one document.
 #[derive(Debug, Clone)]
 pub struct PermittedDocument {
     document: Document,

@@ -15,7 +15,7 @@ pub enum State {
     Active,
     /// Every byte was received.
     Completed,
-    /// Its owner deleted it, or its job was deleted.
+    /// Its owner deleted it, or its job was canceled or deleted.
     Canceled,
     /// It was not finished in time.
     Expired,
@@ -52,6 +52,8 @@ pub enum EndReason {
     Deleted,
     /// Its print job was deleted.
     PrintJobDeleted,
+    /// Its print job was canceled.
+    PrintJobCanceled,
     /// Its time passed.
     Expired,
 }
@@ -63,6 +65,7 @@ impl EndReason {
             "upload-completed" => Some(Self::UploadCompleted),
             "deleted" => Some(Self::Deleted),
             "print-job-deleted" => Some(Self::PrintJobDeleted),
+            "print-job-canceled" => Some(Self::PrintJobCanceled),
             "expired" => Some(Self::Expired),
             _ => None,
         }

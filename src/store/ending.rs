@@ -5,12 +5,12 @@
 //! that had to wait must not change a session that others have seen expired in the meantime. (The sweep may ask `now()`: it
 //! can only be late.)
 
-use sqlx::PgExecutor;
+use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
 use super::{InTime, Store, interval};
 use crate::{
-    name::{SessionId, TenantId},
+    name::{JobKey, SessionId, TenantId},
     session::{Ended, OwnedSession, Principal, State},
 };
 
@@ -160,6 +160,28 @@ impl Store {
         .in_time()
         .await?;
         Ok(canceled.map(|canceled| if canceled { Ended::Canceled } else { Ended::Expired }))
+    }
+
+    /// Ends the active session of a job, if it has one. For one who holds the job's lock: no session is created meanwhile.
+    pub(super) async fn end_session_of_job(
+        &self,
+        connection: &mut PgConnection,
+        tenant: TenantId,
+        job: &JobKey,
+        canceler: Canceler<'_>,
+    ) -> Result<Option<(SessionId, Ended)>, sqlx::Error> {
+        let active = sqlx::query_scalar!(
+            "select session_id from upload_session join print_document using (tenant_id, document_id)
+             where tenant_id = $1 and printer_id = $2 and job_id = $3 and state = 'active'",
+            tenant.0,
+            job.printer,
+            job.job,
+        );
+        let Some(session) = active.fetch_optional(&mut *connection).in_time().await?.map(SessionId) else {
+            return Ok(None);
+        };
+        let ended = self.end_session(connection, tenant, session, canceler).await?;
+        Ok(ended.map(|ended| (session, ended)))
     }
 
     /// Ends a session that is active and due. Answers whether it has. For one who holds the row's lock.

@@ -5,6 +5,7 @@
 //! time it needs, and changes nothing when they are gone. Why nothing was changed is told by one more read.
 
 mod catalog;
+mod catalog_job;
 mod ending;
 mod print_job;
 mod purge;
@@ -29,11 +30,12 @@ use time::OffsetDateTime;
 use tokio::time::timeout;
 
 pub use catalog::{CatalogError, PrintTask, Printer, PrinterShare, Tenant};
+pub use catalog_job::CatalogPrintJob;
 pub use ending::Cancel;
-pub use print_job::PrintJob;
+pub use print_job::{PrintJob, Start};
 pub use range::{Committed, NewRange, StoredPiece};
 pub use reclaim::{LEASE, Reclaim};
-pub use resolve::{FoundDocument, FoundSession};
+pub use resolve::{FoundDocument, FoundPrinter, FoundSession};
 pub use session::{Create, Created};
 
 /// The schema.

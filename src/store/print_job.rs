@@ -1,175 +1,187 @@
-//! Print jobs, the part of the catalog that sessions hang on: pushed with their document, and deleted with their bytes.
+//! Print jobs as those who print have them: created, looked at, started, canceled.
 
-use sqlx::PgConnection;
-use uuid::Uuid;
+use std::time::SystemTime;
 
-use super::{CatalogError, InTime, Store, ending::Canceler, interval};
+use super::{InTime, Store, corrupt, ending::Canceler, system_time};
 use crate::{
     name::{DocumentId, JobKey, SessionId},
-    session::{CatalogCaller, Credential, Ended, Principal},
+    session::{Credential, Ended, PermittedDocument, PermittedPrinter, Principal},
 };
 
-/// A print job with its document, as its owner sent it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A print job that is not deleted.
+#[derive(Debug, Clone)]
 pub struct PrintJob {
     /// The job.
     pub key: JobKey,
-    /// Who created it.
-    pub creator: Principal,
     /// Its document.
     pub document: DocumentId,
-    /// The owner's revision.
-    pub revision: i64,
+    /// Who created it.
+    pub creator: Principal,
+    /// When.
+    pub create_time: SystemTime,
+    /// How to print: a JSON object.
+    pub configuration: Option<String>,
+    /// Whether it was started.
+    pub started: bool,
+    /// Whether it was canceled.
+    pub canceled: bool,
+    /// Whether its document is uploaded.
+    pub uploaded: bool,
+}
+
+/// What came of starting a job.
+#[derive(Debug)]
+pub enum Start {
+    /// It is started, now or before.
+    Started(PrintJob),
+    /// Its document is not uploaded yet.
+    NotUploaded,
+    /// It is canceled.
+    Canceled,
+    /// It was deleted.
+    Gone,
 }
 
 impl Store {
-    /// Creates or updates a job with its document; answers what is stored. Creator and document never change.
-    pub async fn upsert_print_job(&self, caller: &CatalogCaller, job: &PrintJob) -> Result<PrintJob, CatalogError> {
-        let tenant = caller.tenant().0;
-        let mut tx = self.pool.begin().in_time().await?;
-        let stored = sqlx::query!(
-            r#"
-            insert into print_job as j (tenant_id, printer_id, job_id, created_by, revision) values ($1, $2, $3, $4, $5)
-            on conflict (tenant_id, printer_id, job_id) do update
-            set revision = case when j.delete_time is null then greatest(j.revision, excluded.revision) else j.revision end
-            returning created_by, revision, delete_time is not null as "deleted!"
-            "#,
-            tenant,
-            job.key.printer,
-            job.key.job,
-            job.creator.to_string(),
-            job.revision,
+    /// Creates a job with its document on the printer. Nothing when the printer has a job of that id, deleted or not.
+    ///
+    /// Its revision is 0: any that the catalog's owner sends applies.
+    pub async fn create_print_job(
+        &self,
+        permitted: &PermittedPrinter,
+        job: &str,
+        document: DocumentId,
+        configuration: Option<String>,
+    ) -> Result<Option<PrintJob>, sqlx::Error> {
+        let (printer, creator) = (permitted.printer(), &permitted.caller().principal);
+        let create_time = sqlx::query_scalar!(
+            "with job as (
+                 insert into print_job (tenant_id, printer_id, job_id, created_by, revision, configuration)
+                 values ($1, $2, $3, $4, 0, $6)
+                 on conflict do nothing
+                 returning tenant_id, printer_id, job_id, create_time
+             ), document as (
+                 insert into print_document (tenant_id, document_id, printer_id, job_id)
+                 select tenant_id, $5, printer_id, job_id from job
+             )
+             select create_time from job",
+            printer.tenant.0,
+            printer.id,
+            job,
+            creator.to_string(),
+            document.0,
+            configuration,
         )
-        .fetch_one(&mut *tx)
+        .fetch_optional(&self.pool)
         .in_time()
         .await?;
-        if stored.deleted {
-            return Err(CatalogError::JobDeleted);
-        }
-        sqlx::query!(
-            "insert into print_document (tenant_id, document_id, printer_id, job_id) values ($1, $2, $3, $4)
-             on conflict do nothing",
-            tenant,
-            job.document.0,
-            job.key.printer,
-            job.key.job,
+        Ok(create_time.map(|create_time| PrintJob {
+            key: JobKey { printer: printer.id.clone(), job: job.to_owned() },
+            document,
+            creator: creator.clone(),
+            create_time: system_time(create_time),
+            configuration,
+            started: false,
+            canceled: false,
+            uploaded: false,
+        }))
+    }
+
+    /// The job. `None` once it is deleted.
+    pub async fn print_job(&self, permitted: &PermittedDocument) -> Result<Option<PrintJob>, sqlx::Error> {
+        let document = permitted.document();
+        let row = sqlx::query!(
+            r#"
+            select created_by as "created_by!", create_time, configuration, start_time is not null as "started!",
+                   cancel_time is not null as "canceled!",
+                   exists (
+                       select from upload_session s
+                       where s.tenant_id = $1 and s.document_id = $4 and s.state = 'completed'
+                   ) as "uploaded!"
+            from print_job
+            where tenant_id = $1 and printer_id = $2 and job_id = $3 and delete_time is null
+            "#,
+            document.tenant.0,
+            document.job.printer,
+            document.job.job,
+            document.id.0,
+        )
+        .fetch_optional(&self.pool)
+        .in_time()
+        .await?;
+
+        let Some(row) = row else { return Ok(None) };
+        Ok(Some(PrintJob {
+            key: document.job.clone(),
+            document: document.id,
+            creator: Principal::parse(&row.created_by).ok_or_else(|| corrupt("print_job.created_by"))?,
+            create_time: system_time(row.create_time),
+            configuration: row.configuration,
+            started: row.started,
+            canceled: row.canceled,
+            uploaded: row.uploaded,
+        }))
+    }
+
+    /// Starts the job, if its document is uploaded and it is not canceled.
+    pub async fn start_print_job(&self, permitted: &PermittedDocument) -> Result<Start, sqlx::Error> {
+        let document = permitted.document();
+        let started = sqlx::query!(
+            "update print_job set start_time = coalesce(start_time, now())
+             where tenant_id = $1 and printer_id = $2 and job_id = $3 and delete_time is null and cancel_time is null
+               and exists (
+                   select from upload_session s
+                   where s.tenant_id = $1 and s.document_id = $4 and s.state = 'completed'
+               )",
+            document.tenant.0,
+            document.job.printer,
+            document.job.job,
+            document.id.0,
+        )
+        .execute(&self.pool)
+        .in_time()
+        .await?;
+        let is_started = started.rows_affected() == 1;
+        // Nothing was changed: the same read says why.
+        Ok(match self.print_job(permitted).await? {
+            Some(job) if is_started => Start::Started(job),
+            Some(job) if job.canceled => Start::Canceled,
+            Some(_) => Start::NotUploaded,
+            None => Start::Gone,
+        })
+    }
+
+    /// Cancels the job and its document's active session, in one transaction. Answers whether there is such a job, and the
+    /// session that has ended now: its writers are to be told.
+    pub async fn cancel_print_job(
+        &self,
+        permitted: &PermittedDocument,
+        request_id: &str,
+    ) -> Result<Option<Option<(SessionId, Ended)>>, sqlx::Error> {
+        let document = permitted.document();
+        let mut tx = self.pool.begin().in_time().await?;
+        // Locks the job: no session of it is created from here on.
+        let canceled = sqlx::query!(
+            "update print_job set cancel_time = coalesce(cancel_time, now())
+             where tenant_id = $1 and printer_id = $2 and job_id = $3 and delete_time is null",
+            document.tenant.0,
+            document.job.printer,
+            document.job.job,
         )
         .execute(&mut *tx)
         .in_time()
         .await?;
-        let document: Option<Uuid> = sqlx::query_scalar!(
-            "select document_id from print_document where tenant_id = $1 and printer_id = $2 and job_id = $3",
-            tenant,
-            job.key.printer,
-            job.key.job,
-        )
-        .fetch_optional(&mut *tx)
-        .in_time()
-        .await?;
-
-        let creator = stored.created_by.as_deref().and_then(Principal::parse).ok_or(CatalogError::JobChanged)?;
-        let document = document.map(DocumentId).ok_or(CatalogError::JobChanged)?;
-        let is_older = job.revision < stored.revision;
-        if !is_older && (creator != job.creator || document != job.document) {
-            return Err(CatalogError::JobChanged);
-        }
-        tx.commit().in_time().await?;
-        Ok(PrintJob { key: job.key.clone(), creator, document, revision: stored.revision })
-    }
-
-    /// Deletes a job: ends its active session, frees its bytes, and leaves a tombstone that no late upsert brings back.
-    /// Answers the session that has ended now, if any: its writers are to be told.
-    pub async fn delete_print_job(
-        &self,
-        caller: &CatalogCaller,
-        job: &JobKey,
-        revision: i64,
-        request_id: &str,
-    ) -> Result<Option<(SessionId, Ended)>, CatalogError> {
-        let tenant = caller.tenant();
-        let mut tx = self.pool.begin().in_time().await?;
-        // Locks the job: no session of it is created from here on.
-        let deleted_now = sqlx::query_scalar!(
-            r#"
-            insert into print_job as j (tenant_id, printer_id, job_id, revision, delete_time)
-            values ($1, $2, $3, $4, now())
-            on conflict (tenant_id, printer_id, job_id) do update
-            set revision = excluded.revision, delete_time = coalesce(j.delete_time, excluded.delete_time)
-            where j.revision <= excluded.revision
-            returning delete_time = now() as "deleted_now!"
-            "#,
-            tenant.0,
-            job.printer,
-            job.job,
-            revision,
-        )
-        .fetch_optional(&mut *tx)
-        .in_time()
-        .await?;
-        // Older than what is stored, or deleted before: then everything below was done before.
-        if deleted_now != Some(true) {
-            tx.commit().in_time().await?;
+        if canceled.rows_affected() == 0 {
             return Ok(None);
         }
-
-        let active = sqlx::query_scalar!(
-            "select session_id from upload_session join print_document using (tenant_id, document_id)
-             where tenant_id = $1 and printer_id = $2 and job_id = $3 and state = 'active'",
-            tenant.0,
-            job.printer,
-            job.job,
-        );
-        let mut ended = None;
-        if let Some(session) = active.fetch_optional(&mut *tx).in_time().await?.map(SessionId) {
-            let canceler = Canceler {
-                principal: caller.application(),
-                credential: Credential::AccessToken.as_str(),
-                request_id,
-                reason: "print-job-deleted",
-            };
-            ended = self.end_session(&mut *tx, tenant, session, canceler).await?.map(|ended| (session, ended));
-        }
-        self.free_completed(&mut tx, caller, job, request_id).await?;
-        tx.commit().in_time().await?;
-        Ok(ended)
-    }
-
-    /// Frees the bytes of a deleted job's document. Its session stays completed; without a manifest, nothing of it is
-    /// kept. Seen here is also a session that was completed while its cancel waited for it.
-    async fn free_completed(
-        &self,
-        connection: &mut PgConnection,
-        caller: &CatalogCaller,
-        job: &JobKey,
-        request_id: &str,
-    ) -> Result<(), sqlx::Error> {
-        sqlx::query!(
-            "with completed as (
-                 select tenant_id, session_id, document_id
-                 from upload_session join print_document using (tenant_id, document_id)
-                 where tenant_id = $1 and printer_id = $2 and job_id = $3 and state = 'completed'
-             ), emptied as (
-                 delete from fragment f using completed c
-                 where (f.tenant_id, f.session_id) = (c.tenant_id, c.session_id)
-             ), audited as (
-                 insert into audit (tenant_id, session_id, document_id, action, actor, credential, request_id)
-                 select tenant_id, session_id, document_id, 'free', $5, $6, $7 from completed
-             )
-             insert into reclaim (tenant_id, session_id, final_time)
-             select tenant_id, session_id, now() + $4 from completed
-             on conflict (tenant_id, session_id) do update
-             set due_time = excluded.due_time, final_time = excluded.final_time, passes = 0",
-            caller.tenant().0,
-            job.printer,
-            job.job,
-            interval(self.terms.writer_grace),
-            caller.application().to_string(),
-            Credential::AccessToken.as_str(),
+        let canceler = Canceler {
+            principal: &permitted.caller().principal,
+            credential: Credential::AccessToken.as_str(),
             request_id,
-        )
-        .execute(connection)
-        .in_time()
-        .await?;
-        Ok(())
+            reason: "print-job-canceled",
+        };
+        let ended = self.end_session_of_job(&mut tx, document.tenant, &document.job, canceler).await?;
+        tx.commit().in_time().await?;
+        Ok(Some(ended))
     }
 }

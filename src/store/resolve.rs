@@ -2,17 +2,28 @@
 
 use super::{InTime, Store, corrupt};
 use crate::{
-    name::{DocumentId, DocumentName, JobKey, Queue, SessionId, TenantId},
-    session::{Caller, Document, Principal, Session},
+    name::{DocumentId, JobKey, JobName, Queue, SessionId, TenantId},
+    session::{Caller, Document, Principal, Printer, Session},
 };
 
-/// What a document's name leads to.
+/// What the name of a printer or share leads to.
 #[derive(Debug)]
+pub struct FoundPrinter {
+    /// Whether the tenant has an active subscription.
+    pub subscription_active: bool,
+    /// The printer, itself or behind the share, if there is one.
+    pub printer: Option<Printer>,
+}
+
+/// What the name of a job, or of its document, leads to.
+#[derive(Debug, Default)]
 pub struct FoundDocument {
     /// Whether the tenant has an active subscription.
     pub subscription_active: bool,
-    /// The document, if there is one.
+    /// The job's document, if there is one.
     pub document: Option<Document>,
+    /// Whether a print task that the calling application's trigger has started is in `processing` on the job.
+    pub has_own_task: bool,
     /// The session that `{document}/uploadSession` means for the caller, if there is one.
     pub session: Option<Session>,
 }
@@ -27,30 +38,62 @@ pub struct FoundSession {
 }
 
 impl Store {
-    /// Resolves a document's name, and its session: the caller's own active one, else the caller's own latest ended one,
-    /// else somebody else's active or latest. With `etag`: exactly that session of the document.
+    /// Resolves the name of a printer or share.
+    pub async fn printer_of(&self, tenant: TenantId, queue: &Queue) -> Result<FoundPrinter, sqlx::Error> {
+        let (printer, share) = printer_or_share(queue);
+        let row = sqlx::query!(
+            r#"
+            select t.subscription_active, p.printer_id as "printer_id?"
+            from tenant t
+            left join printer_share h on h.tenant_id = t.tenant_id and h.share_id = $3
+            left join printer p on p.tenant_id = t.tenant_id and p.printer_id = coalesce(h.printer_id, $2)
+            where t.tenant_id = $1
+            "#,
+            tenant.0,
+            printer,
+            share,
+        )
+        .fetch_optional(&self.pool)
+        .in_time()
+        .await?;
+
+        let Some(row) = row else { return Ok(FoundPrinter { subscription_active: false, printer: None }) };
+        let printer = row.printer_id.map(|id| Printer { tenant, id });
+        Ok(FoundPrinter { subscription_active: row.subscription_active, printer })
+    }
+
+    /// Resolves the name of a job with its document, which may be named as well, and the document's session: the caller's
+    /// own active one, else the caller's own latest ended one, else somebody else's active or latest. With `etag`: exactly
+    /// that session of the document.
     pub async fn document_of(
         &self,
         caller: &Caller,
-        name: &DocumentName,
+        job: &JobName,
+        document: Option<DocumentId>,
         etag: Option<SessionId>,
     ) -> Result<FoundDocument, sqlx::Error> {
-        let (printer, share) = match &name.queue {
-            Queue::Printer(printer) => (Some(printer), None),
-            Queue::Share(share) => (None, Some(share)),
+        let (printer, share) = printer_or_share(&job.queue);
+        let application = match &caller.principal {
+            Principal::Application(app_id) => Some(app_id),
+            Principal::User(_) => None,
         };
         let row = sqlx::query!(
             r#"
             select t.subscription_active, d.document_id as "document_id?", d.printer_id as "printer_id?",
-                   d.created_by as "created_by?", s.session_id as "session_id?", s.owner as "owner?"
+                   d.created_by as "created_by?", s.session_id as "session_id?", s.owner as "owner?",
+                   exists (
+                       select from print_task k
+                       where (k.tenant_id, k.printer_id, k.job_id) = (d.tenant_id, d.printer_id, d.job_id)
+                         and k.trigger_application = $8 and k.state = 'processing'
+                   ) as "has_own_task!"
             from tenant t
             left join printer_share h on h.tenant_id = t.tenant_id and h.share_id = $3
             left join (
                 print_document natural join (
                     select tenant_id, printer_id, job_id, created_by from print_job where delete_time is null
                 ) job
-            ) d on d.tenant_id = t.tenant_id and d.document_id = $5 and d.job_id = $4
-               and d.printer_id = coalesce(h.printer_id, $2)
+            ) d on d.tenant_id = t.tenant_id and d.printer_id = coalesce(h.printer_id, $2) and d.job_id = $4
+               and ($5::uuid is null or d.document_id = $5)
             left join lateral (
                 select session_id, owner
                 from upload_session u
@@ -64,29 +107,33 @@ impl Store {
             caller.tenant.0,
             printer,
             share,
-            name.job,
-            name.document.0,
+            job.job,
+            document.map(|document| document.0),
             caller.principal.to_string(),
             etag.map(|etag| etag.0),
+            application,
         )
         .fetch_optional(&self.pool)
         .in_time()
         .await?;
 
-        let Some(row) = row else {
-            return Ok(FoundDocument { subscription_active: false, document: None, session: None });
-        };
+        let Some(row) = row else { return Ok(FoundDocument::default()) };
         let document = match (row.document_id, row.printer_id, row.created_by) {
             (Some(id), Some(printer), Some(creator)) => Some(Document {
                 tenant: caller.tenant,
                 id: DocumentId(id),
-                job: JobKey { printer, job: name.job.clone() },
+                job: JobKey { printer, job: job.job.clone() },
                 job_creator: Principal::parse(&creator).ok_or_else(|| corrupt("print_job.created_by"))?,
             }),
             _ => None,
         };
         let session = session(caller.tenant, row.session_id, row.owner)?;
-        Ok(FoundDocument { subscription_active: row.subscription_active, document, session })
+        Ok(FoundDocument {
+            subscription_active: row.subscription_active,
+            document,
+            has_own_task: row.has_own_task,
+            session,
+        })
     }
 
     /// Resolves a session's id.
@@ -108,6 +155,13 @@ impl Store {
         let Some(row) = row else { return Ok(FoundSession { subscription_active: false, session: None }) };
         let session = session(tenant, row.session_id, row.owner)?;
         Ok(FoundSession { subscription_active: row.subscription_active, session })
+    }
+}
+
+fn printer_or_share(queue: &Queue) -> (Option<&String>, Option<&String>) {
+    match queue {
+        Queue::Printer(printer) => (Some(printer), None),
+        Queue::Share(share) => (None, Some(share)),
     }
 }
 

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{InTime, Store, corrupt, interval, range::byte_ranges, system_time};
 use crate::{
-    name::{DocumentId, DocumentName, Queue, SessionId, TenantId},
+    name::{DocumentId, DocumentName, JobKey, SessionId, TenantId},
     session::{EndReason, OwnedSession, PermittedDocument, Principal, Properties, State, UploadSession},
 };
 
@@ -28,6 +28,8 @@ pub enum Created {
     OtherActive(SessionId),
     /// The document is uploaded already.
     AlreadyUploaded,
+    /// The job is canceled.
+    JobCanceled,
     /// The job was deleted in the meantime.
     DocumentGone,
 }
@@ -73,17 +75,22 @@ impl Store {
     ) -> Result<Create, sqlx::Error> {
         let document = permitted.document();
         let mut tx = self.pool.begin().in_time().await?;
-        // A job that is being deleted gets no new session: the deletion locks this row before it ends the sessions.
+        // A job that is being canceled or deleted gets no new session: whoever does it locks this row before the sessions.
         let job = sqlx::query_scalar!(
-            "select 1 from print_job
-             where tenant_id = $1 and printer_id = $2 and job_id = $3 and delete_time is null
-             for share",
+            r#"select cancel_time is not null as "canceled!" from print_job
+               where tenant_id = $1 and printer_id = $2 and job_id = $3 and delete_time is null
+               for share"#,
             document.tenant.0,
             document.job.printer,
             document.job.job,
         );
-        if job.fetch_optional(&mut *tx).in_time().await?.is_none() {
-            return Ok(Create { created: Created::DocumentGone, expired: None });
+        let refused = match job.fetch_optional(&mut *tx).in_time().await? {
+            Some(false) => None,
+            Some(true) => Some(Created::JobCanceled),
+            None => Some(Created::DocumentGone),
+        };
+        if let Some(created) = refused {
+            return Ok(Create { created, expired: None });
         }
 
         let mut opened = self.open_session(&mut tx, permitted, id, properties, request_id).await?;
@@ -218,8 +225,7 @@ impl SessionRow {
             .as_deref()
             .map(|reason| EndReason::parse(reason).ok_or_else(|| corrupt("upload_session.end_reason")));
         let document = DocumentName {
-            queue: Queue::Printer(self.printer_id),
-            job: self.job_id,
+            job: JobKey { printer: self.printer_id, job: self.job_id }.into(),
             document: DocumentId(self.document_id),
         };
         Ok(UploadSession {

@@ -1,8 +1,9 @@
 //! The catalog that other services push.
 
 use print_upload::proto::{
-    Principal, PrintJob, PrintTask, Printer, PrinterShare, Tenant, UpsertPrintJobRequest, UpsertPrintTaskRequest,
-    UpsertPrinterRequest, UpsertPrinterShareRequest, UpsertTenantRequest, principal::Identity, print_task::State,
+    CatalogPrintJob, Principal, PrintTask, Printer, PrinterShare, Tenant, UpsertPrintJobRequest,
+    UpsertPrintTaskRequest, UpsertPrinterRequest, UpsertPrinterShareRequest, UpsertTenantRequest, principal::Identity,
+    print_task::State,
 };
 use tokio::task::JoinSet;
 use tonic::{Code, Status};
@@ -28,7 +29,7 @@ impl Actor {
         Ok(self.client.catalog.upsert_printer_share(request).await?.into_inner())
     }
 
-    async fn push_job(&mut self, job: &PrintJob) -> Result<PrintJob, Status> {
+    async fn push_job(&mut self, job: &CatalogPrintJob) -> Result<CatalogPrintJob, Status> {
         let request = UpsertPrintJobRequest { print_job: Some(job.clone()) };
         Ok(self.client.catalog.upsert_print_job(request).await?.into_inner())
     }
@@ -47,11 +48,11 @@ fn user(oid: &str) -> Option<Principal> {
     Some(Principal { identity: Some(Identity::User(oid.into())) })
 }
 
-fn job(entry: &str, revision: i64) -> PrintJob {
-    PrintJob { name: name(entry), creator: user("ada"), document: Uuid::new_v4().to_string(), revision }
+fn job(entry: &str, revision: i64) -> CatalogPrintJob {
+    CatalogPrintJob { name: name(entry), creator: user("ada"), document: Uuid::new_v4().to_string(), revision }
 }
 
-fn document_of(job: &PrintJob) -> String {
+fn document_of(job: &CatalogPrintJob) -> String {
     let (_, entry) = job.name.split_once("/printers/").expect("a job's name");
     format!("printers/{entry}/documents/{}", job.document)
 }
@@ -141,22 +142,22 @@ async fn a_job_keeps_its_creator_and_its_document() {
     for _ in 0..2 {
         assert_eq!(catalog.push_job(&first).await.expect("a job"), first);
     }
-    let newer = PrintJob { revision: 5, ..first.clone() };
+    let newer = CatalogPrintJob { revision: 5, ..first.clone() };
     assert_eq!(catalog.push_job(&newer).await.expect("a newer revision"), newer);
 
     let application = Some(Principal { identity: Some(Identity::Application("ada".into())) });
     let changed = [
-        PrintJob { creator: user("bob"), ..newer.clone() },
-        PrintJob { creator: application, ..newer.clone() },
-        PrintJob { document: Uuid::new_v4().to_string(), ..newer.clone() },
+        CatalogPrintJob { creator: user("bob"), ..newer.clone() },
+        CatalogPrintJob { creator: application, ..newer.clone() },
+        CatalogPrintJob { document: Uuid::new_v4().to_string(), ..newer.clone() },
     ];
     for changed in changed {
         for revision in [5, 6] {
-            let changed = PrintJob { revision, ..changed.clone() };
+            let changed = CatalogPrintJob { revision, ..changed.clone() };
             let refused = catalog.push_job(&changed).await.expect_err("it never changes");
             assert_eq!(refused.code_and_reason(), (Code::FailedPrecondition, "PRINT_JOB_CHANGED".into()));
         }
-        let older = PrintJob { revision: 4, ..changed };
+        let older = CatalogPrintJob { revision: 4, ..changed };
         assert_eq!(catalog.push_job(&older).await.expect("what is stored"), newer, "an older one changes nothing");
     }
     // A refused revision was not taken either: the same job is still at 5.
@@ -170,7 +171,7 @@ async fn a_job_may_be_pushed_by_several_at_once() {
     let pushed = job("/printers/p/jobs/1", 8);
     let mut pushes = JoinSet::new();
     for revision in (1..=8).chain(1..=8) {
-        let (mut catalog, job) = (app.catalog(), PrintJob { revision, ..pushed.clone() });
+        let (mut catalog, job) = (app.catalog(), CatalogPrintJob { revision, ..pushed.clone() });
         pushes.spawn(async move { (job.revision, catalog.push_job(&job).await) });
     }
     for (revision, stored) in pushes.join_all().await {
@@ -187,13 +188,13 @@ async fn a_document_belongs_to_one_job() {
     let first = job("/printers/p/jobs/1", 1);
     catalog.push_job(&first).await.expect("a job");
     for other in ["/printers/p/jobs/2", "/printers/q/jobs/1"] {
-        let thief = PrintJob { name: name(other), ..first.clone() };
+        let thief = CatalogPrintJob { name: name(other), ..first.clone() };
         let refused = catalog.push_job(&thief).await.expect_err("another job's document");
         assert_eq!(refused.code_and_reason(), (Code::FailedPrecondition, "PRINT_JOB_CHANGED".into()));
         let refused = ada.document(&document_of(&thief)).await.expect_err("not there");
         assert_eq!(refused.code_and_reason(), (Code::NotFound, "DOCUMENT_NOT_FOUND".into()));
         // Nothing of the refused job is left: it can still be pushed with a document of its own.
-        let own = PrintJob { creator: user("bob"), revision: 0, ..job(other, 0) };
+        let own = CatalogPrintJob { creator: user("bob"), revision: 0, ..job(other, 0) };
         assert_eq!(catalog.push_job(&own).await.expect("a job"), own);
     }
     ada.create(&document_of(&first), 10).await.expect("the first job has its document");
@@ -265,12 +266,18 @@ async fn entries_that_lack_something_are_refused() {
         ("printer_share.revision", catalog.push_share(&name("/shares/s"), "p", i64::MIN).await.err()),
         ("printer_share.printer", catalog.push_share(&name("/shares/s"), "", 1).await.err()),
         ("printer_share.printer", catalog.push_share(&name("/shares/s"), "printers/p", 1).await.err()),
-        ("print_job.revision", catalog.push_job(&PrintJob { revision: -1, ..complete.clone() }).await.err()),
-        ("print_job.creator", catalog.push_job(&PrintJob { creator: None, ..complete.clone() }).await.err()),
-        ("print_job.creator", catalog.push_job(&PrintJob { creator: nobody, ..complete.clone() }).await.err()),
-        ("print_job.creator.user", catalog.push_job(&PrintJob { creator: user(""), ..complete.clone() }).await.err()),
-        ("print_job.document", catalog.push_job(&PrintJob { document: "d".into(), ..complete.clone() }).await.err()),
-        ("print_job.document", catalog.push_job(&PrintJob { document: String::new(), ..complete }).await.err()),
+        ("print_job.revision", catalog.push_job(&CatalogPrintJob { revision: -1, ..complete.clone() }).await.err()),
+        ("print_job.creator", catalog.push_job(&CatalogPrintJob { creator: None, ..complete.clone() }).await.err()),
+        ("print_job.creator", catalog.push_job(&CatalogPrintJob { creator: nobody, ..complete.clone() }).await.err()),
+        (
+            "print_job.creator.user",
+            catalog.push_job(&CatalogPrintJob { creator: user(""), ..complete.clone() }).await.err(),
+        ),
+        (
+            "print_job.document",
+            catalog.push_job(&CatalogPrintJob { document: "d".into(), ..complete.clone() }).await.err(),
+        ),
+        ("print_job.document", catalog.push_job(&CatalogPrintJob { document: String::new(), ..complete }).await.err()),
         ("print_task.revision", catalog.push_task(&task("/printers/p/jobs/1/tasks/t", -1)).await.err()),
         ("tenant.name", catalog.client.catalog.upsert_tenant(UpsertTenantRequest { tenant: None }).await.err()),
         ("print_job.name", catalog.client.catalog.upsert_print_job(UpsertPrintJobRequest::default()).await.err()),

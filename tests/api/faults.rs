@@ -78,7 +78,7 @@ async fn call_the_catalog(app: &App) -> Vec<(&'static str, Result<(), Status>)> 
     let tenant = proto::Tenant { name: name(""), subscription_active: true, revision: 2 };
     let printer = proto::Printer { name: name("/printers/p"), revision: 2 };
     let printer_share = proto::PrinterShare { name: name("/shares/s"), printer: "p".into(), revision: 2 };
-    let print_job = proto::PrintJob {
+    let print_job = proto::CatalogPrintJob {
         name: name("/printers/p/jobs/1"),
         creator: Some(proto::Principal { identity: Some(user) }),
         document: uuid::Uuid::new_v4().to_string(),

@@ -26,12 +26,13 @@ async fn refused(caller: &mut Actor, rpc: Rpc, name: &str) -> (Code, String) {
     caller.call(rpc, name).await.expect_err(&format!("{rpc:?} of {name}")).code_and_reason()
 }
 
-/// The RPCs on documents and sessions, with what they name: by both ways, by id, by document.
+/// The RPCs on documents and sessions, and those on jobs that users and applications share, with what they name: by both ways, by id, by document.
 fn resources(document: &str, session: &str) -> Vec<(Rpc, String)> {
     let shared = document.replacen("printers/p/", "shares/s/", 1);
     let mut resources = Vec::new();
     for document in [document, &shared] {
         resources.extend(Rpc::OF_DOCUMENTS.map(|rpc| (rpc, document.to_owned())));
+        resources.extend([Rpc::GetPrintJob, Rpc::ListPrintDocuments].map(|rpc| (rpc, rpc.resource(document, ""))));
         let of_document = format!("{document}/uploadSession");
         resources.extend([Rpc::GetUploadSession, Rpc::DeleteUploadSession].map(|rpc| (rpc, of_document.clone())));
     }
@@ -243,7 +244,7 @@ async fn health_is_open_to_everyone_and_nothing_else_is() {
     let app = App::start().await;
     let channel = Endpoint::from_shared(format!("http://{}", app.address)).expect("an address").connect_lazy();
     let mut health = HealthClient::new(channel);
-    for service in ["", "UploadSessions", "PrintDocuments", "PrintCatalog"] {
+    for service in ["", "UploadSessions", "PrintDocuments", "PrintJobs", "PrintCatalog"] {
         let service = if service.is_empty() { String::new() } else { format!("print.upload.v1.{service}") };
         let answer = health.check(HealthCheckRequest { service }).await.expect("an answer").into_inner();
         assert_eq!(answer.status(), ServingStatus::Serving);
@@ -287,7 +288,7 @@ macro_rules! services_by_reflection {
 async fn reflection_is_open_to_everyone_in_both_versions() {
     let app = App::start().await;
     for services in [services_by_reflection!(app, v1), services_by_reflection!(app, v1alpha)] {
-        for service in ["UploadSessions", "PrintDocuments", "PrintCatalog"] {
+        for service in ["UploadSessions", "PrintDocuments", "PrintJobs", "PrintCatalog"] {
             assert!(services.contains(&format!("print.upload.v1.{service}")), "{service} in {services:?}");
         }
     }

@@ -1,7 +1,7 @@
 //! The end of a print job ends its upload and frees its bytes.
 
 use print_upload::proto::{
-    DeletePrintJobRequest, DownloadPrintDocumentRequest, Principal, PrintJob, Printer, UploadSession,
+    CatalogPrintJob, DeletePrintJobRequest, DownloadPrintDocumentRequest, Principal, Printer, UploadSession,
     UpsertPrintJobRequest, UpsertPrinterRequest,
     principal::Identity,
     upload_session::{EndReason, State},
@@ -14,10 +14,10 @@ use crate::harness::{Actor, App, CATALOG_CLIENT, Digest, ErrorExt, TENANT, event
 
 impl Actor {
     /// Creates or updates ada's job with its document.
-    async fn push_job_of(&mut self, document: &str, revision: i64) -> Result<PrintJob, Status> {
+    async fn push_job_of(&mut self, document: &str, revision: i64) -> Result<CatalogPrintJob, Status> {
         let (_, id) = document.split_once("/documents/").expect("a document's name");
         let creator = Some(Principal { identity: Some(Identity::User("ada".into())) });
-        let print_job = PrintJob { name: job_of(document), creator, document: id.into(), revision };
+        let print_job = CatalogPrintJob { name: job_of(document), creator, document: id.into(), revision };
         let request = UpsertPrintJobRequest { print_job: Some(print_job) };
         Ok(self.client.catalog.upsert_print_job(request).await?.into_inner())
     }

@@ -13,15 +13,45 @@ type Row = (Rpc, &'static [&'static str], &'static [&'static str]);
 
 const LOOK: [&str; 4] = ["PrintJob.Read", "PrintJob.ReadWrite", "PrintJob.Read.All", "PrintJob.ReadWrite.All"];
 const WRITE: [&str; 3] = ["PrintJob.Create", "PrintJob.ReadWrite", "PrintJob.ReadWrite.All"];
+const SUBMIT: [&str; 5] = [
+    "PrintJob.Create",
+    "PrintJob.ReadWriteBasic",
+    "PrintJob.ReadWrite",
+    "PrintJob.ReadWriteBasic.All",
+    "PrintJob.ReadWrite.All",
+];
+const LOOK_AT_JOBS: [&str; 8] = [
+    "PrintJob.ReadBasic",
+    "PrintJob.Read",
+    "PrintJob.ReadWriteBasic",
+    "PrintJob.ReadWrite",
+    "PrintJob.ReadBasic.All",
+    "PrintJob.Read.All",
+    "PrintJob.ReadWriteBasic.All",
+    "PrintJob.ReadWrite.All",
+];
 const CATALOG: [&str; 1] = ["PrintCatalog.ReadWrite.All"];
 
-const TABLE: [Row; 12] = [
+const TABLE: [Row; 17] = [
     (Rpc::CreateUploadSession, &WRITE, &["PrintJob.ReadWrite.All"]),
     (Rpc::GetUploadSession, &LOOK, &["PrintJob.Read.All", "PrintJob.ReadWrite.All"]),
     (Rpc::UploadRange, &WRITE, &["PrintJob.ReadWrite.All"]),
     (Rpc::DeleteUploadSession, &["PrintJob.ReadWrite", "PrintJob.ReadWrite.All"], &["PrintJob.ReadWrite.All"]),
     (Rpc::GetPrintDocument, &LOOK, &["PrintJob.Read.All", "PrintJob.ReadWrite.All"]),
     (Rpc::DownloadPrintDocument, &LOOK, &["PrintJob.Read.All", "PrintJob.ReadWrite.All"]),
+    (Rpc::ListPrintDocuments, &LOOK, &["PrintJob.Read.All", "PrintJob.ReadWrite.All"]),
+    (Rpc::CreatePrintJob, &SUBMIT, &[]),
+    (
+        Rpc::GetPrintJob,
+        &LOOK_AT_JOBS,
+        &["PrintJob.ReadBasic.All", "PrintJob.Read.All", "PrintJob.ReadWriteBasic.All", "PrintJob.ReadWrite.All"],
+    ),
+    (Rpc::StartPrintJob, &SUBMIT, &[]),
+    (
+        Rpc::CancelPrintJob,
+        &["PrintJob.ReadWriteBasic", "PrintJob.ReadWrite", "PrintJob.ReadWriteBasic.All", "PrintJob.ReadWrite.All"],
+        &[],
+    ),
     (Rpc::UpsertTenant, &[], &CATALOG),
     (Rpc::UpsertPrinter, &[], &CATALOG),
     (Rpc::UpsertPrinterShare, &[], &CATALOG),
@@ -31,7 +61,7 @@ const TABLE: [Row; 12] = [
 ];
 
 /// Every permission that the table names anywhere, and some that it does not.
-const PERMISSIONS: [&str; 21] = [
+const PERMISSIONS: [&str; 22] = [
     "PrintJob.Create",
     "PrintJob.Read",
     "PrintJob.ReadWrite",
@@ -46,6 +76,7 @@ const PERMISSIONS: [&str; 21] = [
     "PrinterShare.ReadWrite.All",
     "PrintJob.ReadBasic",
     "PrintJob.ReadBasic.All",
+    "PrintJob.ReadWriteBasic",
     "PrintJob.ReadWriteBasic.All",
     "PrintJob.Manage.All",
     "PrintJob.Create.All",
@@ -64,14 +95,17 @@ struct Stage {
     /// Has a session that is deleted, time and again.
     deletable: String,
     uploaded: String,
+    /// Has a job that is canceled, time and again.
+    cancelable: String,
 }
 
 impl Stage {
     async fn of(app: &App, mut owner: Actor, creator: Identity) -> Self {
         let uploading = app.new_document_by(creator.clone()).await;
         let session = owner.create(&uploading, SIZE).await.expect("a session");
-        let deletable = app.new_document_by(creator).await;
-        Self { owner, uploading, session, deletable, uploaded: app.uploaded_document().await }
+        let deletable = app.new_document_by(creator.clone()).await;
+        let cancelable = app.new_document_by(creator).await;
+        Self { owner, uploading, session, deletable, uploaded: app.uploaded_document().await, cancelable }
     }
 
     /// A resource that the owner may call the RPC on.
@@ -79,6 +113,8 @@ impl Stage {
         match rpc {
             Rpc::DeleteUploadSession => self.owner.create(&self.deletable, SIZE).await.expect("a session").name,
             Rpc::DownloadPrintDocument => self.uploaded.clone(),
+            Rpc::StartPrintJob => rpc.resource(&self.uploaded, ""),
+            Rpc::CancelPrintJob => rpc.resource(&self.cancelable, ""),
             rpc => rpc.resource(&self.uploading, &self.session.name),
         }
     }

@@ -17,14 +17,22 @@ enum Way {
 }
 
 /// Every way that an RPC takes to its resource.
-const WAYS: [(Rpc, &[Way]); 6] = [
+const WAYS: [(Rpc, &[Way]); 11] = [
     (Rpc::CreateUploadSession, &[Way::Printer, Way::Share]),
     (Rpc::GetUploadSession, &[Way::Printer, Way::Share, Way::SessionId]),
     (Rpc::UploadRange, &[Way::SessionId]),
     (Rpc::DeleteUploadSession, &[Way::Printer, Way::Share, Way::SessionId]),
     (Rpc::GetPrintDocument, &[Way::Printer, Way::Share]),
     (Rpc::DownloadPrintDocument, &[Way::Printer, Way::Share]),
+    (Rpc::ListPrintDocuments, &[Way::Printer, Way::Share]),
+    (Rpc::CreatePrintJob, &[Way::Printer, Way::Share]),
+    (Rpc::GetPrintJob, &[Way::Printer, Way::Share]),
+    (Rpc::StartPrintJob, &[Way::Printer, Way::Share]),
+    (Rpc::CancelPrintJob, &[Way::Printer, Way::Share]),
 ];
+
+/// What applications cannot do at all.
+const USERS_ONLY: [Rpc; 3] = [Rpc::CreatePrintJob, Rpc::StartPrintJob, Rpc::CancelPrintJob];
 
 impl Way {
     /// The permissions that let a user go it, and those that let an application.
@@ -45,36 +53,43 @@ impl Way {
         match self {
             Self::SessionId => session.name.clone(),
             _ if Rpc::OF_SESSIONS.contains(&rpc) => format!("{document}/uploadSession"),
-            _ => document,
+            _ => rpc.resource(&document, ""),
         }
     }
 }
 
-/// A caller's documents: one is being uploaded, the other one is uploaded, and what was there at the beginning.
+/// A caller's documents: one is being uploaded, one is uploaded, and one's job is canceled time and again; and what was
+/// there at the beginning.
 struct Stage {
     owner: Actor,
     uploading: String,
     uploaded: String,
+    cancelable: String,
     session: UploadSession,
 }
 
 impl Stage {
     async fn of(app: &App, mut owner: Actor, creator: Identity) -> Self {
-        let uploading = app.new_document_by(creator).await;
+        let uploading = app.new_document_by(creator.clone()).await;
         let session = owner.create(&uploading, SIZE).await.expect("a session");
-        Self { owner, uploading, uploaded: app.uploaded_document().await, session }
+        let cancelable = app.new_document_by(creator).await;
+        Self { owner, uploading, uploaded: app.uploaded_document().await, cancelable, session }
     }
 
     fn name(&self, rpc: Rpc, way: Way) -> String {
-        let document = if rpc == Rpc::DownloadPrintDocument { &self.uploaded } else { &self.uploading };
+        let document = match rpc {
+            Rpc::DownloadPrintDocument | Rpc::StartPrintJob => &self.uploaded,
+            Rpc::CancelPrintJob => &self.cancelable,
+            _ => &self.uploading,
+        };
         way.name(rpc, document, &self.session)
     }
 
     /// Goes every way with every permission on printers and shares, and with none.
     async fn try_every_way(&mut self, is_user: bool, with: impl Fn(&str) -> Actor) -> Vec<String> {
         let mut wrong = Vec::new();
-        let ways = WAYS.iter().flat_map(|(rpc, ways)| ways.iter().map(|way| (*rpc, *way)));
-        for (rpc, way) in ways {
+        let rows = WAYS.iter().filter(|(rpc, _)| is_user || !USERS_ONLY.contains(rpc));
+        for (rpc, way) in rows.flat_map(|(rpc, ways)| ways.iter().map(|way| (*rpc, *way))) {
             let (scopes, roles) = way.admitting();
             for permission in [PRINTER, SHARE].concat().into_iter().chain(["Printer.Create", "PrinterShare.Read"]) {
                 let admitted = if is_user { scopes.contains(&permission) } else { roles.contains(&permission) };
@@ -112,7 +127,7 @@ async fn an_application_needs_a_permission_on_the_printer_and_cannot_use_shares(
 }
 
 /// Permissions that admit to the RPC but reach the caller's own jobs only, and permissions that reach any job.
-const REACH: [(Rpc, &[&str], &[&str]); 3] = [
+const REACH: [(Rpc, &[&str], &[&str]); 7] = [
     (
         Rpc::CreateUploadSession,
         &["PrintJob.Create", "PrintJob.ReadWrite", "PrintJob.ReadWrite PrintJob.Read.All"],
@@ -128,10 +143,30 @@ const REACH: [(Rpc, &[&str], &[&str]); 3] = [
         &["PrintJob.Read", "PrintJob.ReadWrite", "PrintJob.ReadWrite PrintCatalog.ReadWrite.All"],
         &["PrintJob.Read.All", "PrintJob.ReadWrite.All"],
     ),
+    (
+        Rpc::ListPrintDocuments,
+        &["PrintJob.Read", "PrintJob.ReadWrite", "PrintJob.ReadWrite PrintJob.ReadBasic.All"],
+        &["PrintJob.Read.All", "PrintJob.ReadWrite.All"],
+    ),
+    (
+        Rpc::GetPrintJob,
+        &["PrintJob.ReadBasic", "PrintJob.Read", "PrintJob.ReadWriteBasic", "PrintJob.ReadWrite"],
+        &["PrintJob.ReadBasic.All", "PrintJob.Read.All", "PrintJob.ReadWriteBasic.All", "PrintJob.ReadWrite.All"],
+    ),
+    (
+        Rpc::StartPrintJob,
+        &["PrintJob.Create", "PrintJob.ReadWriteBasic", "PrintJob.ReadWrite PrintJob.Read.All"],
+        &["PrintJob.ReadWriteBasic.All", "PrintJob.ReadWrite.All"],
+    ),
+    (
+        Rpc::CancelPrintJob,
+        &["PrintJob.ReadWriteBasic", "PrintJob.ReadWrite", "PrintJob.ReadWrite PrintJob.Read.All"],
+        &["PrintJob.ReadWriteBasic.All", "PrintJob.ReadWrite.All"],
+    ),
 ];
 
 async fn new_name(app: &App, rpc: Rpc, way: Way) -> String {
-    let uploaded = rpc == Rpc::DownloadPrintDocument;
+    let uploaded = matches!(rpc, Rpc::DownloadPrintDocument | Rpc::StartPrintJob);
     let document = if uploaded { app.uploaded_document().await } else { app.new_document().await };
     way.name(rpc, &document, &UploadSession::default())
 }
@@ -159,6 +194,9 @@ async fn without_an_all_permission_only_the_creator_reaches_a_job() {
                 let name = new_name(&app, rpc, way).await;
                 with("bob", scopes).call(rpc, &name).await.unwrap_or_else(|error| panic!("{rpc:?} {scopes}: {error}"));
             }
+        }
+        if USERS_ONLY.contains(&rpc) {
+            continue;
         }
         let name = new_name(&app, rpc, Way::Printer).await;
         app.robot().call(rpc, &name).await.unwrap_or_else(|error| panic!("{rpc:?} by an application: {error}"));

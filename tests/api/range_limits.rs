@@ -21,7 +21,7 @@ async fn a_range_has_at_most_ten_mebibytes() {
     let session = ada.create(&document, bytes.len()).await.expect("a session");
 
     let refused = ada.send(&session, &bytes, 1..10 * MIB + 2).await.expect_err("one byte too many");
-    assert_eq!(refused.bad_fields(), ["header.end"]);
+    assert_eq!(refused.too_large("RANGE"), ("header.end".into(), 10 * MIB as u64));
     assert!(refused.message().contains(&(10 * MIB).to_string()), "it names the limit: {}", refused.message());
     assert!(app.files_of(&session).is_empty());
 
@@ -40,7 +40,7 @@ async fn the_largest_range_is_a_flag() {
     let (mut ada, document, bytes) = (app.ada(), app.new_document().await, sample_bytes(201));
     let session = ada.create(&document, bytes.len()).await.expect("a session");
     let refused = ada.send(&session, &bytes, 0..101).await.expect_err("one byte too many");
-    assert_eq!(refused.bad_fields(), ["header.end"]);
+    assert_eq!(refused.too_large("RANGE"), ("header.end".into(), 100));
     ada.send(&session, &bytes, 0..100).await.expect("as many as allowed");
 }
 

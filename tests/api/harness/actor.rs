@@ -7,10 +7,11 @@ use bytes::Bytes;
 use print_upload::{
     client::{Client, Credential, range_messages},
     proto::{
-        self, CreateUploadSessionRequest, DeletePrintJobRequest, DeleteUploadSessionRequest, DocumentProperties,
-        DownloadPrintDocumentRequest, GetPrintDocumentRequest, GetUploadSessionRequest, PrintDocument, RangeHeader,
-        UploadRangeRequest, UploadRangeResponse, UploadSession, download_print_document_response::Content,
-        upload_range_request,
+        self, CancelPrintJobRequest, CreatePrintJobRequest, CreateUploadSessionRequest, DeletePrintJobRequest,
+        DeleteUploadSessionRequest, DocumentProperties, DownloadPrintDocumentRequest, GetPrintDocumentRequest,
+        GetPrintJobRequest, GetUploadSessionRequest, ListPrintDocumentsRequest, PrintDocument, PrintJob, RangeHeader,
+        StartPrintJobRequest, UploadRangeRequest, UploadRangeResponse, UploadSession,
+        download_print_document_response::Content, upload_range_request,
     },
 };
 use tokio::{sync::mpsc, task::JoinHandle};
@@ -170,6 +171,32 @@ impl Actor {
         Ok(self.client.documents.get_print_document(request).await?.into_inner())
     }
 
+    pub async fn documents_of(&mut self, job: &str) -> Result<Vec<PrintDocument>, Status> {
+        let request = ListPrintDocumentsRequest { parent: job.into() };
+        Ok(self.client.documents.list_print_documents(request).await?.into_inner().print_documents)
+    }
+
+    pub async fn create_job(&mut self, queue: &str) -> Result<PrintJob, Status> {
+        self.create_configured_job(queue, "").await
+    }
+
+    pub async fn create_configured_job(&mut self, queue: &str, configuration: &str) -> Result<PrintJob, Status> {
+        let request = CreatePrintJobRequest { parent: queue.into(), configuration: configuration.into() };
+        Ok(self.client.jobs.create_print_job(request).await?.into_inner())
+    }
+
+    pub async fn job(&mut self, name: &str) -> Result<PrintJob, Status> {
+        Ok(self.client.jobs.get_print_job(GetPrintJobRequest { name: name.into() }).await?.into_inner())
+    }
+
+    pub async fn start_job(&mut self, name: &str) -> Result<PrintJob, Status> {
+        Ok(self.client.jobs.start_print_job(StartPrintJobRequest { name: name.into() }).await?.into_inner())
+    }
+
+    pub async fn cancel_job(&mut self, name: &str) -> Result<(), Status> {
+        self.client.jobs.cancel_print_job(CancelPrintJobRequest { name: name.into() }).await.map(drop)
+    }
+
     /// The document and its bytes from `offset` on.
     pub async fn download(&mut self, name: &str, offset: i64) -> Result<(PrintDocument, Vec<u8>), Status> {
         let request = DownloadPrintDocumentRequest { name: name.into(), offset };
@@ -210,6 +237,8 @@ pub trait ErrorExt {
     fn metadata_of(&self, key: &str) -> Option<String>;
     /// The request's fields that were bad; the reason is `INVALID_FIELD`.
     fn bad_fields(&self) -> Vec<String>;
+    /// The request's field that was too large, and how large it may be; the reason is `{what}_TOO_LARGE`.
+    fn too_large(&self, what: &str) -> (String, u64);
     /// How long the caller is told to wait before trying again; nothing when that would not help.
     fn retry_delay(&self) -> Option<Duration>;
 }
@@ -231,14 +260,24 @@ impl ErrorExt for Status {
 
     fn bad_fields(&self) -> Vec<String> {
         assert_eq!(self.code_and_reason(), (Code::InvalidArgument, "INVALID_FIELD".into()), "{self:?}");
-        let bad_request = self.get_details_bad_request().unwrap_or_else(|| panic!("no BadRequest: {self:?}"));
-        assert!(bad_request.field_violations.iter().all(|violation| !violation.description.is_empty()));
-        bad_request.field_violations.into_iter().map(|violation| violation.field).collect()
+        violations(self)
+    }
+
+    fn too_large(&self, what: &str) -> (String, u64) {
+        assert_eq!(self.code_and_reason(), (Code::InvalidArgument, format!("{what}_TOO_LARGE")), "{self:?}");
+        let limit = self.metadata_of("max_bytes").expect("the limit").parse().expect("a number");
+        (violations(self).pop().expect("a field"), limit)
     }
 
     fn retry_delay(&self) -> Option<Duration> {
         self.get_details_retry_info().and_then(|info| info.retry_delay)
     }
+}
+
+fn violations(status: &Status) -> Vec<String> {
+    let bad_request = status.get_details_bad_request().unwrap_or_else(|| panic!("no BadRequest: {status:?}"));
+    assert!(bad_request.field_violations.iter().all(|violation| !violation.description.is_empty()));
+    bad_request.field_violations.into_iter().map(|violation| violation.field).collect()
 }
 
 /// The header of a range, without digests.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, net::SocketAddr, path::PathBuf, time::Durat
 use print_upload::{
     config::Config,
     dev::issuer::{AUDIENCE, Subject},
-    proto::{self, principal::Identity},
+    proto::{self, principal::Identity, print_task},
     server::{Drained, Server},
 };
 use sqlx::PgPool;
@@ -14,7 +14,7 @@ use tokio::{net::TcpListener, task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Actor, FOREIGN_TENANT, SIZE, TENANT, database::Database, issuer, sample_bytes};
+use super::{Actor, FOREIGN_TENANT, SIZE, TENANT, database::Database, issuer, job_of, sample_bytes};
 
 pub const CATALOG_CLIENT: &str = "catalog-service";
 pub const ROBOT: &str = "robot";
@@ -168,10 +168,22 @@ impl App {
         self.new_document_by(Identity::User(oid.into())).await
     }
 
-    /// A new job of a user's or an application's; answers its document's name.
+    /// A new job of a user's or an application's, on which a trigger of the robot has started a task; answers its
+    /// document's name.
     pub async fn new_document_by(&self, creator: Identity) -> String {
+        let document = self.new_document_without_task(creator).await;
+        let name = format!("{}/tasks/robot", job_of(&document));
+        let state = print_task::State::Processing.into();
+        let print_task = Some(proto::PrintTask { name, trigger_application: ROBOT.into(), state, revision: 1 });
+        let request = proto::UpsertPrintTaskRequest { print_task };
+        self.catalog().client.catalog.upsert_print_task(request).await.expect("a task");
+        document
+    }
+
+    /// A new job of a user's or an application's, on which no task was started; answers its document's name.
+    pub async fn new_document_without_task(&self, creator: Identity) -> String {
         let (job, document) = (Uuid::new_v4(), Uuid::new_v4());
-        let print_job = proto::PrintJob {
+        let print_job = proto::CatalogPrintJob {
             name: format!("tenants/{TENANT}/printers/p/jobs/{job}"),
             creator: Some(proto::Principal { identity: Some(creator) }),
             document: document.to_string(),

@@ -20,6 +20,11 @@ pub enum Rpc {
     DeleteUploadSession,
     GetPrintDocument,
     DownloadPrintDocument,
+    ListPrintDocuments,
+    CreatePrintJob,
+    GetPrintJob,
+    StartPrintJob,
+    CancelPrintJob,
     UpsertTenant,
     UpsertPrinter,
     UpsertPrinterShare,
@@ -32,6 +37,11 @@ impl Rpc {
     pub const OF_SESSIONS: [Self; 3] = [Self::GetUploadSession, Self::UploadRange, Self::DeleteUploadSession];
     pub const OF_DOCUMENTS: [Self; 3] =
         [Self::CreateUploadSession, Self::GetPrintDocument, Self::DownloadPrintDocument];
+    /// Those that name a job.
+    pub const OF_JOBS: [Self; 4] =
+        [Self::ListPrintDocuments, Self::GetPrintJob, Self::StartPrintJob, Self::CancelPrintJob];
+    /// Those that name a printer or share.
+    pub const OF_PRINTERS: [Self; 1] = [Self::CreatePrintJob];
     pub const OF_CATALOG: [Self; 6] = [
         Self::UpsertTenant,
         Self::UpsertPrinter,
@@ -42,24 +52,32 @@ impl Rpc {
     ];
 
     pub fn all() -> impl Iterator<Item = Self> {
-        [Self::OF_DOCUMENTS.as_slice(), &Self::OF_SESSIONS, &Self::OF_CATALOG].concat().into_iter()
+        Self::of_users().chain(Self::OF_CATALOG)
+    }
+
+    /// Every RPC but the catalog's.
+    pub fn of_users() -> impl Iterator<Item = Self> {
+        [Self::OF_DOCUMENTS.as_slice(), &Self::OF_SESSIONS, &Self::OF_JOBS, &Self::OF_PRINTERS].concat().into_iter()
     }
 
     /// The HTTP path.
     pub fn path(self) -> String {
         let service = match self {
-            Self::GetPrintDocument | Self::DownloadPrintDocument => "PrintDocuments",
+            Self::GetPrintDocument | Self::DownloadPrintDocument | Self::ListPrintDocuments => "PrintDocuments",
+            Self::CreatePrintJob | Self::GetPrintJob | Self::StartPrintJob | Self::CancelPrintJob => "PrintJobs",
             rpc if Self::OF_CATALOG.contains(&rpc) => "PrintCatalog",
             _ => "UploadSessions",
         };
         format!("/print.upload.v1.{service}/{self:?}")
     }
 
-    /// What to name in a call: the document, its session, or an entry of the tenant's catalog.
+    /// What to name in a call: the document, its job or printer, its session, or an entry of the tenant's catalog.
     pub fn resource(self, document: &str, session: &str) -> String {
         match self {
             rpc if Self::OF_SESSIONS.contains(&rpc) => session.into(),
             rpc if Self::OF_DOCUMENTS.contains(&rpc) => document.into(),
+            rpc if Self::OF_JOBS.contains(&rpc) => parent(document, "/documents/"),
+            rpc if Self::OF_PRINTERS.contains(&rpc) => parent(document, "/jobs/"),
             rpc => rpc.catalog_entry(TENANT),
         }
     }
@@ -79,6 +97,11 @@ impl Rpc {
     }
 }
 
+/// What stands in a document's name before a collection.
+fn parent(document: &str, collection: &str) -> String {
+    document.split(collection).next().unwrap_or_default().to_owned()
+}
+
 impl Actor {
     /// Calls an RPC on a resource with a request that is otherwise in order, and reads its answer to the end. What can
     /// be repeated may be called again.
@@ -90,6 +113,11 @@ impl Actor {
             Rpc::DeleteUploadSession => self.delete(name).await,
             Rpc::GetPrintDocument => self.document(name).await.map(drop),
             Rpc::DownloadPrintDocument => self.download(name, 0).await.map(drop),
+            Rpc::ListPrintDocuments => self.documents_of(name).await.map(drop),
+            Rpc::CreatePrintJob => self.create_job(name).await.map(drop),
+            Rpc::GetPrintJob => self.job(name).await.map(drop),
+            Rpc::StartPrintJob => self.start_job(name).await.map(drop),
+            Rpc::CancelPrintJob => self.cancel_job(name).await,
             _ => self.maintain(rpc, name.into()).await,
         }
     }
@@ -128,7 +156,7 @@ impl Actor {
             Rpc::UpsertPrintJob => {
                 let document = name.rsplit('/').next().unwrap_or_default().into();
                 let creator = Some(proto::Principal { identity: Some(Identity::User("ada".into())) });
-                let print_job = Some(proto::PrintJob { name, creator, document, revision });
+                let print_job = Some(proto::CatalogPrintJob { name, creator, document, revision });
                 catalog.upsert_print_job(proto::UpsertPrintJobRequest { print_job }).await.map(drop)
             }
             Rpc::UpsertPrintTask => {

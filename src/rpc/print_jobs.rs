@@ -1,0 +1,101 @@
+//! `PrintJobs`: create, look, start, cancel.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+use tonic::{Request, Response, Status};
+use tracing::Instrument;
+use uuid::Uuid;
+
+use super::{finished, proof, reply, request_id};
+use crate::{
+    error::Error,
+    name::DocumentId,
+    proto::{
+        CancelPrintJobRequest, CreatePrintJobRequest, GetPrintJobRequest, PrintJob, StartPrintJobRequest,
+        print_jobs_server::PrintJobs,
+    },
+    services::Services,
+    session::{PermittedDocument, PermittedPrinter},
+    store::Start,
+};
+
+/// The largest configuration of a job, in bytes.
+const MAX_CONFIGURATION_BYTES: usize = 16 * 1024;
+
+/// Job ids are decimal numbers of at most nine digits, as short as people and printers expect.
+const JOB_NUMBERS: u128 = 1_000_000_000;
+
+/// How many ids are tried before a printer counts as full.
+const JOB_ID_ATTEMPTS: usize = 8;
+
+/// The handlers of `PrintJobs`.
+#[derive(Debug)]
+pub struct PrintJobsService(pub Arc<Services>);
+
+#[tonic::async_trait]
+impl PrintJobs for PrintJobsService {
+    async fn create_print_job(&self, request: Request<CreatePrintJobRequest>) -> Result<Response<PrintJob>, Status> {
+        let permitted: PermittedPrinter = proof(request.extensions())?;
+        let configuration = parse_configuration(request.into_inner().configuration)?;
+        let document = DocumentId(Uuid::new_v4());
+        for _ in 0..JOB_ID_ATTEMPTS {
+            // At random: a counter would have every creation on a printer wait for the one before.
+            let job = (Uuid::new_v4().as_u128() % JOB_NUMBERS).to_string();
+            let created = self.0.store.create_print_job(&permitted, &job, document, configuration.clone());
+            if let Some(job) = created.await.map_err(Error::from)? {
+                return Ok(Response::new(reply::print_job(&job)));
+            }
+        }
+        Err(Error::Internal("no free job id was found".into()).into())
+    }
+
+    async fn get_print_job(&self, request: Request<GetPrintJobRequest>) -> Result<Response<PrintJob>, Status> {
+        let permitted: PermittedDocument = proof(request.extensions())?;
+        let job = self.0.store.print_job(&permitted).await.map_err(Error::from)?;
+        Ok(Response::new(reply::print_job(&job.ok_or(Error::PrintJobNotFound)?)))
+    }
+
+    async fn start_print_job(&self, request: Request<StartPrintJobRequest>) -> Result<Response<PrintJob>, Status> {
+        let permitted: PermittedDocument = proof(request.extensions())?;
+        match self.0.store.start_print_job(&permitted).await.map_err(Error::from)? {
+            Start::Started(job) => Ok(Response::new(reply::print_job(&job))),
+            Start::NotUploaded => Err(Error::DocumentNotUploaded.into()),
+            Start::Canceled => Err(Error::PrintJobCanceled.into()),
+            Start::Gone => Err(Error::PrintJobNotFound.into()),
+        }
+    }
+
+    async fn cancel_print_job(&self, request: Request<CancelPrintJobRequest>) -> Result<Response<()>, Status> {
+        let services = Arc::clone(&self.0);
+        let permitted: PermittedDocument = proof(request.extensions())?;
+        let request_id = request_id(request.extensions());
+
+        // In a task of its own: once the session has ended, its writers are told, whether the caller still listens or not.
+        let cancellation = async move {
+            let canceled = services.store.cancel_print_job(&permitted, &request_id).await?;
+            if let Some((session, ended)) = canceled.ok_or(Error::PrintJobNotFound)? {
+                services.session_ended(session, ended);
+            }
+            Ok(())
+        };
+        finished(tokio::spawn(cancellation.in_current_span()).await)?;
+        Ok(Response::new(()))
+    }
+}
+
+fn parse_configuration(configuration: String) -> Result<Option<String>, Error> {
+    let field = "configuration";
+    if configuration.is_empty() {
+        return Ok(None);
+    }
+    if configuration.len() > MAX_CONFIGURATION_BYTES {
+        let limit = MAX_CONFIGURATION_BYTES as u64;
+        return Err(Error::TooLarge { reason: "CONFIGURATION_TOO_LARGE", field, limit });
+    }
+    // Postgres' text holds no NUL; JSON writes it as an escape.
+    if serde_json::from_str::<Map<String, Value>>(&configuration).is_err() || configuration.contains('\0') {
+        return Err(Error::InvalidField { field, problem: "must be a JSON object".into() });
+    }
+    Ok(Some(configuration))
+}
