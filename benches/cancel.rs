@@ -12,7 +12,7 @@ use anyhow::{Context, ensure};
 use bytes::Bytes;
 use print_upload::{
     client::{Client, Credential, range_messages},
-    dev::{ScratchFolder, Stack, postgres::Durability},
+    dev::{Options, ScratchFolder, Stack, postgres::Durability},
     proto::{
         CreateUploadSessionRequest, DeleteUploadSessionRequest, DocumentProperties, GetUploadSessionRequest,
         RangeHeader, UploadSession,
@@ -29,7 +29,7 @@ const MIB: usize = 1024 * 1024;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let folder = ScratchFolder::new("bench")?;
-    let stack = Stack::start(folder.path(), "127.0.0.1:0".parse()?, Durability::Durable).await?;
+    let stack = Stack::start(folder.path(), Options::anywhere(Durability::Durable)).await?;
     let mut bench = Bench {
         client: Client::new(
             &format!("http://{}", stack.address),

@@ -1,17 +1,23 @@
 //! A client of the service: the generated stubs with a credential on every call.
 
+use std::{convert::Infallible, time::Duration};
+
 use anyhow::Context;
+use axum::{Router, http};
 use bytes::Bytes;
 use futures_util::stream;
 use tonic::{
     Request, Status,
+    body::Body,
     metadata::{Ascii, MetadataValue},
     service::{Interceptor, interceptor::InterceptedService},
-    transport::{Channel, Endpoint},
+    transport::{Channel, ClientTlsConfig, Endpoint},
 };
+use tower::{ServiceExt, util::BoxCloneSyncService};
 
 use crate::{
     guard::UPLOAD_TOKEN,
+    listen::{KEEPALIVE, STREAM_WINDOW},
     proto::{
         RangeHeader, UploadRangeRequest, UploadRangeResponse, print_catalog_client::PrintCatalogClient,
         print_documents_client::PrintDocumentsClient, print_jobs_client::PrintJobsClient,
@@ -19,6 +25,12 @@ use crate::{
     },
     range::MAX_CHUNK_BYTES,
 };
+
+/// How long connecting may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The largest window of a connection, in bytes (RFC 9113, 6.9.1). What is unread is bounded by the windows of its calls.
+const MAX_WINDOW: u32 = (1 << 31) - 1;
 
 /// What a caller shows.
 #[derive(Debug, Clone)]
@@ -31,8 +43,11 @@ pub enum Credential {
     UploadToken(MetadataValue<Ascii>),
 }
 
-/// A channel that shows its credential on every call.
-pub type Authorized = InterceptedService<Channel, Credential>;
+/// The way to a service: a channel to it, or its own router in this process.
+pub type Transport = BoxCloneSyncService<http::Request<Body>, http::Response<Body>, tonic::transport::Error>;
+
+/// A transport that shows a credential on every call.
+pub type Authorized = InterceptedService<Transport, Credential>;
 
 /// One caller's view of the service.
 #[derive(Debug, Clone)]
@@ -71,16 +86,55 @@ impl Interceptor for Credential {
     }
 }
 
+/// A transport to the replicas of a service at `http://host:port` or `https://host:port`, which calls are spread over;
+/// connects when the first call is made. Over https, `ca` is who signs the service's certificate, in PEM; without it the
+/// system's authorities.
+///
+/// A call that stalls holds no more than its own window: its bytes never keep those of others back.
+pub fn connect(endpoints: &[impl AsRef<str>], ca: Option<&[u8]>) -> anyhow::Result<Transport> {
+    let endpoints = endpoints.iter().map(|address| endpoint(address.as_ref(), ca));
+    let endpoints = endpoints.collect::<anyhow::Result<Vec<_>>>()?;
+    let channel = match endpoints.as_slice() {
+        [only] => only.connect_lazy(),
+        several => Channel::balance_list(several.iter().cloned()),
+    };
+    Ok(BoxCloneSyncService::new(channel))
+}
+
+fn endpoint(address: &str, ca: Option<&[u8]>) -> anyhow::Result<Endpoint> {
+    let mut endpoint = Endpoint::from_shared(address.to_owned()).with_context(|| format!("{address} is no address"))?;
+    if endpoint.uri().scheme_str() == Some("https") {
+        let tls = ClientTlsConfig::new();
+        let tls = match ca {
+            Some(ca) => tls.ca_certificate(tonic::transport::Certificate::from_pem(ca)),
+            None => tls.with_native_roots(),
+        };
+        endpoint = endpoint.tls_config(tls)?;
+    }
+    Ok(endpoint
+        .connect_timeout(CONNECT_TIMEOUT)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(MAX_WINDOW)
+        .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_while_idle(true))
+}
+
+/// A transport into a service's own router, without a socket.
+pub fn in_process(router: Router) -> Transport {
+    let answer = |response: http::Response<axum::body::Body>| response.map(Body::new);
+    let service = ServiceExt::<http::Request<Body>>::map_response(router, answer);
+    BoxCloneSyncService::new(ServiceExt::<http::Request<Body>>::map_err(service, |never: Infallible| match never {}))
+}
+
 impl Client {
-    /// Connects to `http://host:port` when the first call is made.
+    /// A client of the service at `http://host:port`; connects when the first call is made.
     pub fn new(endpoint: &str, credential: Credential) -> anyhow::Result<Self> {
-        let channel = Endpoint::from_shared(endpoint.to_owned()).context("not an address")?.connect_lazy();
-        Ok(Self::over(channel, credential))
+        Ok(Self::over(connect(&[endpoint], None)?, credential))
     }
 
-    /// Calls over a channel that may be shared.
-    pub fn over(channel: Channel, credential: Credential) -> Self {
-        let authorized = InterceptedService::new(channel, credential);
+    /// Calls over a transport that may be shared.
+    pub fn over(transport: Transport, credential: Credential) -> Self {
+        let authorized = InterceptedService::new(transport, credential);
         Self {
             sessions: UploadSessionsClient::new(authorized.clone()),
             documents: PrintDocumentsClient::new(authorized.clone()),

@@ -6,7 +6,7 @@ use clap::{Args, Parser};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-use crate::{services::Limits, store::Terms};
+use crate::{services::Limits, store::Terms, tls::TlsFiles};
 
 /// How long putting an object down may go on after its range has timed out.
 const PUT_MARGIN: Duration = Duration::from_secs(60);
@@ -17,6 +17,14 @@ pub struct Config {
     /// Address to serve gRPC on; port 0 takes a free one.
     #[arg(long, env = "LISTEN", default_value = "127.0.0.1:50051")]
     pub listen: SocketAddr,
+
+    /// Address to serve the REST gateway on, in the same process; port 0 takes a free one. Without it there is none.
+    #[arg(long, env = "REST_LISTEN")]
+    pub rest_listen: Option<SocketAddr>,
+
+    /// TLS, on every listener.
+    #[command(flatten)]
+    pub tls: TlsFiles,
 
     /// Postgres (15 or newer), postgres://user:password@host/database.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
@@ -54,7 +62,7 @@ pub struct Config {
     )]
     pub upload_token_keys: Vec<SecretString>,
 
-    /// Base of upload URLs: where the outside reaches this service.
+    /// Base of upload URLs: where the outside reaches the REST gateway. It may be another host than that of the Graph paths.
     #[arg(long, env = "PUBLIC_URL", default_value = "http://127.0.0.1:8080", value_parser = public_url)]
     pub public_url: String,
 

@@ -10,13 +10,16 @@ use tokio::{
     time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic::{service::Routes, transport::server::TcpIncoming};
+use tonic::service::Routes;
 use tonic_health::server::{HealthReporter, health_reporter};
 
 use crate::{
     blobs::Blobs,
+    client,
     config::Config,
+    gateway,
     guard::{self, Guard, Issuers, Rules, UploadUrls},
+    listen::{self, Door, Drained, Protocol},
     proto::{
         DESCRIPTOR, print_catalog_server::PrintCatalogServer, print_documents_server::PrintDocumentsServer,
         print_jobs_server::PrintJobsServer, upload_sessions_server::UploadSessionsServer,
@@ -25,28 +28,20 @@ use crate::{
     services::Services,
     store::Store,
     sweeper, telemetry,
+    tls::Certificate,
     writers::Writers,
 };
-
-/// How many bytes of one call may be under way unread: a stalled upload holds no more than this.
-const STREAM_WINDOW: u32 = 1024 * 1024;
-
-/// The same for one connection and all its calls.
-const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
-
-/// How often a connection without traffic is asked whether its other end is still there.
-const KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// How long the service waits for its own work when it stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Whether every call had ended when the service stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Drained {
-    /// Every call was answered.
-    All,
-    /// The deadline passed first; what is still under way ends with the process.
-    Cut,
+/// Where the service is reached.
+#[derive(Debug)]
+pub struct Listeners {
+    /// gRPC.
+    pub grpc: TcpListener,
+    /// The REST gateway in front of it, if there is to be one.
+    pub rest: Option<TcpListener>,
 }
 
 /// A service that is ready to serve.
@@ -54,6 +49,7 @@ pub enum Drained {
 pub struct Server {
     services: Services,
     guard: Arc<Guard>,
+    certificate: Option<Certificate>,
     drain_timeout: Duration,
 }
 
@@ -90,7 +86,8 @@ impl Server {
             limits: config.limits(),
             reclaim: Arc::new(Notify::new()),
         };
-        Ok(Self { services, guard: Arc::new(guard), drain_timeout: config.drain_timeout })
+        let certificate = config.tls.load()?;
+        Ok(Self { services, guard: Arc::new(guard), certificate, drain_timeout: config.drain_timeout })
     }
 
     /// Fails unless the database has the schema of this program.
@@ -100,10 +97,10 @@ impl Server {
         Ok(())
     }
 
-    /// Serves on `listener` until `shutdown`; then accepts nothing new and lets calls end within the drain timeout.
+    /// Serves until `shutdown`; then accepts nothing new and lets calls end within the drain timeout.
     pub async fn serve(
         self,
-        listener: TcpListener,
+        listeners: Listeners,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> anyhow::Result<Drained> {
         let stop = CancellationToken::new();
@@ -117,29 +114,20 @@ impl Server {
         let (health, open) = open_routes().await?;
         let guarded = rpc::routes(self.services.clone()).into_axum_router().reset_fallback();
         let guarded = guarded.route_layer(middleware::from_fn_with_state(Arc::clone(&self.guard), guard::check));
-        let routes = open.merge(guarded).layer(middleware::from_fn(telemetry::log_request));
+        let log = middleware::from_fn(telemetry::log_request);
+        let mut doors = Vec::new();
+        if let Some(listener) = listeners.rest {
+            let upstream = client::in_process(guarded.clone().layer(log.clone()));
+            doors.push(Door { listener, protocol: Protocol::Http, router: gateway::router(upstream) });
+        }
+        let router = open.merge(guarded).layer(log);
+        doors.push(Door { listener: listeners.grpc, protocol: Protocol::Grpc, router });
 
-        let stopping = CancellationToken::new();
-        let told = stopping.clone();
         let shutdown = async move {
             shutdown.await;
             say_not_serving(&health).await;
-            told.cancel();
         };
-        let serving = tonic::transport::Server::builder()
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .http2_keepalive_interval(Some(KEEPALIVE))
-            .add_routes(Routes::from(routes))
-            .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), shutdown);
-        let deadline = async {
-            stopping.cancelled().await;
-            tokio::time::sleep(self.drain_timeout).await;
-        };
-        let drained = tokio::select! {
-            served = serving => served.map(|()| Drained::All).context("serving"),
-            () = deadline => Ok(Drained::Cut),
-        };
+        let drained = listen::serve(doors, self.certificate, self.drain_timeout, shutdown).await;
         stop.cancel();
         let stopped = async {
             background.wait().await;

@@ -12,7 +12,7 @@ use tonic::Code;
 
 use crate::{
     client::{Client, Credential},
-    dev::{ScratchFolder, Stack, postgres::Durability},
+    dev::{Options, ScratchFolder, Stack, postgres::Durability},
     proto::{
         CreateUploadSessionRequest, DeleteUploadSessionRequest, DocumentProperties, GetUploadSessionRequest,
         RangeHeader, UploadSession, upload_session::State,
@@ -31,7 +31,7 @@ pub(super) async fn run() -> anyhow::Result<()> {
 }
 
 async fn show(folder: &Path) -> anyhow::Result<()> {
-    let stack = Stack::start(folder, "127.0.0.1:0".parse()?, Durability::Durable).await?;
+    let stack = Stack::start(folder, Options::anywhere(Durability::Durable)).await?;
     println!("the service is at {}, its data are under {}\n", stack.address, folder.display());
     let story = tell(&stack).await;
     stack.stop().await?;

@@ -3,6 +3,7 @@
 mod catalog;
 mod demo;
 mod dev;
+mod gateway;
 mod serve;
 mod token;
 mod with_postgres;
@@ -35,8 +36,10 @@ enum Command {
     Dev(dev::Dev),
     /// Show the life of an upload, from its creation to its cancel, on scratch data.
     Demo,
-    /// Serve gRPC.
+    /// Serve gRPC, and REST beside it with --rest-listen.
     Serve(Box<Config>),
+    /// Serve REST in front of a gRPC service that runs elsewhere.
+    Gateway(gateway::Gateway),
     /// Bring the database to this program's schema.
     Migrate {
         /// Postgres (15 or newer), postgres://user:password@host/database.
@@ -69,6 +72,7 @@ impl Cli {
             Command::Dev(dev) => dev.run().await?,
             Command::Demo => demo::run().await?,
             Command::Serve(config) => serve::run(&config).await?,
+            Command::Gateway(gateway) => gateway.run().await?,
             Command::Migrate { database_url, source } => {
                 store::migrate(database_url.expose_secret(), source.as_deref()).await.context("migrating")?;
             }

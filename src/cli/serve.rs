@@ -1,12 +1,15 @@
 //! `print-upload serve`: the service alone.
 
+use std::net::SocketAddr;
+
 use anyhow::Context;
 use tokio::net::TcpListener;
 
 use super::asked_to_stop;
 use crate::{
     config::Config,
-    server::{Drained, Server},
+    listen::Drained,
+    server::{Listeners, Server},
 };
 
 /// Serves until the program is asked to stop. An invalid configuration, or a database that is not as it must be, fails
@@ -14,17 +17,28 @@ use crate::{
 pub(super) async fn run(config: &Config) -> anyhow::Result<()> {
     let server = Server::new(config)?;
     server.check_schema().await?;
-    let listener = TcpListener::bind(config.listen).await.with_context(|| format!("--listen {}", config.listen))?;
-    tracing::info!(address = %listener.local_addr()?, "serving");
-    let drained = server
-        .serve(listener, async {
-            if let Err(error) = asked_to_stop().await {
-                tracing::error!(error = %error, "stopping: the program cannot be asked to");
-            }
-        })
-        .await?;
-    report(drained);
+    let grpc = TcpListener::bind(config.listen).await.with_context(|| format!("--listen {}", config.listen))?;
+    let rest = match config.rest_listen {
+        Some(address) => Some(listen_for_rest(address).await?),
+        None => None,
+    };
+    tracing::info!(address = %grpc.local_addr()?, "serving");
+    report(server.serve(Listeners { grpc, rest }, until_asked_to_stop()).await?);
     Ok(())
+}
+
+/// Opens the REST gateway's listener.
+pub(super) async fn listen_for_rest(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).await.with_context(|| format!("--rest-listen {address}"))?;
+    tracing::info!(address = %listener.local_addr()?, "serving REST");
+    Ok(listener)
+}
+
+/// Ends when the program is asked to end, or cannot be asked.
+pub(super) async fn until_asked_to_stop() {
+    if let Err(error) = asked_to_stop().await {
+        tracing::error!(error = %error, "stopping: the program cannot be asked to");
+    }
 }
 
 /// Says how the service has stopped.

@@ -1,6 +1,7 @@
 //! The embedded default: Postgres, local files, a token issuer and a sample catalog on one machine. It only composes what
 //! `serve` uses.
 
+mod certificate;
 pub mod issuer;
 pub mod postgres;
 pub mod sample;
@@ -8,5 +9,6 @@ mod scratch;
 mod secrets;
 mod stack;
 
+pub use certificate::ThrowAwayCertificate;
 pub use scratch::ScratchFolder;
-pub use stack::Stack;
+pub use stack::{Options, Stack};

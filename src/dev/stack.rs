@@ -13,23 +13,48 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
+    certificate::ThrowAwayCertificate,
     issuer::{AUDIENCE, TokenIssuer},
     postgres::{Cluster, Durability},
     sample::{self, Sample},
     secrets,
 };
 use crate::{
-    client::{Client, Credential},
+    client::{self, Client, Credential},
     config::Config,
-    server::{Drained, Server},
+    listen::Drained,
+    server::{Listeners, Server},
     store,
 };
+
+/// How a stack is to run.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Where to serve gRPC.
+    pub listen: SocketAddr,
+    /// Where to serve REST.
+    pub rest_listen: SocketAddr,
+    /// Whether both speak TLS, with a certificate of a throw-away authority.
+    pub tls: bool,
+    /// Whether Postgres syncs what it writes.
+    pub durability: Durability,
+}
+
+impl Options {
+    /// Plain text, on whatever ports are free.
+    pub fn anywhere(durability: Durability) -> Self {
+        let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Self { listen: free, rest_listen: free, tls: false, durability }
+    }
+}
 
 /// A running stack. What it keeps is all under its data folder.
 #[derive(Debug)]
 pub struct Stack {
     /// Where gRPC is served.
     pub address: SocketAddr,
+    /// The base of every REST path.
+    pub rest_url: String,
     /// The sample catalog, as it was pushed.
     pub sample: Sample,
     /// The lines of `dev.env`: what a person or a program needs to call the service.
@@ -43,11 +68,11 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// Starts the stack on what `data_dir` holds, or from nothing, and serves on `listen`.
-    pub async fn start(data_dir: &Path, listen: SocketAddr, durability: Durability) -> anyhow::Result<Self> {
+    /// Starts the stack on what `data_dir` holds, or from nothing.
+    pub async fn start(data_dir: &Path, options: Options) -> anyhow::Result<Self> {
         fs::create_dir_all(data_dir).with_context(|| format!("--data-dir {}", data_dir.display()))?;
         let data_dir = fs::canonicalize(data_dir)?;
-        let cluster = Cluster::start(&data_dir.join("postgres"), durability).await?;
+        let cluster = Cluster::start(&data_dir.join("postgres"), options.durability).await?;
         store::migrate(cluster.url(), None).await.context("migrating")?;
 
         let issuer_listener = listen_as_before(&data_dir.join("issuer-port")).await?;
@@ -55,20 +80,42 @@ impl Stack {
         let stop_issuer = CancellationToken::new();
         let issuing = tokio::spawn(issuer.clone().serve(issuer_listener, stop_issuer.clone()));
 
-        let listener = TcpListener::bind(listen).await.with_context(|| format!("--listen {listen}"))?;
-        let address = listener.local_addr()?;
-        let server = Server::new(&config(&data_dir, cluster.url(), &issuer.address)?)?;
+        let certificate = if options.tls { Some(ThrowAwayCertificate::make(&data_dir.join("tls"))?) } else { None };
+        let Options { listen, rest_listen, .. } = options;
+        let grpc = TcpListener::bind(listen).await.with_context(|| format!("--listen {listen}"))?;
+        let rest = TcpListener::bind(rest_listen).await.with_context(|| format!("--rest-listen {rest_listen}"))?;
+        let address = grpc.local_addr()?;
+        let scheme = if options.tls { "https" } else { "http" };
+        let rest_url = format!("{scheme}://{}", rest.local_addr()?);
+        let config = config(&data_dir, cluster.url(), &issuer.address, &rest_url)?;
+        let config =
+            Config { tls: certificate.as_ref().map(ThrowAwayCertificate::files).unwrap_or_default(), ..config };
+        let server = Server::new(&config)?;
         let stop_serving = CancellationToken::new();
-        let serving = tokio::spawn(server.serve(listener, stop_serving.clone().cancelled_owned()));
+        let listeners = Listeners { grpc, rest: Some(rest) };
+        let serving = tokio::spawn(server.serve(listeners, stop_serving.clone().cancelled_owned()));
 
         let sample = Sample::new();
         let tokens = sample::tokens(&issuer)?;
-        let mut client =
-            Client::new(&format!("http://{address}"), Credential::access_token(lookup(&tokens, "CATALOG_TOKEN")?)?)?;
+        let ca = certificate.as_ref().map(|certificate| certificate.ca_pem.as_bytes());
+        let transport = client::connect(&[format!("{scheme}://{address}")], ca)?;
+        let mut client = Client::over(transport, Credential::access_token(lookup(&tokens, "CATALOG_TOKEN")?)?);
         sample.catalog.push(&mut client).await.context("pushing the sample catalog")?;
 
-        let variables = variables(address, cluster.url(), &issuer.address, &sample, tokens);
-        let stack = Self { address, sample, variables, data_dir, cluster, stop_serving, serving, stop_issuer, issuing };
+        let mut variables = variables(address, &rest_url, cluster.url(), &issuer.address, &sample, tokens);
+        variables.extend(certificate.map(|certificate| ("CA_CERT", certificate.ca_file().display().to_string())));
+        let stack = Self {
+            address,
+            rest_url,
+            sample,
+            variables,
+            data_dir,
+            cluster,
+            stop_serving,
+            serving,
+            stop_issuer,
+            issuing,
+        };
         secrets::write(&stack.env_file(), stack.env_lines().as_bytes())?;
         Ok(stack)
     }
@@ -119,7 +166,7 @@ fn bytes_folder(data_dir: &Path) -> PathBuf {
     data_dir.join("bytes")
 }
 
-fn config(data_dir: &Path, database_url: &str, issuer: &str) -> anyhow::Result<Config> {
+fn config(data_dir: &Path, database_url: &str, issuer: &str, public_url: &str) -> anyhow::Result<Config> {
     let key = secrets::load_or_create(&data_dir.join("upload-token-key"), || {
         Ok(format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple()).into_bytes())
     })?;
@@ -130,6 +177,7 @@ fn config(data_dir: &Path, database_url: &str, issuer: &str) -> anyhow::Result<C
         ("store", store.as_str()),
         ("issuer", issuer),
         ("audience", AUDIENCE),
+        ("public-url", public_url),
         ("catalog-client", sample::CATALOG_CLIENT),
         ("upload-token-key", std::str::from_utf8(&key)?),
     ])
@@ -149,6 +197,7 @@ async fn listen_as_before(port_file: &Path) -> anyhow::Result<TcpListener> {
 
 fn variables(
     address: SocketAddr,
+    rest_url: &str,
     database_url: &str,
     issuer: &str,
     sample: &Sample,
@@ -156,6 +205,7 @@ fn variables(
 ) -> Vec<(&'static str, String)> {
     let mut variables = vec![
         ("GRPC_ADDR", address.to_string()),
+        ("REST_URL", rest_url.to_owned()),
         ("DATABASE_URL", database_url.to_owned()),
         ("ISSUER", issuer.to_owned()),
         ("AUDIENCE", AUDIENCE.to_owned()),

@@ -31,22 +31,30 @@ pub enum Digest {
     Both,
 }
 
-use super::TENANT;
+use super::{RestActor, TENANT};
 
 /// A caller with a credential.
 #[derive(Debug, Clone)]
 pub struct Actor {
     pub client: Client,
     address: SocketAddr,
+    token: Option<String>,
 }
 
 impl Actor {
     pub fn with_access_token(address: SocketAddr, token: &str) -> Self {
-        Self::with(address, Credential::access_token(token).expect("a token"))
+        let actor = Self::with(address, Credential::access_token(token).expect("a token"));
+        Self { token: Some(token.into()), ..actor }
     }
 
     pub fn with(address: SocketAddr, credential: Credential) -> Self {
-        Self { client: Client::new(&format!("http://{address}"), credential).expect("a client"), address }
+        let client = Client::new(&format!("http://{address}"), credential).expect("a client");
+        Self { client, address, token: None }
+    }
+
+    /// The same caller over REST.
+    pub fn rest(&self, gateway: SocketAddr) -> RestActor {
+        RestActor::new(gateway, self.token.as_deref())
     }
 
     /// Whoever holds a session's upload URL.

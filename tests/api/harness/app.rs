@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, fs, net::SocketAddr, path::PathBuf, time::Durat
 use print_upload::{
     config::Config,
     dev::issuer::{AUDIENCE, Subject},
+    listen::Drained,
     proto::{self, principal::Identity, print_task},
-    server::{Drained, Server},
+    server::{Listeners, Server},
 };
 use sqlx::PgPool;
 use tempfile::TempDir;
@@ -14,7 +15,7 @@ use tokio::{net::TcpListener, task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Actor, FOREIGN_TENANT, SIZE, TENANT, database::Database, issuer, job_of, sample_bytes};
+use super::{Actor, FOREIGN_TENANT, RestActor, SIZE, TENANT, database::Database, issuer, job_of, sample_bytes};
 
 pub const CATALOG_CLIENT: &str = "catalog-service";
 pub const ROBOT: &str = "robot";
@@ -25,8 +26,10 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// A service with a database and a folder of its own, and a catalog: printer `p`, share `s`, in both tenants.
 #[derive(Debug)]
 pub struct App {
-    /// Where it serves.
+    /// Where it serves gRPC.
     pub address: SocketAddr,
+    /// Where its REST gateway serves.
+    pub rest_address: SocketAddr,
     flags: BTreeMap<String, String>,
     running: Option<Running>,
     pub database: Database,
@@ -62,21 +65,25 @@ impl App {
             ("drain-timeout", "5s"),
         ];
         let flags = defaults.into_iter().chain(flags).map(|(flag, value)| (flag.to_owned(), value.to_owned()));
-        let mut app =
-            Self { address: ([127, 0, 0, 1], 0).into(), flags: flags.collect(), running: None, database, folder };
+        let free = SocketAddr::from(([127, 0, 0, 1], 0));
+        let flags = flags.collect();
+        let mut app = Self { address: free, rest_address: free, flags, running: None, database, folder };
         app.run().await;
         app.push_printers().await;
         app
     }
 
-    /// Starts the service again, on the same data, with its address unchanged.
+    /// Starts the service again, on the same data, with its addresses unchanged.
     pub async fn run(&mut self) {
         let flags = self.flags.iter().map(|(flag, value)| (flag.as_str(), value.as_str()));
         let server = Server::new(&Config::from_flags(flags).expect("a configuration")).expect("a server");
-        let listener = TcpListener::bind(self.address).await.expect("a port");
-        self.address = listener.local_addr().expect("an address");
+        let grpc = TcpListener::bind(self.address).await.expect("a port");
+        let rest = TcpListener::bind(self.rest_address).await.expect("a port");
+        self.address = grpc.local_addr().expect("an address");
+        self.rest_address = rest.local_addr().expect("an address");
         let stop = CancellationToken::new();
-        let serving = tokio::spawn(server.serve(listener, stop.clone().cancelled_owned()));
+        let listeners = Listeners { grpc, rest: Some(rest) };
+        let serving = tokio::spawn(server.serve(listeners, stop.clone().cancelled_owned()));
         self.running = Some(Running { stop, serving });
     }
 
@@ -100,6 +107,16 @@ impl App {
     /// Every flag that the service was started with.
     pub fn flags(&self) -> impl Iterator<Item = (&str, &str)> {
         self.flags.iter().map(|(flag, value)| (flag.as_str(), value.as_str()))
+    }
+
+    /// A caller over REST.
+    pub fn rest(&self, actor: &Actor) -> RestActor {
+        actor.rest(self.rest_address)
+    }
+
+    /// A caller over REST who shows nothing.
+    pub fn rest_nobody(&self) -> RestActor {
+        RestActor::new(self.rest_address, None)
     }
 
     /// A way into the database beside the service's.

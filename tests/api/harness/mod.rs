@@ -9,7 +9,9 @@ mod ledger;
 mod program;
 mod proxy;
 mod raw;
+mod rest;
 mod rpc;
+mod socket;
 
 pub use actor::{Actor, Digest, ErrorExt, Stalled, chunk, crc32c, header, job_of, sample_bytes, sha256, span, spans};
 pub use app::{App, CATALOG_CLIENT, ROBOT, eventually};
@@ -19,4 +21,6 @@ pub use ledger::AuditRow;
 pub use program::Program;
 pub use proxy::{Cut, Proxy};
 pub use raw::{call_raw, frame};
+pub use rest::{RestActor, refused};
 pub use rpc::{Rpc, SIZE};
+pub use socket::Socket;

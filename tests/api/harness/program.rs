@@ -35,15 +35,28 @@ impl Program {
     /// Starts `serve` on the data of an app, whose actors then call this program.
     pub async fn serve(app: &mut App) -> Self {
         let flags: Vec<String> = app.flags().map(|(flag, value)| format!("--{flag}={value}")).collect();
-        let mut arguments = vec!["--log-json", "serve", "--listen=127.0.0.1:0"];
+        let mut arguments = vec!["--log-json", "serve", "--listen=127.0.0.1:0", "--rest-listen=127.0.0.1:0"];
         arguments.extend(flags.iter().map(String::as_str));
         let mut program = Self::start(&arguments);
-        app.address = program.serving_address().await;
+        app.rest_address = program.address_of("serving REST").await;
+        app.address = program.address_of("serving").await;
         program
     }
 
-    async fn serving_address(&mut self) -> SocketAddr {
-        let line = self.hear(r#""message":"serving""#).await;
+    /// Starts `gateway` in front of services, and tells where it serves.
+    pub async fn gateway(upstreams: &[SocketAddr], flags: &[&str]) -> (Self, SocketAddr) {
+        let upstreams: Vec<String> = upstreams.iter().map(|address| format!("--upstream=http://{address}")).collect();
+        let mut arguments = vec!["--log-json", "gateway", "--rest-listen=127.0.0.1:0"];
+        arguments.extend(upstreams.iter().map(String::as_str));
+        arguments.extend(flags);
+        let mut program = Self::start(&arguments);
+        let address = program.address_of("serving REST").await;
+        (program, address)
+    }
+
+    /// The address that a listener of its has told.
+    async fn address_of(&mut self, message: &str) -> SocketAddr {
+        let line = self.hear(&format!(r#""message":"{message}""#)).await;
         let line: serde_json::Value = serde_json::from_str(&line).expect("a line of JSON");
         line["fields"]["address"].as_str().expect("an address").parse().expect("an address")
     }

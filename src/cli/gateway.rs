@@ -1,0 +1,52 @@
+//! `print-upload gateway`: the REST gateway as a process of its own.
+
+use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
+
+use anyhow::Context;
+use clap::Args;
+
+use super::serve::{listen_for_rest, report, until_asked_to_stop};
+use crate::{
+    client, gateway,
+    listen::{self, Door, Protocol},
+    tls::TlsFiles,
+};
+
+/// What the gateway can be told. It has no secret, no database and no rule of its own.
+#[derive(Debug, Args)]
+pub(super) struct Gateway {
+    /// Address to serve REST on; port 0 takes a free one.
+    #[arg(long, env = "REST_LISTEN", default_value = "127.0.0.1:8080")]
+    rest_listen: SocketAddr,
+
+    /// Where the gRPC service is, http://host:port or https://host:port. Repeat it, or separate several with commas:
+    /// calls are spread over all of them.
+    #[arg(long = "upstream", env = "UPSTREAM", value_delimiter = ',', required = true)]
+    upstreams: Vec<String>,
+
+    /// Who signs the certificate of an https upstream, PEM [default: the system's authorities].
+    #[arg(long, env = "UPSTREAM_CA")]
+    upstream_ca: Option<PathBuf>,
+
+    /// TLS towards the outside.
+    #[command(flatten)]
+    tls: TlsFiles,
+
+    /// How long calls under way may take to end when the gateway stops.
+    #[arg(long, env = "DRAIN_TIMEOUT", default_value = "30s", value_parser = humantime::parse_duration)]
+    drain_timeout: Duration,
+}
+
+impl Gateway {
+    /// Serves until the program is asked to stop.
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        let ca =
+            self.upstream_ca.map(|file| fs::read(&file).with_context(|| format!("--upstream-ca {}", file.display())));
+        let upstream = client::connect(&self.upstreams, ca.transpose()?.as_deref()).context("--upstream")?;
+        let certificate = self.tls.load()?;
+        let listener = listen_for_rest(self.rest_listen).await?;
+        let door = Door { listener, protocol: Protocol::Http, router: gateway::router(upstream) };
+        report(listen::serve(vec![door], certificate, self.drain_timeout, until_asked_to_stop()).await?);
+        Ok(())
+    }
+}

@@ -1,0 +1,89 @@
+//! Request bodies: JSON that is read whole, and bytes that pass through.
+
+use std::time::Duration;
+
+use axum::{
+    body::{Body, to_bytes},
+    extract::{FromRequest, Request},
+    http::{HeaderMap, header},
+};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, stream};
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+use tonic::Code;
+
+use super::error::Error;
+use crate::range::MAX_CHUNK_BYTES;
+
+/// The largest JSON body, in bytes: what the service takes as a first message.
+const MAX_JSON_BYTES: usize = 64 * 1024;
+
+/// How long a JSON body may take to arrive.
+const JSON_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A JSON body.
+pub struct Json<T>(pub T);
+
+/// A JSON body, or none at all.
+pub struct OptionalJson<T>(pub Option<T>);
+
+impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
+        let OptionalJson(value) = OptionalJson::from_request(request, state).await?;
+        value.map(Self).ok_or_else(|| Error::invalid("BODY_NOT_JSON", "the request needs a JSON body"))
+    }
+}
+
+impl<T: DeserializeOwned, S: Sync> FromRequest<S> for OptionalJson<T> {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Error> {
+        let is_json = is_json(request.headers());
+        let bytes = read(request.into_body()).await?;
+        if bytes.is_empty() {
+            return Ok(Self(None));
+        }
+        if !is_json {
+            let message = "the request's Content-Type must be application/json";
+            return Err(Error::invalid("CONTENT_TYPE_NOT_JSON", message));
+        }
+        let value = serde_json::from_slice(&bytes).map_err(|error| {
+            // Where and what, in the caller's own text.
+            Error::invalid("BODY_NOT_JSON", format!("the body is not the JSON this call takes: {error}"))
+        })?;
+        Ok(Self(Some(value)))
+    }
+}
+
+async fn read(body: Body) -> Result<Bytes, Error> {
+    let message = format!("the body did not arrive within {} s", JSON_TIMEOUT.as_secs());
+    let read = timeout(JSON_TIMEOUT, to_bytes(body, MAX_JSON_BYTES)).await;
+    let read = read.map_err(|_| Error::new(Code::DeadlineExceeded, "BODY_TIMEOUT", message))?;
+    // A body that breaks off fails as well; then nobody reads what it is told.
+    let message = format!("a JSON body may have at most {MAX_JSON_BYTES} bytes");
+    read.map_err(|_| Error::invalid("BODY_TOO_LARGE", message))
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = content_type.split(';').next().unwrap_or_default();
+    essence.trim().eq_ignore_ascii_case("application/json")
+}
+
+/// The bytes of a body in chunks that the service takes. A body that breaks off ends early: the service then has fewer
+/// bytes than the range, and takes none.
+pub fn chunks(body: Body) -> impl Stream<Item = Bytes> + Send + 'static {
+    tokio_stream::StreamExt::map_while(body.into_data_stream(), Result::ok).flat_map(|bytes| stream::iter(cut(bytes)))
+}
+
+fn cut(mut bytes: Bytes) -> Vec<Bytes> {
+    let mut chunks = Vec::with_capacity(bytes.len() / MAX_CHUNK_BYTES + 1);
+    while bytes.len() > MAX_CHUNK_BYTES {
+        chunks.push(bytes.split_to(MAX_CHUNK_BYTES));
+    }
+    chunks.push(bytes);
+    chunks
+}

@@ -1,0 +1,181 @@
+//! `GET …/documents/{document}/$value`: the document's bytes, all of them or the range that is asked for.
+
+use axum::{
+    body::Body,
+    extract::State,
+    http::{HeaderMap, HeaderName, HeaderValue, header},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
+use tonic::{Code, Status, Streaming};
+
+use super::{
+    Gateway, answer::answered, credential::AccessToken, error::Error, json::last_segment, path::GraphPath, status,
+};
+use crate::proto::{
+    DownloadPrintDocumentRequest, DownloadPrintDocumentResponse, GetPrintDocumentRequest, PrintDocument,
+    download_print_document_response::Content,
+};
+
+/// Which bytes a `Range` header asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    All,
+    /// From the first offset to before the second.
+    Part(u64, u64),
+    /// None that exist.
+    Nothing,
+}
+
+/// Sends the bytes. An uploaded document never changes: its id is as good an etag as any.
+pub async fn get(
+    State(gateway): State<Gateway>,
+    path: GraphPath,
+    AccessToken(credential): AccessToken,
+    headers: HeaderMap,
+) -> Result<Response, Error> {
+    let mut client = gateway.client(credential);
+    let mut wanted = Wanted::All;
+    if let Some(range) = headers.get(header::RANGE).and_then(|range| range.to_str().ok()) {
+        // Only the document's size tells what a range of it is.
+        let request = GetPrintDocumentRequest { name: path.document() };
+        let (document, _) = answered(client.documents.get_print_document(request).await)?;
+        let is_same = headers.get(header::IF_RANGE).is_none_or(|tag| *tag == etag(&document));
+        if is_same && document.upload_time.is_some() {
+            wanted = wanted_of(range, size_of(&document));
+        }
+        if wanted == Wanted::Nothing {
+            return Err(Error::out_of_range(size_of(&document)));
+        }
+    }
+    let offset = if let Wanted::Part(start, _) = wanted { start } else { 0 };
+    let request = DownloadPrintDocumentRequest { name: path.document(), offset: offset as i64 };
+    let (mut messages, id) = answered(client.documents.download_print_document(request).await)?;
+    let document = first(&mut messages).await?;
+    let size = size_of(&document);
+    let (start, end) = if let Wanted::Part(start, end) = wanted { (start, end.min(size)) } else { (0, size) };
+
+    let mut response = (id, Body::from_stream(limited(bytes(messages), end - start))).into_response();
+    let headers = response.headers_mut();
+    for (name, value) in describe(&document) {
+        headers.insert(name, value);
+    }
+    headers.insert(header::CONTENT_LENGTH, (end - start).into());
+    if wanted != Wanted::All {
+        let range = HeaderValue::from_str(&format!("bytes {start}-{}/{size}", end - 1));
+        headers.extend(range.ok().map(|range| (header::CONTENT_RANGE, range)));
+        *response.status_mut() = status::PART;
+    }
+    Ok(response)
+}
+
+/// A document's type and name are its uploader's word: no browser is to show it as if it were ours.
+fn describe(document: &PrintDocument) -> Vec<(HeaderName, HeaderValue)> {
+    let content_type = HeaderValue::from_str(&document.content_type);
+    let name: String = document.document_name.bytes().map(percent_encoded).collect();
+    let disposition = HeaderValue::from_str(&format!("attachment; filename*=UTF-8''{name}"));
+    [
+        (header::CONTENT_TYPE, content_type.unwrap_or(HeaderValue::from_static("application/octet-stream"))),
+        (header::CONTENT_DISPOSITION, disposition.unwrap_or(HeaderValue::from_static("attachment"))),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (header::ACCEPT_RANGES, HeaderValue::from_static("bytes")),
+        (header::ETAG, etag(document)),
+    ]
+    .into()
+}
+
+/// RFC 8187: letters, digits and a few marks stay as they are.
+fn percent_encoded(byte: u8) -> String {
+    if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+        char::from(byte).to_string()
+    } else {
+        format!("%{byte:02X}")
+    }
+}
+
+fn etag(document: &PrintDocument) -> HeaderValue {
+    HeaderValue::from_str(&format!("\"{}\"", last_segment(&document.name))).unwrap_or(HeaderValue::from_static("\"\""))
+}
+
+fn size_of(document: &PrintDocument) -> u64 {
+    u64::try_from(document.size_bytes).unwrap_or_default()
+}
+
+/// One range of RFC 9110, section 14.1.2. What is none, or several, is ignored, as that section allows.
+fn wanted_of(range: &str, size: u64) -> Wanted {
+    let Some((unit, range)) = range.split_once('=') else { return Wanted::All };
+    let Some((first, last)) = range.trim().split_once('-') else { return Wanted::All };
+    let number =
+        |text: &str| text.bytes().all(|digit| digit.is_ascii_digit()).then(|| text.parse::<u64>().ok()).flatten();
+    let part = match (number(first), number(last)) {
+        _ if !unit.trim().eq_ignore_ascii_case("bytes") => return Wanted::All,
+        (Some(first), Some(last)) if first <= last => (first, last.saturating_add(1).min(size)),
+        (Some(first), None) if last.is_empty() => (first, size),
+        (None, Some(suffix)) if first.is_empty() => (size - suffix.min(size), size),
+        _ => return Wanted::All,
+    };
+    if part.0 < part.1 { Wanted::Part(part.0, part.1) } else { Wanted::Nothing }
+}
+
+async fn first(messages: &mut Streaming<DownloadPrintDocumentResponse>) -> Result<PrintDocument, Error> {
+    match messages.message().await?.and_then(|message| message.content) {
+        Some(Content::Document(document)) => Ok(document),
+        _ => Err(Status::internal("a download without its document").into()),
+    }
+}
+
+fn bytes(messages: Streaming<DownloadPrintDocumentResponse>) -> impl Stream<Item = Result<Bytes, Status>> {
+    messages.map(|message| match message?.content {
+        Some(Content::Chunk(chunk)) => Ok(chunk),
+        _ => Err(Status::new(Code::Internal, "a download with two documents")),
+    })
+}
+
+/// The first `limit` bytes; the rest is not even asked for. A stream that fails or ends before breaks the connection off,
+/// so that a part never looks like the whole.
+fn limited(
+    bytes: impl Stream<Item = Result<Bytes, Status>> + Unpin,
+    limit: u64,
+) -> impl Stream<Item = Result<Bytes, Status>> {
+    stream::try_unfold((bytes, limit), async |(mut bytes, left)| {
+        if left == 0 {
+            return Ok(None);
+        }
+        let Some(mut chunk) = bytes.try_next().await? else { return Err(Status::data_loss("a download ended early")) };
+        chunk.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+        let left = left - chunk.len() as u64;
+        Ok(Some((chunk, (bytes, left))))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_of_a_document_of_ten_bytes() {
+        let cases = [
+            ("bytes=0-9", Wanted::Part(0, 10)),
+            ("bytes=3-3", Wanted::Part(3, 4)),
+            ("bytes=3-", Wanted::Part(3, 10)),
+            ("bytes=3-99", Wanted::Part(3, 10)),
+            ("bytes=-4", Wanted::Part(6, 10)),
+            ("bytes=-99", Wanted::Part(0, 10)),
+            ("bytes=10-", Wanted::Nothing),
+            ("bytes=10-20", Wanted::Nothing),
+            ("bytes=-0", Wanted::Nothing),
+            ("bytes=5-4", Wanted::All),
+            ("bytes=0-1,3-4", Wanted::All),
+            ("bytes=", Wanted::All),
+            ("bytes=-", Wanted::All),
+            ("bytes=a-b", Wanted::All),
+            ("bytes=+1-2", Wanted::All),
+            ("items=0-1", Wanted::All),
+            ("0-1", Wanted::All),
+        ];
+        for (range, expected) in cases {
+            assert_eq!(wanted_of(range, 10), expected, "{range}");
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! The REST gateway: the paths of Microsoft Graph's Universal Print, translated to the gRPC service and back.
+//!
+//! It holds no rule. A request becomes calls of the generated client ([`path`], [`credential`], [`body`],
+//! [`content_range`]), the service decides, and its answer becomes JSON ([`json`]). Every status has its line in
+//! [`status`]. The service may be in this process or anywhere else.
+//!
+//! Two doors lead to one upload session. The Graph paths ([`jobs`], [`documents`], [`upload_session`]) take an access
+//! token. The upload URL ([`upload_url`]) is a capability, and takes no other credential.
+
+mod answer;
+mod body;
+mod content_range;
+mod credential;
+mod documents;
+mod download;
+mod error;
+mod jobs;
+mod json;
+mod odata;
+mod openapi;
+mod path;
+mod status;
+mod unread;
+mod upload_session;
+mod upload_url;
+
+use axum::{
+    Router, middleware,
+    routing::{MethodRouter, get, post, put},
+};
+
+pub use openapi::DOCUMENT as OPENAPI;
+
+use crate::client::{Client, Credential, Transport};
+use error::Error;
+
+/// The versions of Graph whose paths are served, and no version at all.
+const PREFIXES: [&str; 3] = ["", "/v1.0", "/beta"];
+
+/// What every handler works with.
+#[derive(Debug, Clone)]
+struct Gateway {
+    upstream: Transport,
+}
+
+impl Gateway {
+    /// The service, as one caller sees it.
+    fn client(&self, credential: Credential) -> Client {
+        Client::over(self.upstream.clone(), credential)
+    }
+}
+
+/// Everything the gateway serves, in front of the service that `upstream` leads to.
+pub fn router(upstream: Transport) -> Router {
+    let graph = PREFIXES
+        .into_iter()
+        .flat_map(|prefix| graph_routes().into_iter().map(move |(path, methods)| (format!("{prefix}{path}"), methods)));
+    let others = other_routes().into_iter().map(|(path, methods)| (path.to_owned(), methods));
+    let router = graph.chain(others).fold(Router::new(), |router, (path, methods)| router.route(&path, methods));
+    router
+        .fallback(async || Error::no_such_path())
+        .method_not_allowed_fallback(async || Error::method_not_allowed())
+        .layer(middleware::from_fn(answer::finish))
+        .layer(middleware::from_fn(unread::read_to_the_end))
+        .with_state(Gateway { upstream })
+}
+
+/// Every path that is served, without Graph's version, in the form that OpenAPI and axum share.
+pub fn paths() -> impl Iterator<Item = &'static str> {
+    graph_routes().into_iter().chain(other_routes()).map(|(path, _)| path)
+}
+
+/// The Graph paths, below each of [`PREFIXES`]. `{queues}` is `printers` or `shares`.
+fn graph_routes() -> Vec<(&'static str, MethodRouter<Gateway>)> {
+    vec![
+        ("/print/{queues}/{queue}/jobs", post(jobs::create)),
+        ("/print/{queues}/{queue}/jobs/{job}", get(jobs::get)),
+        ("/print/{queues}/{queue}/jobs/{job}/start", post(jobs::start)),
+        ("/print/{queues}/{queue}/jobs/{job}/cancel", post(jobs::cancel)),
+        ("/print/{queues}/{queue}/jobs/{job}/documents", get(documents::list)),
+        ("/print/{queues}/{queue}/jobs/{job}/documents/{document}", get(documents::get)),
+        ("/print/{queues}/{queue}/jobs/{job}/documents/{document}/$value", get(download::get)),
+        ("/print/{queues}/{queue}/jobs/{job}/documents/{document}/createUploadSession", post(upload_session::create)),
+        (
+            "/print/{queues}/{queue}/jobs/{job}/documents/{document}/uploadSession",
+            get(upload_session::get).delete(upload_session::delete),
+        ),
+    ]
+}
+
+fn other_routes() -> Vec<(&'static str, MethodRouter<Gateway>)> {
+    vec![
+        ("/uploadSessions/{session}", put(upload_url::put).get(upload_url::get).delete(upload_url::delete)),
+        ("/openapi.json", get(openapi::get)),
+    ]
+}

@@ -1,0 +1,73 @@
+//! A request's body that its handler does not read. If it was dropped, the connection would be reset under a client that
+//! is still sending, which then never sees the answer: a canceled upload would look like a broken network.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{
+    body::{Body, Bytes, HttpBody},
+    extract::Request,
+    middleware::Next,
+    response::Response,
+};
+use futures_util::StreamExt;
+use http_body::{Frame, SizeHint};
+use tokio::time::timeout;
+
+/// How long a body is read on that nobody wants.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How much of it is read, in bytes.
+const DRAIN_BYTES: usize = 10 * 1024 * 1024;
+
+/// The middleware: what the handler leaves of the body is read and thrown away, while the answer is on its way, up to the
+/// limits. Only then the connection is closed.
+pub async fn read_to_the_end(request: Request, next: Next) -> Response {
+    next.run(request.map(|body| Body::new(Drained(body)))).await
+}
+
+/// A body that is drained when it is dropped.
+struct Drained(Body);
+
+impl HttpBody for Drained {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.0).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
+    }
+}
+
+impl Drop for Drained {
+    fn drop(&mut self) {
+        let body = std::mem::take(&mut self.0);
+        if !body.is_end_stream() {
+            tokio::spawn(timeout(DRAIN_TIMEOUT, drain(body)));
+        }
+    }
+}
+
+async fn drain(body: Body) {
+    let mut body = body.into_data_stream();
+    let mut drained = 0;
+    while let Some(Ok(bytes)) = body.next().await {
+        drained += bytes.len();
+        if drained > DRAIN_BYTES {
+            return;
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The upload session below its document's Graph path: create it, find it again, cancel it.
+
+use axum::{
+    Json,
+    extract::{FromRequestParts, State},
+    http::{HeaderMap, HeaderName, header, request::Parts},
+    response::{IntoResponse, Response},
+};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{
+    Gateway, answer::answered, body, credential::AccessToken, error::Error, json, odata, path::GraphPath, status,
+};
+use crate::proto::{
+    CreateUploadSessionRequest, DeleteUploadSessionRequest, DocumentProperties, GetUploadSessionRequest, UploadSession,
+    upload_session::State as SessionState,
+};
+
+/// The body of createUploadSession. SDKs add annotations (`@odata.type`), which mean nothing here.
+#[derive(Deserialize)]
+pub struct CreateBody {
+    properties: Properties,
+}
+
+/// printDocumentUploadProperties.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Properties {
+    document_name: String,
+    content_type: String,
+    size: i64,
+}
+
+/// The etag that a deletion is meant for, from `If-Match`; empty when any will do.
+pub struct IfMatch(pub String);
+
+/// `POST …/createUploadSession`.
+pub async fn create(
+    State(gateway): State<Gateway>,
+    path: GraphPath,
+    AccessToken(credential): AccessToken,
+    body::Json(CreateBody { properties }): body::Json<CreateBody>,
+) -> Result<Response, Error> {
+    let properties = DocumentProperties {
+        document_name: properties.document_name,
+        content_type: properties.content_type,
+        size_bytes: properties.size,
+    };
+    let request = CreateUploadSessionRequest { parent: path.document(), properties: Some(properties) };
+    let (session, id) = answered(gateway.client(credential).sessions.create_upload_session(request).await)?;
+    Ok((id, etag(&session), in_context(&path, json::upload_session(&session))).into_response())
+}
+
+/// `GET …/uploadSession`: the state, and a fresh upload URL for an owner who has lost it.
+pub async fn get(
+    State(gateway): State<Gateway>,
+    path: GraphPath,
+    AccessToken(credential): AccessToken,
+) -> Result<Response, Error> {
+    let request = GetUploadSessionRequest { name: path.upload_session() };
+    let (session, id) = answered(gateway.client(credential).sessions.get_upload_session(request).await)?;
+    if session.state() != SessionState::Active {
+        return Err(Error::ended(&session, id));
+    }
+    Ok((id, etag(&session), in_context(&path, json::own_upload_session(&session))).into_response())
+}
+
+/// `DELETE …/uploadSession`: cancels the upload, for good. A request body is ignored.
+pub async fn delete(
+    State(gateway): State<Gateway>,
+    path: GraphPath,
+    AccessToken(credential): AccessToken,
+    IfMatch(etag): IfMatch,
+) -> Result<Response, Error> {
+    let request = DeleteUploadSessionRequest { name: path.upload_session(), etag, allow_missing: false };
+    let ((), id) = answered(gateway.client(credential).sessions.delete_upload_session(request).await)?;
+    Ok((status::DELETED, id, ()).into_response())
+}
+
+fn in_context(path: &GraphPath, mut session: Value) -> Json<Value> {
+    session["@odata.context"] = odata::context(path.version, "microsoft.graph.uploadSession").into();
+    Json(session)
+}
+
+fn etag(session: &UploadSession) -> [(HeaderName, String); 1] {
+    [(header::ETAG, format!("\"{}\"", session.etag))]
+}
+
+impl IfMatch {
+    /// One strong or weak tag, or `*`, which any session matches (RFC 9110, section 13.1.1). A session's tag never changes,
+    /// so that a weak one is as good.
+    fn of(headers: &HeaderMap) -> Result<Self, Error> {
+        let Some(value) = headers.get(header::IF_MATCH) else { return Ok(Self(String::new())) };
+        let text = value.to_str().unwrap_or_default().trim();
+        if text == "*" {
+            return Ok(Self(String::new()));
+        }
+        let tag = text.strip_prefix("W/").unwrap_or(text);
+        let tag = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).unwrap_or(tag);
+        if tag.is_empty() || tag.contains(['"', ',']) {
+            return Err(Error::invalid("IF_MATCH_INVALID", "If-Match takes one entity tag"));
+        }
+        Ok(Self(tag.to_owned()))
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for IfMatch {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        Self::of(&parts.headers)
+    }
+}

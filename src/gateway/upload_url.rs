@@ -1,0 +1,74 @@
+//! The upload URL: send a range, look, cancel. Whoever holds it needs nothing else, and nothing else is looked at.
+
+use axum::{
+    Json,
+    extract::{Path, Request, State},
+    response::{IntoResponse, Response},
+};
+use futures_util::{StreamExt, stream};
+
+use super::{
+    Gateway, answer::answered, body, content_range::ContentRange, credential::UploadToken, error::Error, json, status,
+    upload_session::IfMatch,
+};
+use crate::proto::{
+    DeleteUploadSessionRequest, GetUploadSessionRequest, RangeHeader, UploadRangeRequest, UploadRangeResponse,
+    upload_range_request::Content, upload_session::State as SessionState,
+};
+
+/// `PUT`: one range of the document, in any order, up to four at once.
+pub async fn put(
+    State(gateway): State<Gateway>,
+    Path(session): Path<String>,
+    UploadToken(credential): UploadToken,
+    range: ContentRange,
+    request: Request,
+) -> Result<Response, Error> {
+    let ContentRange { start, end, total } = range;
+    let header = RangeHeader { name: name(&session), start, end, total, ..Default::default() };
+    let chunks = body::chunks(request.into_body()).map(Content::Chunk);
+    let contents = stream::iter([Content::Header(header)]).chain(chunks);
+    let messages = contents.map(|content| UploadRangeRequest { content: Some(content) });
+
+    let mut client = gateway.client(credential);
+    let (answer, id) = answered(client.sessions.upload_range(messages).await)?;
+    Ok((status::of_range(answer.state()), id, Json(after_range(&answer))).into_response())
+}
+
+/// `GET`: until when, and what is missing.
+pub async fn get(
+    State(gateway): State<Gateway>,
+    Path(session): Path<String>,
+    UploadToken(credential): UploadToken,
+) -> Result<Response, Error> {
+    let request = GetUploadSessionRequest { name: name(&session) };
+    let (session, id) = answered(gateway.client(credential).sessions.get_upload_session(request).await)?;
+    if session.state() != SessionState::Active {
+        return Err(Error::ended(&session, id));
+    }
+    let progress = json::progress(session.expire_time.as_ref(), &session.next_expected_ranges);
+    Ok((id, Json(progress)).into_response())
+}
+
+/// `DELETE`: cancels the upload, for good.
+pub async fn delete(
+    State(gateway): State<Gateway>,
+    Path(session): Path<String>,
+    UploadToken(credential): UploadToken,
+    IfMatch(etag): IfMatch,
+) -> Result<Response, Error> {
+    let request = DeleteUploadSessionRequest { name: name(&session), etag, allow_missing: false };
+    let ((), id) = answered(gateway.client(credential).sessions.delete_upload_session(request).await)?;
+    Ok((status::DELETED, id, ()).into_response())
+}
+
+fn name(session: &str) -> String {
+    format!("uploadSessions/{session}")
+}
+
+fn after_range(answer: &UploadRangeResponse) -> serde_json::Value {
+    match &answer.document {
+        Some(document) => json::print_document(document),
+        None => json::progress(answer.expire_time.as_ref(), &answer.next_expected_ranges),
+    }
+}

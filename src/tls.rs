@@ -1,0 +1,123 @@
+//! TLS on a listener: a certificate and its key from PEM files, which are read again when they change.
+
+use std::{
+    fs, io,
+    path::PathBuf,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use anyhow::{Context, ensure};
+use clap::Args;
+use rustls::{
+    ServerConfig,
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    server::{ClientHello, ResolvesServerCert},
+    sign::CertifiedKey,
+};
+use tokio::time::sleep;
+use tokio_rustls::TlsAcceptor;
+
+/// How often the files are looked at.
+const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Where a listener's certificate is. Without it the listener speaks plain text.
+#[derive(Debug, Clone, Default, Args)]
+pub struct TlsFiles {
+    /// Certificate chain of every listener, PEM, the server's own certificate first. Read again when it changes.
+    #[arg(long, env = "TLS_CERT", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// Private key of the certificate, PEM. Read again when it changes.
+    #[arg(long, env = "TLS_KEY", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+}
+
+/// A certificate that follows its files.
+#[derive(Debug, Clone)]
+pub struct Certificate(Arc<Followed>);
+
+#[derive(Debug)]
+struct Followed {
+    cert: PathBuf,
+    key: PathBuf,
+    /// Never locked across an await.
+    current: RwLock<Loaded>,
+}
+
+#[derive(Debug, Clone)]
+struct Loaded {
+    /// What the files held, to see that they have changed: a renewal may keep their time.
+    pem: (Vec<u8>, Vec<u8>),
+    key: Arc<CertifiedKey>,
+}
+
+impl TlsFiles {
+    /// Reads the certificate, if there is one.
+    pub fn load(&self) -> anyhow::Result<Option<Certificate>> {
+        let (Some(cert), Some(key)) = (&self.tls_cert, &self.tls_key) else { return Ok(None) };
+        let pem = read(cert, key).with_context(|| format!("--tls-cert {}, --tls-key", cert.display()))?;
+        let loaded = Loaded::parse(pem).with_context(|| format!("--tls-cert {}", cert.display()))?;
+        let followed = Followed { cert: cert.clone(), key: key.clone(), current: RwLock::new(loaded) };
+        Ok(Some(Certificate(Arc::new(followed))))
+    }
+}
+
+impl Certificate {
+    /// Speaks TLS 1.2 and 1.3, and offers these application protocols.
+    pub fn acceptor(&self, protocols: &[&str]) -> anyhow::Result<TlsAcceptor> {
+        let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::clone(&self.0) as Arc<dyn ResolvesServerCert>);
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        Ok(TlsAcceptor::from(Arc::new(config)))
+    }
+
+    /// Reads the files again whenever they have changed, for ever. What cannot be used leaves the old certificate in
+    /// place: cert and key change one after the other.
+    pub async fn follow(&self) {
+        loop {
+            sleep(RELOAD_INTERVAL).await;
+            match self.reload() {
+                Ok(true) => tracing::info!("the TLS certificate was read again"),
+                Ok(false) => {}
+                Err(error) => tracing::warn!(error = format!("{error:#}"), "the old TLS certificate stays in use"),
+            }
+        }
+    }
+
+    fn reload(&self) -> anyhow::Result<bool> {
+        let Followed { cert, key, current } = &*self.0;
+        let pem = read(cert, key)?;
+        if pem == current.read().unwrap_or_else(PoisonError::into_inner).pem {
+            return Ok(false);
+        }
+        let loaded = Loaded::parse(pem)?;
+        *current.write().unwrap_or_else(PoisonError::into_inner) = loaded;
+        Ok(true)
+    }
+}
+
+impl Loaded {
+    fn parse(pem: (Vec<u8>, Vec<u8>)) -> anyhow::Result<Self> {
+        let chain: Vec<_> =
+            CertificateDer::pem_slice_iter(&pem.0).collect::<Result<_, _>>().context("the certificate")?;
+        ensure!(!chain.is_empty(), "the file holds no certificate");
+        let key = PrivateKeyDer::from_pem_slice(&pem.1).context("the private key")?;
+        // Fails as well when the key is not the certificate's.
+        let key = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider())?;
+        Ok(Self { pem, key: Arc::new(key) })
+    }
+}
+
+impl ResolvesServerCert for Followed {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner).key))
+    }
+}
+
+fn read(cert: &PathBuf, key: &PathBuf) -> io::Result<(Vec<u8>, Vec<u8>)> {
+    Ok((fs::read(cert)?, fs::read(key)?))
+}

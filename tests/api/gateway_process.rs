@@ -1,0 +1,201 @@
+//! The gateway as a process of its own: in front of two replicas, with stalled callers, without its service.
+
+use std::time::Duration;
+
+use print_upload::proto::upload_session::State;
+use tokio::time::timeout;
+
+use crate::harness::{Actor, App, Program, RestActor, Socket, eventually, refused, sample_bytes, user_claims};
+
+/// More calls than many an HTTP/2 server takes on one connection (RFC 9113 recommends at least 100).
+const STALLED_UPLOADS: usize = 220;
+const WRITERS_A_SESSION: usize = 4;
+
+/// More bytes than an HTTP/2 client's connection takes unread unless told otherwise.
+const STALLED_DOWNLOADS: usize = 8;
+
+/// How long the others may take. They take a second or two, or for ever.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// An app's data served by two replicas behind a gateway; its actors call the second replica.
+async fn two_replicas() -> (App, [Program; 3], RestActor) {
+    let mut app = App::start().await;
+    app.stop().await;
+    let first = Program::serve(&mut app).await;
+    let mut upstreams = vec![app.address];
+    let second = Program::serve(&mut app).await;
+    upstreams.push(app.address);
+    let (gateway, address) = Program::gateway(&upstreams, &[]).await;
+    app.rest_address = address;
+    let ada = app.rest(&app.ada());
+    (app, [first, second, gateway], ada)
+}
+
+#[tokio::test]
+async fn in_front_of_two_replicas_it_behaves_the_same() {
+    let (app, _programs, ada) = two_replicas().await;
+    let (document, bytes) = (app.new_document().await, sample_bytes(100_000));
+    for round in 0..4 {
+        let url = ada.begin(&document, bytes.len()).await;
+        for start in (0..50_000).step_by(10_000) {
+            assert_eq!(ada.put(&url, &bytes, start..start + 10_000).await.status, 202);
+        }
+        assert_eq!(ada.get(&url).await.missing(), ["50000-99999"], "round {round}");
+        assert_eq!(ada.cancel(&document).await.status, 204);
+        assert_eq!(ada.put(&url, &bytes, 50_000..60_000).await.reason(), refused(409, "UPLOAD_SESSION_CANCELED"));
+        for _ in 0..3 {
+            assert_eq!(ada.cancel(&document).await.status, 204);
+            assert_eq!(ada.get(&url).await.reason(), refused(404, "UPLOAD_SESSION_CANCELED"));
+        }
+    }
+    assert_eq!(app.rest(&app.bob()).cancel(&document).await.reason(), refused(403, "NOT_SESSION_OWNER"));
+    assert_eq!(app.rest(&app.mallory()).cancel(&document).await.reason(), refused(404, "DOCUMENT_NOT_FOUND"));
+    assert_eq!(app.rest_nobody().cancel(&document).await.reason(), refused(401, "TOKEN_MISSING"));
+
+    let url = ada.begin(&document, bytes.len()).await;
+    assert_eq!(ada.put(&url, &bytes, 40_000..100_000).await.status, 202);
+    for _ in 0..2 {
+        assert_eq!(ada.put(&url, &bytes, 0..40_000).await.status, 201);
+    }
+    for _ in 0..4 {
+        assert!(ada.get(&format!("/print/{document}/$value")).await.body == bytes);
+        assert_eq!(ada.cancel(&document).await.reason(), refused(404, "UPLOAD_SESSION_COMPLETED"));
+    }
+}
+
+#[tokio::test]
+async fn stalled_writers_on_either_replica_are_told_of_a_cancel() {
+    let (app, _programs, ada) = two_replicas().await;
+    let document = app.new_document().await;
+    let url = ada.begin(&document, 400).await;
+    let session = app.ada().get(&format!("{document}/uploadSession")).await.expect("the session");
+    let mut sockets = Vec::new();
+    for writer in 0..4 {
+        let mut socket = Socket::put(app.rest_address, &url, writer * 100..(writer + 1) * 100, 400).await;
+        socket.write(&[7; 50]).await;
+        sockets.push(socket);
+    }
+    eventually("four writers are under way", async || app.files_of(&session).len() == 4).await;
+
+    assert_eq!(ada.cancel(&document).await.status, 204);
+
+    for mut socket in sockets {
+        let head = socket.head().await;
+        assert!(head.starts_with("HTTP/1.1 409 Conflict\r\n"), "{head}");
+    }
+    eventually("nothing is left", async || app.is_reclaimed(&session)).await;
+}
+
+#[tokio::test]
+async fn stalled_callers_do_not_slow_the_others() {
+    let mut app = App::start().await;
+    app.stop().await;
+    let _service = Program::serve(&mut app).await;
+    let (_gateway, address) = Program::gateway(&[app.address], &[]).await;
+    app.rest_address = address;
+
+    let others = async {
+        let _stalled = (stall_downloads(&app).await, stall_uploads(&app).await);
+        let (ada, document, bytes) = (app.rest(&app.ada()), app.new_document().await, sample_bytes(9 << 20));
+        let url = ada.begin(&document, bytes.len()).await;
+        assert_eq!(ada.put(&url, &bytes, 0..bytes.len()).await.status, 201);
+        assert!(ada.get(&format!("/print/{document}/$value")).await.body == bytes);
+        let document = app.new_document().await;
+        ada.begin(&document, 1000).await;
+        assert_eq!(ada.cancel(&document).await.status, 204);
+    };
+    timeout(DEADLINE, others).await.expect("nobody waits for those who stall");
+}
+
+/// Downloads that have begun, and are not read any further.
+async fn stall_downloads(app: &App) -> Vec<Socket> {
+    let (mut ada, token) = (app.ada(), user_claims().signed());
+    let (document, bytes) = (app.new_document().await, sample_bytes(20 << 20));
+    let session = ada.create(&document, bytes.len()).await.expect("a session");
+    for start in [0, 10 << 20] {
+        ada.send(&session, &bytes, start..start + (10 << 20)).await.expect("a half");
+    }
+    let mut stalled = Vec::new();
+    for _ in 0..STALLED_DOWNLOADS {
+        let mut download = Socket::get(app.rest_address, &format!("/print/{document}/$value"), &token).await;
+        assert!(download.head().await.starts_with("HTTP/1.1 200"));
+        stalled.push(download);
+    }
+    stalled
+}
+
+/// Uploads that hold half of their bytes back.
+async fn stall_uploads(app: &App) -> Vec<Socket> {
+    let ada = app.rest(&app.ada());
+    let mut stalled = Vec::new();
+    for _ in 0..STALLED_UPLOADS / WRITERS_A_SESSION {
+        let url = ada.begin(&app.new_document().await, 400).await;
+        for writer in 0..WRITERS_A_SESSION {
+            let mut upload = Socket::put(app.rest_address, &url, writer * 100..(writer + 1) * 100, 400).await;
+            upload.write(&[7; 50]).await;
+            stalled.push(upload);
+        }
+    }
+    stalled
+}
+
+#[tokio::test]
+async fn without_its_service_it_says_so_and_goes_on_when_the_service_is_back() {
+    let mut app = App::start().await;
+    let document = app.new_document().await;
+    let (_gateway, address) = Program::gateway(&[app.address], &[]).await;
+    let ada = app.ada().rest(address);
+    let url = ada.begin(&document, 1000).await;
+    app.stop().await;
+
+    for path in [format!("/print/{document}/uploadSession"), url.clone()] {
+        let gone = ada.get(&path).await;
+        assert_eq!(gone.refusal(), (503, "serviceNotAvailable".into(), "SERVICE_UNREACHABLE".into()));
+        assert_eq!(gone.header("retry-after"), "1");
+        assert!(!String::from_utf8_lossy(&gone.body).contains("127.0.0.1"), "{gone:?}");
+    }
+    assert_eq!(ada.put(&url, &sample_bytes(1000), 0..1000).await.status, 503);
+
+    app.run().await;
+    eventually("the gateway finds it again", async || ada.get(&url).await.status == 200).await;
+    assert_eq!(ada.cancel(&document).await.status, 204);
+    let tombstone = app.ada().get(&format!("{document}/uploadSession")).await.expect("the tombstone");
+    assert_eq!(tombstone.state(), State::Canceled);
+}
+
+#[tokio::test]
+async fn a_gateway_that_cannot_work_does_not_start() {
+    let cases: [(&[&str], &str); 4] = [
+        (&["gateway"], "--upstream"),
+        (&["gateway", "--upstream=no address"], "no address"),
+        (&["gateway", "--upstream=http://127.0.0.1:1", "--tls-cert=/none.pem"], "--tls-key"),
+        (&["gateway", "--upstream=http://127.0.0.1:1", "--tls-cert=/none.pem", "--tls-key=/none.pem"], "/none.pem"),
+    ];
+    for (arguments, expected) in cases {
+        let (status, said) = Program::run(arguments).await;
+        assert!(!status.success() && said.contains(expected), "{arguments:?}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn it_drains_before_it_ends() {
+    let app = App::start().await;
+    let document = app.new_document().await;
+    let (gateway, address) = Program::gateway(&[app.address], &["--drain-timeout=10s"]).await;
+    let ada: Actor = app.ada();
+    let url = ada.rest(address).begin(&document, 100).await;
+    let session = app.ada().get(&format!("{document}/uploadSession")).await.expect("the session");
+    let mut socket = Socket::put(address, &url, 0..100, 100).await;
+    socket.write(&[7; 50]).await;
+    eventually("the writer is under way", async || app.files_of(&session).len() == 1).await;
+
+    gateway.terminate();
+    eventually("nothing new is accepted", async || tokio::net::TcpStream::connect(address).await.is_err()).await;
+    socket.write(&[7; 50]).await;
+
+    let head = socket.head().await;
+    assert!(head.starts_with("HTTP/1.1 201 Created\r\n"), "{head}");
+    drop(socket);
+    let (status, said) = gateway.ended().await;
+    assert!(status.success() && said.contains("every call was answered"), "{said}");
+}

@@ -1,0 +1,62 @@
+//! HTTP/1.1 by hand, for clients that send slowly, stop, or never read.
+
+use std::{net::SocketAddr, ops::Range};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+/// A connection to the gateway with one request on it.
+#[derive(Debug)]
+pub struct Socket(TcpStream);
+
+impl Socket {
+    /// Begins to put a range: the head is sent, and no byte of the body.
+    pub async fn put(gateway: SocketAddr, upload_url: &str, range: Range<usize>, total: usize) -> Self {
+        Self::begin(gateway, "PUT", upload_url, &slice_head(range, total)).await
+    }
+
+    /// The same, and says that it waits to be asked for the body.
+    pub async fn put_when_asked(gateway: SocketAddr, upload_url: &str, range: Range<usize>, total: usize) -> Self {
+        let head = format!("{}Expect: 100-continue\r\n", slice_head(range, total));
+        Self::begin(gateway, "PUT", upload_url, &head).await
+    }
+
+    /// Asks for something, and reads nothing.
+    pub async fn get(gateway: SocketAddr, path: &str, token: &str) -> Self {
+        Self::begin(gateway, "GET", path, &format!("Authorization: Bearer {token}\r\n")).await
+    }
+
+    async fn begin(gateway: SocketAddr, method: &str, url: &str, head: &str) -> Self {
+        let path = url.split_once("://").map_or(url, |(_, rest)| &rest[rest.find('/').unwrap_or(rest.len())..]);
+        let mut socket = Self(TcpStream::connect(gateway).await.expect("a connection"));
+        socket.write(format!("{method} {path} HTTP/1.1\r\nHost: {gateway}\r\n{head}\r\n").as_bytes()).await;
+        socket
+    }
+
+    pub async fn write(&mut self, bytes: &[u8]) {
+        self.0.write_all(bytes).await.expect("the gateway takes it");
+    }
+
+    /// The status line and the headers of the answer, as far as its body.
+    pub async fn head(&mut self) -> String {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(self.0.read_u8().await.expect("an answer"));
+        }
+        String::from_utf8(head).expect("text")
+    }
+
+    /// Whatever comes until the gateway closes the connection.
+    pub async fn rest(&mut self) -> Vec<u8> {
+        let mut rest = Vec::new();
+        self.0.read_to_end(&mut rest).await.expect("an end, not a reset");
+        rest
+    }
+}
+
+fn slice_head(range: Range<usize>, total: usize) -> String {
+    let (length, content_range) = (range.len(), format!("bytes {}-{}/{total}", range.start, range.end - 1));
+    format!("Content-Length: {length}\r\nContent-Range: {content_range}\r\n")
+}

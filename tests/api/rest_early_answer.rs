@@ -1,0 +1,81 @@
+//! An answer that comes before the body has been read must be readable: a connection that is reset under its sender looks
+//! like a broken network, and hides that the upload was canceled.
+
+use crate::harness::{App, RestActor, Socket, eventually, sample_bytes};
+
+const SIZE: usize = 5_000_000;
+
+/// A session of ada's with an upload URL.
+async fn stage() -> (App, RestActor, String, String) {
+    let app = App::start().await;
+    let (ada, document) = (app.rest(&app.ada()), app.new_document().await);
+    let url = ada.begin(&document, SIZE).await;
+    (app, ada, document, url)
+}
+
+#[tokio::test]
+async fn a_client_that_sends_everything_first_still_reads_that_its_upload_was_canceled() {
+    let (app, ada, document, url) = stage().await;
+    assert_eq!(ada.cancel(&document).await.status, 204);
+    let mut socket = Socket::put(app.rest_address, &url, 0..SIZE, SIZE).await;
+
+    for slice in sample_bytes(SIZE).chunks(100_000) {
+        socket.write(slice).await;
+    }
+
+    let head = socket.head().await;
+    assert!(head.starts_with("HTTP/1.1 409 Conflict\r\n"), "{head}");
+}
+
+#[tokio::test]
+async fn a_client_that_holds_its_bytes_back_is_told_at_once_when_its_upload_is_canceled() {
+    let (app, ada, document, url) = stage().await;
+    let session = app.ada().get(&format!("{document}/uploadSession")).await.expect("the session");
+    let mut sockets = Vec::new();
+    for writer in 0..4 {
+        let mut socket = Socket::put(app.rest_address, &url, writer * 1_000_000..(writer + 1) * 1_000_000, SIZE).await;
+        socket.write(&[7; 1000]).await;
+        sockets.push(socket);
+    }
+    eventually("four writers are under way", async || app.files_of(&session).len() == 4).await;
+
+    assert_eq!(ada.cancel(&document).await.status, 204, "though every writer still holds its bytes back");
+
+    for mut socket in sockets {
+        let head = socket.head().await;
+        assert!(head.starts_with("HTTP/1.1 409 Conflict\r\n"), "{head}");
+        // And now it sends what it has held back, as if it had not looked.
+        socket.write(&[7; 999_000]).await;
+    }
+    eventually("nothing is left", async || app.is_reclaimed(&session)).await;
+}
+
+#[tokio::test]
+async fn a_connection_is_used_on_after_an_answer_that_came_early() {
+    let (app, ada, document, url) = stage().await;
+    assert_eq!(ada.cancel(&document).await.status, 204);
+    let mut socket = Socket::put(app.rest_address, &url, 0..SIZE, SIZE).await;
+    socket.write(&[7; SIZE]).await;
+    let head = socket.head().await;
+    let length = head.split_once("content-length: ").expect("a length").1.split_once("\r\n").expect("a line").0;
+    let length: usize = length.parse().expect("a number");
+
+    socket.write(b"GET /nothing HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n").await;
+
+    let rest = String::from_utf8(socket.rest().await).expect("text");
+    assert!(rest[length..].starts_with("HTTP/1.1 404 Not Found\r\n"), "{rest}");
+}
+
+#[tokio::test]
+async fn a_client_that_waits_to_be_asked_for_its_body_hears_the_refusal_instead() {
+    let (app, ada, document, url) = stage().await;
+    assert_eq!(ada.cancel(&document).await.status, 204);
+    let mut socket = Socket::put_when_asked(app.rest_address, &url, 0..SIZE, SIZE).await;
+    let mut head = socket.head().await;
+    if head.starts_with("HTTP/1.1 100") {
+        // It was asked before the service had said no, and sends everything.
+        socket.write(&[7; SIZE]).await;
+        head = socket.head().await;
+    }
+    assert!(head.starts_with("HTTP/1.1 409 Conflict\r\n"), "{head}");
+}
