@@ -14,7 +14,7 @@ use crate::harness::{App, Cut, ErrorExt, Proxy, TENANT, eventually, sample_bytes
 const CREDENTIAL: &[u8] = b"access-token";
 
 /// A service whose way to Postgres can be broken. The test's own way in cannot.
-async fn behind_a_proxy() -> (App, Proxy) {
+pub async fn behind_a_proxy() -> (App, Proxy) {
     let mut app = App::start().await;
     app.stop().await;
     let direct: PgConnectOptions = app.database.url.parse().expect("an address");
@@ -28,7 +28,7 @@ async fn behind_a_proxy() -> (App, Proxy) {
     (app, proxy)
 }
 
-fn assert_unavailable(what: &str, answer: Result<(), Status>) {
+pub fn assert_unavailable(what: &str, answer: Result<(), Status>) {
     let error = answer.expect_err(what);
     assert_eq!(error.code_and_reason(), (Code::Unavailable, "DATABASE_UNAVAILABLE".into()), "{what}");
     assert!(error.retry_delay().is_some_and(|delay| delay > Duration::ZERO), "{what}");

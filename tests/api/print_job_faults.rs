@@ -1,0 +1,85 @@
+//! The database is lost while a print job is canceled.
+
+use std::time::Duration;
+
+use print_upload::proto::{
+    PrintJob, UploadRangeResponse, UploadSession, print_job,
+    upload_session::{EndReason, State},
+};
+use tokio::task::JoinHandle;
+use tonic::{Code, Status};
+
+use crate::{
+    faults::{assert_unavailable, behind_a_proxy},
+    harness::{Actor, App, Cut, ErrorExt, Stalled, eventually, sample_bytes},
+};
+
+/// The last statement of a cancel.
+const COMMIT: &[u8] = b"COMMIT";
+
+/// A job with a writer under way that holds its last byte back.
+async fn stalled_upload(app: &App, ada: &mut Actor) -> (PrintJob, UploadSession, Stalled) {
+    let job = ada.create_job("printers/p").await.expect("a job");
+    let session = ada.create(&job.document, 1000).await.expect("a session");
+    let stalled = ada.stall(&session, &sample_bytes(1000), 0..1000);
+    eventually("the writer is under way", async || app.files_of(&session).len() == 1).await;
+    (job, session, stalled)
+}
+
+/// The writer is told that its upload is canceled. One that nobody tells would be waited for for ever.
+async fn assert_told(answer: JoinHandle<Result<UploadRangeResponse, Status>>) {
+    let told = tokio::time::timeout(Duration::from_secs(10), answer).await.expect("the writer is told");
+    let refused = told.expect("an answer").expect_err("told");
+    assert_eq!(refused.code_and_reason(), (Code::Aborted, "UPLOAD_SESSION_CANCELED".into()));
+}
+
+#[tokio::test]
+async fn the_writers_of_a_canceled_job_are_told_by_the_cancel_itself() {
+    let (app, mut proxy) = behind_a_proxy().await;
+    let mut ada = app.ada();
+    let (job, _, (_still_held, answer)) = stalled_upload(&app, &mut ada).await;
+
+    ada.cancel_job(&job.name).await.expect("canceled");
+    // Nobody can ask what has become of the session any more.
+    proxy.go_away().await;
+
+    assert_told(answer).await;
+}
+
+#[tokio::test]
+async fn a_cancel_whose_commit_was_never_answered_has_happened() {
+    let (app, proxy) = behind_a_proxy().await;
+    let mut ada = app.ada();
+    let (job, session, (_still_held, answer)) = stalled_upload(&app, &mut ada).await;
+
+    proxy.arm(COMMIT, Cut::BeforeTheAnswer);
+    assert_unavailable("CancelPrintJob", ada.cancel_job(&job.name).await);
+    assert!(!proxy.is_armed(), "the connection was cut");
+
+    assert_eq!(ada.job(&job.name).await.expect("the job").state(), print_job::State::Canceled);
+    ada.cancel_job(&job.name).await.expect("canceled before");
+    assert_eq!(ada.get(&session.name).await.expect("the tombstone").end_reason(), EndReason::PrintJobCanceled);
+    assert_eq!(app.actions_on(&session).await, ["create", "cancel"]);
+    // Whoever canceled it has not heard of the session: the service finds out by itself.
+    assert_told(answer).await;
+    eventually("nothing is left", async || app.is_reclaimed(&session)).await;
+}
+
+#[tokio::test]
+async fn a_cancel_that_was_never_committed_has_not_happened() {
+    let (app, proxy) = behind_a_proxy().await;
+    let (mut ada, bytes) = (app.ada(), sample_bytes(1000));
+    let job = ada.create_job("printers/p").await.expect("a job");
+    let session = ada.create(&job.document, bytes.len()).await.expect("a session");
+    ada.send(&session, &bytes, 0..400).await.expect("a range");
+
+    proxy.arm(COMMIT, Cut::BeforeTheStatement);
+    assert_unavailable("CancelPrintJob", ada.cancel_job(&job.name).await);
+    assert!(!proxy.is_armed(), "the connection was cut");
+
+    assert_eq!(ada.job(&job.name).await.expect("the job"), job);
+    assert_eq!(ada.get(&session.name).await.expect("the session").state(), State::Active);
+    ada.send(&session, &bytes, 400..1000).await.expect("the rest");
+    assert_eq!(ada.start_job(&job.name).await.expect("started").state(), print_job::State::Pending);
+    assert_eq!(app.actions_on(&session).await, ["create", "complete"]);
+}
