@@ -29,12 +29,12 @@ impl Actor {
         Ok(self.client.catalog.upsert_printer_share(request).await?.into_inner())
     }
 
-    async fn push_job(&mut self, job: &CatalogPrintJob) -> Result<CatalogPrintJob, Status> {
+    pub async fn push_job(&mut self, job: &CatalogPrintJob) -> Result<CatalogPrintJob, Status> {
         let request = UpsertPrintJobRequest { print_job: Some(job.clone()) };
         Ok(self.client.catalog.upsert_print_job(request).await?.into_inner())
     }
 
-    async fn push_task(&mut self, task: &PrintTask) -> Result<PrintTask, Status> {
+    pub async fn push_task(&mut self, task: &PrintTask) -> Result<PrintTask, Status> {
         let request = UpsertPrintTaskRequest { print_task: Some(task.clone()) };
         Ok(self.client.catalog.upsert_print_task(request).await?.into_inner())
     }
