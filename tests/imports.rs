@@ -29,7 +29,26 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("store", &["tonic", "axum", "jsonwebtoken", "crate::rpc", "crate::guard", "crate::blobs", "crate::error"]),
     ("blobs", &["tonic", "sqlx", "axum", "crate::store", "crate::rpc", "crate::guard"]),
     ("rpc", &["sqlx::query", "jsonwebtoken", "axum", "reqwest", "http::"]),
-    ("guard", &["sqlx::query", "crate::rpc", "crate::server", "crate::sweeper"]),
+    ("guard", &["sqlx::query", "crate::rpc", "crate::server", "crate::sweeper", "crate::gateway"]),
+    (
+        "gateway",
+        &[
+            "sqlx",
+            "jsonwebtoken",
+            "crate::store",
+            "crate::blobs",
+            "crate::guard",
+            "crate::rpc",
+            "crate::session",
+            "crate::services",
+            "crate::writers",
+            "crate::error",
+            "crate::config",
+            "crate::server",
+        ],
+    ),
+    ("listen.rs", &["sqlx", "crate::store", "crate::rpc", "crate::guard", "crate::gateway", "crate::config"]),
+    ("tls.rs", &["sqlx", "tonic", "axum", "crate::"]),
     ("sweeper.rs", &["tonic", "axum", "crate::rpc"]),
     ("services.rs", &["tonic", "sqlx", "axum", "crate::rpc", "crate::server", "crate::config"]),
     ("writers.rs", &["tonic", "sqlx", "crate::rpc", "crate::store"]),
@@ -56,6 +75,14 @@ fn no_room_knows_what_it_must_not_know() {
         }
     }
     assert!(trespasses.is_empty(), "{trespasses:#?}");
+}
+
+#[test]
+fn the_gateway_names_its_statuses_in_one_file() {
+    let gateway = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/gateway");
+    let naming: Vec<String> =
+        files(&gateway).into_iter().filter(|(_, text)| text.contains("StatusCode")).map(|(file, _)| file).collect();
+    assert!(matches!(naming.as_slice(), [only] if only.ends_with("/status.rs")), "{naming:?}");
 }
 
 /// Whether `use crate::{…}` of a file, written without white space, names a module of ours.

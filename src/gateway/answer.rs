@@ -5,51 +5,18 @@ use std::time::Instant;
 use axum::{
     body::Body,
     extract::Request,
-    http::{HeaderMap, HeaderName, HeaderValue, header},
+    http::{HeaderName, HeaderValue, header},
     middleware::Next,
-    response::{IntoResponseParts, Response, ResponseParts},
+    response::Response,
 };
-use tonic::{Status, metadata::MetadataMap};
-use uuid::Uuid;
+use tonic::Status;
 
-use super::error::Error;
+use super::{error::Error, request_id::RequestId};
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("client-request-id");
 
 /// The longest id of a client's that is given back, in bytes. Graph's clients send a GUID.
 const MAX_CLIENT_REQUEST_ID_BYTES: usize = 128;
-
-/// The id that the service gave a call: the same in its log, its audit trail and the answer.
-#[derive(Debug, Clone)]
-pub struct RequestId(HeaderValue);
-
-impl RequestId {
-    /// The id in an answer's metadata.
-    pub fn of(metadata: &MetadataMap) -> Option<Self> {
-        let id = metadata.get(REQUEST_ID.as_str())?;
-        HeaderValue::from_bytes(id.as_bytes()).ok().map(Self)
-    }
-
-    /// Names the answer after the call.
-    pub fn put_into(&self, headers: &mut HeaderMap) {
-        headers.insert(REQUEST_ID, self.0.clone());
-    }
-
-    fn new() -> Self {
-        // A GUID is made of header characters.
-        Self(HeaderValue::from_str(&Uuid::now_v7().to_string()).unwrap_or(HeaderValue::from_static("")))
-    }
-}
-
-impl IntoResponseParts for RequestId {
-    type Error = std::convert::Infallible;
-
-    fn into_response_parts(self, mut response: ResponseParts) -> Result<ResponseParts, Self::Error> {
-        self.put_into(response.headers_mut());
-        Ok(response)
-    }
-}
 
 /// What the service answered, and the id it gave the call.
 pub fn answered<T>(answer: Result<tonic::Response<T>, Status>) -> Result<(T, RequestId), Error> {
@@ -66,15 +33,11 @@ pub async fn finish(request: Request, next: Next) -> Response {
     let client_request_id = request.headers().get(CLIENT_REQUEST_ID).filter(|id| is_plausible(id)).cloned();
 
     let mut response = next.run(request).await;
-    let request_id = match response.headers().get(REQUEST_ID) {
-        Some(id) => RequestId(id.clone()),
-        None => RequestId::new(),
-    };
-    request_id.put_into(response.headers_mut());
+    let request_id = RequestId::put_into_unless_there(response.headers_mut());
     if let Some(id) = &client_request_id {
         response.headers_mut().insert(CLIENT_REQUEST_ID, id.clone());
     }
-    let id = request_id.0.to_str().unwrap_or_default();
+    let id = request_id.as_str();
     if let Some(error) = response.extensions_mut().remove::<Error>() {
         let client_request_id = client_request_id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or(id);
         let body = error.odata(id, client_request_id).to_string();

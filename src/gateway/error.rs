@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use axum::{
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
 use serde_json::{Map, Value, json};
@@ -13,8 +13,8 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use super::{
-    answer::RequestId,
     json::{end_reason, instant, odata_date},
+    request_id::RequestId,
     status::{self, Row},
 };
 use crate::proto::{UploadSession, upload_session::State};
@@ -22,16 +22,19 @@ use crate::proto::{UploadSession, upload_session::State};
 /// How long to wait for a service that does not answer.
 const UNREACHABLE_RETRY: Duration = Duration::from_secs(1);
 
-/// Why a request is refused.
+/// Why a request is refused. Boxed: every handler returns one, and hardly ever.
 #[derive(Debug, Clone)]
-pub struct Error {
+pub struct Error(Box<Refusal>);
+
+#[derive(Debug, Clone)]
+struct Refusal {
     row: Row,
     reason: String,
     message: String,
     retry_after: Option<Duration>,
     /// Members of `innerError` beside those that every error has.
     details: Map<String, Value>,
-    headers: HeaderMap,
+    content_range: Option<HeaderValue>,
     /// The service's id of the call that it refused.
     request_id: Option<RequestId>,
 }
@@ -39,15 +42,15 @@ pub struct Error {
 impl Error {
     /// One of the gateway's own: the request is not one that can be translated.
     pub fn new(code: Code, reason: &str, message: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Refusal {
             row: status::of_error(code, reason),
             reason: reason.to_owned(),
             message: message.into(),
             retry_after: None,
             details: Map::new(),
-            headers: HeaderMap::new(),
+            content_range: None,
             request_id: None,
-        }
+        }))
     }
 
     /// A request that cannot be translated, for want of form.
@@ -73,35 +76,33 @@ impl Error {
             _ => ("UPLOAD_SESSION_CANCELED", "the upload session was canceled"),
         };
         let mut error = Self::new(Code::NotFound, reason, message);
-        error.details.insert("endReason".into(), end_reason(session.end_reason()).into());
+        error.0.details.insert("endReason".into(), end_reason(session.end_reason()).into());
         if let Some(end_time) = &session.end_time {
-            error.details.insert("endedDateTime".into(), instant(end_time).into());
+            error.0.details.insert("endedDateTime".into(), instant(end_time).into());
         }
-        error.request_id = Some(request_id);
+        error.0.request_id = Some(request_id);
         error
     }
 
     /// The bytes that were asked for do not exist.
     pub fn out_of_range(size_bytes: u64) -> Self {
         let mut error = Self::new(Code::OutOfRange, "OFFSET_OUT_OF_RANGE", "the document does not have these bytes");
-        if let Ok(range) = HeaderValue::from_str(&format!("bytes */{size_bytes}")) {
-            error.headers.insert(header::CONTENT_RANGE, range);
-        }
+        error.0.content_range = HeaderValue::from_str(&format!("bytes */{size_bytes}")).ok();
         error
     }
 
     /// The body of the answer, as OData has it.
     pub fn odata(&self, request_id: &str, client_request_id: &str) -> Value {
         let now = OffsetDateTime::now_utc();
-        let mut inner_error = self.details.clone();
-        if let Some(code) = self.row.inner_code {
+        let mut inner_error = self.0.details.clone();
+        if let Some(code) = self.0.row.inner_code {
             inner_error.insert("code".into(), code.into());
         }
-        inner_error.insert("reason".into(), self.reason.as_str().into());
+        inner_error.insert("reason".into(), self.0.reason.as_str().into());
         inner_error.insert("date".into(), odata_date(now).into());
         inner_error.insert("request-id".into(), request_id.into());
         inner_error.insert("client-request-id".into(), client_request_id.into());
-        json!({"error": {"code": self.row.code, "message": self.message, "innerError": inner_error}})
+        json!({"error": {"code": self.0.row.code, "message": self.0.message, "innerError": inner_error}})
     }
 }
 
@@ -110,14 +111,14 @@ impl From<Status> for Error {
     fn from(status: Status) -> Self {
         let Some(info) = status.get_details_error_info() else { return unreachable_service(&status) };
         let mut error = Self::new(status.code(), &info.reason, status.message());
-        error.retry_after = status.get_details_retry_info().and_then(|info| info.retry_delay);
-        error.request_id = RequestId::of(status.metadata());
+        error.0.retry_after = status.get_details_retry_info().and_then(|info| info.retry_delay);
+        error.0.request_id = RequestId::of(status.metadata());
         if let Some(violations) = status.get_details_bad_request() {
             let fields = violations.field_violations.into_iter().map(|violation| violation.field);
-            error.details.insert("fields".into(), fields.collect());
+            error.0.details.insert("fields".into(), fields.collect());
         }
         for (key, value) in info.metadata {
-            error.details.insert(key, value.into());
+            error.0.details.insert(key, value.into());
         }
         error
     }
@@ -129,21 +130,22 @@ fn unreachable_service(status: &Status) -> Error {
     tracing::warn!(grpc.code = ?status.code(), error = status.message(), "the service cannot be reached");
     let message = "the service cannot be reached at the moment";
     let mut error = Error::new(Code::Unavailable, "SERVICE_UNREACHABLE", message);
-    error.retry_after = Some(UNREACHABLE_RETRY);
+    error.0.retry_after = Some(UNREACHABLE_RETRY);
     error
 }
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        let mut response = (self.row.status, self.headers.clone()).into_response();
+        let mut response = self.0.row.status.into_response();
         let headers = response.headers_mut();
-        if let Some(delay) = self.retry_after {
+        headers.extend(self.0.content_range.clone().map(|range| (header::CONTENT_RANGE, range)));
+        if let Some(delay) = self.0.retry_after {
             headers.insert(header::RETRY_AFTER, delay.as_secs().into());
         }
-        if self.row.status == StatusCode::UNAUTHORIZED {
-            headers.insert(header::WWW_AUTHENTICATE, challenge(&self.reason));
+        if self.0.row.code == "unauthenticated" {
+            headers.insert(header::WWW_AUTHENTICATE, challenge(&self.0.reason));
         }
-        if let Some(id) = &self.request_id {
+        if let Some(id) = &self.0.request_id {
             id.put_into(headers);
         }
         response.extensions_mut().insert(self);

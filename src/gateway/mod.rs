@@ -19,6 +19,7 @@ mod json;
 mod odata;
 mod openapi;
 mod path;
+mod request_id;
 mod status;
 mod unread;
 mod upload_session;
