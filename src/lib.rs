@@ -1,15 +1,16 @@
-//! Upload sessions of print jobs, over gRPC.
+//! Upload sessions of print jobs, over gRPC and over REST.
 //!
 //! A call goes from left to right and never turns back:
 //!
 //! ```text
-//! socket ─ tonic Server ─ log ─ router ── guard ── rpc handlers ── session (pure rules), store (all SQL), blobs (all bytes)
+//! gRPC ─ listen ─ log ─ router ── guard ── rpc handlers ── session (pure rules), store (all SQL), blobs (all bytes)
+//! REST ─ listen ─ gateway ─ client ──┘
 //! ```
 //!
 //! Read in this order: [`session`] says what a session is and who may do what with it; [`store`] keeps it in Postgres,
 //! where its row is the fence that makes a cancel final; [`blobs`] keeps the bytes; [`guard`] lets a call in with a typed
-//! proof; [`rpc`] answers it; [`sweeper`] cleans up behind it; [`server`] puts everything together, and [`dev`] runs it
-//! all on one machine.
+//! proof; [`rpc`] answers it; [`sweeper`] cleans up behind it; [`gateway`] translates it for those who speak Microsoft
+//! Graph; [`server`] puts everything together, and [`dev`] runs it all on one machine.
 
 pub mod blobs;
 pub mod catalog;

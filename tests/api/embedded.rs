@@ -14,10 +14,11 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tonic::Code;
 
-use crate::harness::{Actor, ErrorExt, Program, eventually, sample_bytes};
+use crate::harness::{Actor, ErrorExt, Program, RestActor, eventually, sample_bytes};
 
-const NAMED: [&str; 16] = [
+const NAMED: [&str; 17] = [
     "GRPC_ADDR",
+    "REST_URL",
     "DATABASE_URL",
     "ISSUER",
     "PRINTER",
@@ -43,8 +44,14 @@ struct Dev {
 
 impl Dev {
     async fn start(folder: &TempDir) -> Self {
+        Self::start_with(folder, &[]).await
+    }
+
+    async fn start_with(folder: &TempDir, flags: &[&str]) -> Self {
         let data_dir = format!("--data-dir={}", folder.path().display());
-        let mut program = Program::start(&["dev", "--listen=127.0.0.1:0", &data_dir]);
+        let mut arguments = vec!["dev", "--listen=127.0.0.1:0", "--rest-listen=127.0.0.1:0", &data_dir];
+        arguments.extend(flags);
+        let mut program = Program::start(&arguments);
         program.hear("Ctrl-C stops everything").await;
         Self { program, variables: variables(&folder.path().join("dev.env")) }
     }
@@ -188,11 +195,42 @@ async fn a_second_dev_on_the_same_data_is_refused() {
     let dev = Dev::start(&folder).await;
     let data_dir = format!("--data-dir={}", folder.path().display());
 
-    let (status, said) = Program::run(&["dev", "--listen=127.0.0.1:0", &data_dir]).await;
+    let (status, said) = Program::run(&["dev", "--listen=127.0.0.1:0", "--rest-listen=127.0.0.1:0", &data_dir]).await;
 
     assert_eq!(status.code(), Some(1), "{said}");
     assert!(said.contains("another process uses"), "{said}");
     dev.actor("OWNER_TOKEN").create(dev.document(), 1000).await.expect("the first is none the worse");
+    dev.stop().await;
+}
+
+#[tokio::test]
+async fn dev_serves_rest_and_its_upload_urls_lead_there() {
+    let folder = data_dir();
+    let dev = Dev::start(&folder).await;
+    let url = &dev.variables["REST_URL"];
+    let owner = RestActor::over(reqwest::Client::new(), url, Some(&dev.variables["OWNER_TOKEN"]));
+    let upload_url = owner.begin(dev.document(), 1000).await;
+    assert!(upload_url.starts_with(&format!("{url}/uploadSessions/")), "{upload_url}");
+    let whoever = reqwest::get(&upload_url).await.expect("an answer, wherever the URL leads");
+    assert_eq!(whoever.status().as_u16(), 200);
+    assert_eq!(owner.cancel(dev.document()).await.status, 204);
+    dev.stop().await;
+}
+
+#[tokio::test]
+async fn dev_speaks_tls_with_the_authority_that_it_names() {
+    let folder = data_dir();
+    let dev = Dev::start_with(&folder, &["--tls"]).await;
+    let ca = fs::read(&dev.variables["CA_CERT"]).expect("the authority");
+    let ca = reqwest::Certificate::from_pem(&ca).expect("a certificate");
+    let http = reqwest::Client::builder().tls_certs_only([ca]).build().expect("a client");
+    let url = &dev.variables["REST_URL"];
+    assert!(url.starts_with("https://127.0.0.1:"), "{url}");
+    for url in [url.clone(), url.replace("127.0.0.1", "localhost")] {
+        let owner = RestActor::over(http.clone(), &url, Some(&dev.variables["OWNER_TOKEN"]));
+        owner.begin(dev.document(), 1000).await;
+        assert_eq!(owner.cancel(dev.document()).await.status, 204);
+    }
     dev.stop().await;
 }
 

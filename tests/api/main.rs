@@ -23,6 +23,7 @@ mod harness;
 mod isolation;
 mod issuers;
 mod job_deletion;
+mod openapi;
 mod permissions;
 mod print_job_cancel;
 mod print_job_cancel_race;
