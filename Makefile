@@ -3,7 +3,7 @@
 
 PROGRAM := target/debug/print-upload
 
-.PHONY: dev demo test bench lint sqlx sqlx-check postgres
+.PHONY: dev demo test clients bench lint sqlx sqlx-check postgres
 
 dev: postgres
 	cargo run -- dev
@@ -13,6 +13,12 @@ demo: postgres
 
 test: postgres
 	cargo run -- with-postgres -- cargo test
+
+# Microsoft's own SDKs, curl and a fuzzer against the REST gateway. Installs what they need below target.
+clients: postgres
+	cargo build --quiet
+	tests/clients/run $(PROGRAM)
+	tests/clients/fuzz $(PROGRAM)
 
 bench: postgres
 	cargo bench

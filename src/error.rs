@@ -18,7 +18,7 @@ pub const DOMAIN: &str = "print-upload";
 pub enum Error {
     // === who are you ===
     /// Neither an access token nor an upload token came with the call.
-    #[error("the call needs an access token: metadata `authorization: Bearer …`")]
+    #[error("the call needs a credential: an access token (`authorization: Bearer …`) or an upload token")]
     MissingToken,
     /// The access token or upload token does not hold.
     #[error("{message}")]

@@ -9,7 +9,11 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
-use serde::de::DeserializeOwned;
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, Error as _},
+};
+use serde_json::{Map, Number, Value};
 use tokio::time::timeout;
 use tonic::Code;
 
@@ -21,6 +25,9 @@ const MAX_JSON_BYTES: usize = 64 * 1024;
 
 /// How long a JSON body may take to arrive.
 const JSON_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The largest integer that a float of 64 bits holds for sure.
+const MAX_SAFE_INTEGER: f64 = 9_007_199_254_740_991.0;
 
 /// A JSON body.
 pub struct Json<T>(pub T);
@@ -50,9 +57,14 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for OptionalJson<T> {
             let message = "the request's Content-Type must be application/json";
             return Err(Error::invalid("CONTENT_TYPE_NOT_JSON", message));
         }
+        // To serde an array is as good as an object.
+        if !bytes.trim_ascii_start().starts_with(b"{") {
+            return Err(Error::invalid("BODY_NOT_JSON", "the body is not a JSON object"));
+        }
         let value = serde_json::from_slice(&bytes).map_err(|error| {
+            let reason = if error.is_data() { "INVALID_FIELD" } else { "BODY_NOT_JSON" };
             // Where and what, in the caller's own text.
-            Error::invalid("BODY_NOT_JSON", format!("the body is not the JSON this call takes: {error}"))
+            Error::invalid(reason, format!("the body is not the JSON this call takes: {error}"))
         })?;
         Ok(Self(Some(value)))
     }
@@ -71,6 +83,20 @@ fn is_json(headers: &HeaderMap) -> bool {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = content_type.split(';').next().unwrap_or_default();
     essence.trim().eq_ignore_ascii_case("application/json")
+}
+
+/// A member that is an object, for serde's `deserialize_with`.
+pub fn object<'de, T: DeserializeOwned, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    let members = Map::<String, Value>::deserialize(deserializer)?;
+    T::deserialize(Value::Object(members)).map_err(D::Error::custom)
+}
+
+/// A whole number, for serde's `deserialize_with`: JSON knows no difference between 11 and 11.0.
+pub fn integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    let number = Number::deserialize(deserializer)?;
+    let whole = number.as_f64().filter(|number| number.fract() == 0.0 && number.abs() <= MAX_SAFE_INTEGER);
+    let integer = number.as_i64().or(whole.map(|whole| whole as i64));
+    integer.ok_or_else(|| D::Error::custom(format!("{number} is not an integer that can be a size")))
 }
 
 /// The bytes of a body in chunks that the service takes. A body that breaks off ends early: the service then has fewer

@@ -110,17 +110,43 @@ impl Error {
 impl From<Status> for Error {
     fn from(status: Status) -> Self {
         let Some(info) = status.get_details_error_info() else { return unreachable_service(&status) };
-        let mut error = Self::new(status.code(), &info.reason, status.message());
+        let violations = status.get_details_bad_request().map(|request| request.field_violations).unwrap_or_default();
+        let mut message = status.message().to_owned();
+        let mut fields = Vec::new();
+        for violation in &violations {
+            let field = field_over_rest(&violation.field);
+            message = message.replacen(&violation.field, field, 1);
+            fields.push(Value::from(field));
+        }
+        let mut error = Self::new(status.code(), &info.reason, message);
         error.0.retry_after = status.get_details_retry_info().and_then(|info| info.retry_delay);
         error.0.request_id = RequestId::of(status.metadata());
-        if let Some(violations) = status.get_details_bad_request() {
-            let fields = violations.field_violations.into_iter().map(|violation| violation.field);
-            error.0.details.insert("fields".into(), fields.collect());
+        if !fields.is_empty() {
+            error.0.details.insert("fields".into(), fields.into());
         }
         for (key, value) in info.metadata {
-            error.0.details.insert(key, value.into());
+            error.0.details.insert(camel_case(&key), value.into());
         }
         error
+    }
+}
+
+/// `max_bytes` as JSON has it.
+fn camel_case(key: &str) -> String {
+    let mut words = key.split('_');
+    let first = words.next().unwrap_or_default().to_owned();
+    words.fold(first, |name, word| name + &word[..1].to_uppercase() + &word[1..])
+}
+
+/// Where in a REST request the field of a message stands.
+fn field_over_rest(field: &str) -> &str {
+    match field {
+        "properties.document_name" => "properties.documentName",
+        "properties.content_type" => "properties.contentType",
+        "properties.size_bytes" => "properties.size",
+        "header.start" | "header.end" | "header.total" => "Content-Range",
+        "name" | "parent" | "header.name" => "path",
+        field => field,
     }
 }
 

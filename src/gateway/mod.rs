@@ -1,11 +1,11 @@
 //! The REST gateway: the paths of Microsoft Graph's Universal Print, translated to the gRPC service and back.
 //!
-//! It holds no rule. A request becomes calls of the generated client ([`path`], [`credential`], [`body`],
-//! [`content_range`]), the service decides, and its answer becomes JSON ([`json`]). Every status has its line in
-//! [`status`]. The service may be in this process or anywhere else.
+//! It holds no rule. A request becomes calls of the generated client (`path`, `credential`, `body`,
+//! `content_range`), the service decides, and its answer becomes JSON (`json`). Every status has its line in
+//! `status`. The service may be in this process or anywhere else.
 //!
-//! Two doors lead to one upload session. The Graph paths ([`jobs`], [`documents`], [`upload_session`]) take an access
-//! token. The upload URL ([`upload_url`]) is a capability, and takes no other credential.
+//! Two doors lead to one upload session. The Graph paths (`jobs`, `documents`, `upload_session`) take an access
+//! token. The upload URL (`upload_url`) is a capability, and takes no other credential.
 
 mod answer;
 mod body;
@@ -71,7 +71,7 @@ pub fn paths() -> impl Iterator<Item = &'static str> {
     graph_routes().into_iter().chain(other_routes()).map(|(path, _)| path)
 }
 
-/// The Graph paths, below each of [`PREFIXES`]. `{queues}` is `printers` or `shares`.
+/// The Graph paths, below each of `PREFIXES`. `{queues}` is `printers` or `shares`.
 fn graph_routes() -> Vec<(&'static str, MethodRouter<Gateway>)> {
     vec![
         ("/print/{queues}/{queue}/jobs", post(jobs::create)),

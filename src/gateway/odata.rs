@@ -28,6 +28,7 @@ impl QueryOptions {
         for (key, value) in form_urlencoded::parse(query.as_bytes()) {
             let names = || value.split(',').map(|name| name.trim().to_owned());
             match key.as_ref() {
+                "$select" if names().any(|name| name == "*") => options.select = None,
                 "$select" => options.select = Some(names().collect()),
                 "$expand" if names().all(|name| name == "documents") => options.expand_documents = true,
                 key if key.starts_with('$') => {

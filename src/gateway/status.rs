@@ -56,7 +56,9 @@ pub fn of_error(code: Code, reason: &str) -> Row {
         (_, "LENGTH_REQUIRED") => row(S::LENGTH_REQUIRED, "invalidRequest"),
         (_, "CONTENT_TYPE_NOT_JSON") => row(S::UNSUPPORTED_MEDIA_TYPE, "invalidRequest"),
         (_, "BODY_TIMEOUT") => row(S::REQUEST_TIMEOUT, "invalidRequest"),
-        (_, "BODY_TOO_LARGE" | "CONFIGURATION_TOO_LARGE") => row(S::PAYLOAD_TOO_LARGE, "invalidRequest"),
+        (_, "BODY_TOO_LARGE" | "CONFIGURATION_TOO_LARGE" | "FIRST_MESSAGE_TOO_LARGE") => {
+            row(S::PAYLOAD_TOO_LARGE, "invalidRequest")
+        }
         (_, "DOCUMENT_TOO_LARGE") => inner(S::PAYLOAD_TOO_LARGE, "invalidRequest", "maxFileSizeExceeded"),
         (_, "RANGE_TOO_LARGE") => inner(S::PAYLOAD_TOO_LARGE, "invalidRequest", "maxFragmentLengthExceeded"),
         (_, "RANGE_LENGTH_MISMATCH") => inner(S::BAD_REQUEST, "invalidRequest", "fragmentLengthMismatch"),
@@ -95,26 +97,92 @@ pub fn of_error(code: Code, reason: &str) -> Row {
 
 #[cfg(test)]
 mod tests {
+    use std::{collections::BTreeSet, fs, path::Path};
+
     use super::*;
 
-    #[test]
-    fn a_session_that_has_ended_is_gone_for_those_who_look_and_a_conflict_for_those_who_write() {
-        let status = |code, reason| of_error(code, reason).status;
-        assert_eq!(status(Code::NotFound, "UPLOAD_SESSION_CANCELED"), StatusCode::NOT_FOUND);
-        assert_eq!(status(Code::Aborted, "UPLOAD_SESSION_CANCELED"), StatusCode::CONFLICT);
-        for reason in ["UPLOAD_SESSION_EXPIRED", "UPLOAD_SESSION_COMPLETED"] {
-            assert_eq!(status(Code::NotFound, reason), StatusCode::NOT_FOUND);
-            assert_eq!(status(Code::Aborted, reason), StatusCode::NOT_FOUND);
-            assert_eq!(status(Code::FailedPrecondition, reason), StatusCode::NOT_FOUND);
-        }
+    /// The status of every reason there is.
+    const TABLE: [(u16, Code, &[&str]); 22] = [
+        (400, Code::InvalidArgument, &["INVALID_FIELD", "RANGE_LENGTH_MISMATCH", "DIGEST_MISMATCH", "BODY_NOT_JSON"]),
+        (400, Code::InvalidArgument, &["CONTENT_RANGE_INVALID", "IF_MATCH_INVALID", "QUERY_NOT_SUPPORTED"]),
+        (400, Code::InvalidArgument, &["HEADER_MISSING", "HEADER_REPEATED", "CONTENT_MISSING", "CHUNK_TOO_LARGE"]),
+        (400, Code::InvalidArgument, &["STREAM_BROKEN", "FIRST_MESSAGE_BROKEN", "FIRST_MESSAGE_MISSING"]),
+        (400, Code::InvalidArgument, &["FIRST_MESSAGE_COMPRESSED", "FIRST_MESSAGE_MALFORMED"]),
+        (401, Code::Unauthenticated, &["TOKEN_MISSING", "TOKEN_MALFORMED", "TOKEN_EXPIRED", "TOKEN_NOT_YET_VALID"]),
+        (401, Code::Unauthenticated, &["TOKEN_ISSUER_UNKNOWN", "TOKEN_KEY_UNKNOWN", "TOKEN_SIGNATURE_INVALID"]),
+        (401, Code::Unauthenticated, &["TOKEN_ALGORITHM_WRONG", "TOKEN_AUDIENCE_WRONG", "TOKEN_CLAIMS_INVALID"]),
+        (401, Code::Unauthenticated, &["UPLOAD_TOKEN_INVALID", "UPLOAD_TOKEN_EXPIRED"]),
+        (403, Code::PermissionDenied, &["PERSONAL_ACCOUNT_NOT_SUPPORTED", "PERMISSION_MISSING", "NO_PROCESSING_TASK"]),
+        (403, Code::PermissionDenied, &["SUBSCRIPTION_NOT_ACTIVE", "PRINTER_PERMISSION_MISSING", "NOT_JOB_CREATOR"]),
+        (403, Code::PermissionDenied, &["NOT_SESSION_OWNER", "UPLOAD_TOKEN_NOT_ACCEPTED", "NOT_CATALOG_CLIENT"]),
+        (404, Code::NotFound, &["DOCUMENT_NOT_FOUND", "UPLOAD_SESSION_NOT_FOUND", "UPLOAD_SESSION_CANCELED"]),
+        (404, Code::NotFound, &["PRINTER_NOT_FOUND", "PRINT_JOB_NOT_FOUND", "PARENT_NOT_FOUND"]),
+        (404, Code::FailedPrecondition, &["UPLOAD_SESSION_COMPLETED", "UPLOAD_SESSION_EXPIRED", "PATH_UNKNOWN"]),
+        (409, Code::Aborted, &["UPLOAD_SESSION_CANCELED", "RANGE_RACED", "DIGEST_CONFLICT", "TOO_MANY_FRAGMENTS"]),
+        (
+            409,
+            Code::FailedPrecondition,
+            &["UPLOAD_SESSION_ACTIVE", "DOCUMENT_ALREADY_UPLOADED", "DOCUMENT_NOT_UPLOADED"],
+        ),
+        (409, Code::FailedPrecondition, &["PRINT_JOB_CANCELED", "PRINT_JOB_CHANGED", "PRINT_JOB_DELETED"]),
+        (413, Code::InvalidArgument, &["RANGE_TOO_LARGE", "DOCUMENT_TOO_LARGE", "BODY_TOO_LARGE"]),
+        (413, Code::InvalidArgument, &["CONFIGURATION_TOO_LARGE", "FIRST_MESSAGE_TOO_LARGE"]),
+        (500, Code::DataLoss, &["BYTES_MISSING"]),
+        (503, Code::Unavailable, &["DATABASE_UNAVAILABLE", "STORE_UNAVAILABLE", "ISSUER_KEYS_UNAVAILABLE"]),
+    ];
+
+    /// Those that have a status, or nearly one, to themselves.
+    const SINGULAR: [(u16, Code, &str); 14] = [
+        (405, Code::Unimplemented, "METHOD_NOT_ALLOWED"),
+        (408, Code::DeadlineExceeded, "BODY_TIMEOUT"),
+        (408, Code::DeadlineExceeded, "RANGE_TIMEOUT"),
+        (411, Code::FailedPrecondition, "LENGTH_REQUIRED"),
+        (412, Code::Aborted, "ETAG_MISMATCH"),
+        (415, Code::InvalidArgument, "CONTENT_TYPE_NOT_JSON"),
+        (416, Code::AlreadyExists, "RANGE_ALREADY_RECEIVED"),
+        (416, Code::OutOfRange, "OFFSET_OUT_OF_RANGE"),
+        (429, Code::ResourceExhausted, "TOO_MANY_WRITERS"),
+        (501, Code::Unimplemented, "METHOD_UNKNOWN"),
+        (503, Code::ResourceExhausted, "TOO_MANY_TRANSFERS"),
+        (503, Code::Unavailable, "SERVICE_UNREACHABLE"),
+        (504, Code::DeadlineExceeded, "FIRST_MESSAGE_TIMEOUT"),
+        (507, Code::ResourceExhausted, "STORE_FULL"),
+    ];
+
+    fn table() -> impl Iterator<Item = (u16, Code, &'static str)> {
+        let rows =
+            TABLE.iter().flat_map(|(status, code, reasons)| reasons.iter().map(|reason| (*status, *code, *reason)));
+        rows.chain(SINGULAR)
     }
 
     #[test]
-    fn a_transient_fault_is_never_not_found() {
-        for code in [Code::Unavailable, Code::ResourceExhausted, Code::DeadlineExceeded, Code::Internal, Code::DataLoss]
-        {
-            let status = of_error(code, "ANY").status;
-            assert!(status.is_server_error(), "{code:?} is {status}");
+    fn every_reason_has_its_status() {
+        let status = |code, reason| of_error(code, reason).status.as_u16();
+        let wrong: Vec<_> = table().filter(|(expected, code, reason)| status(*code, reason) != *expected).collect();
+        assert!(wrong.is_empty(), "{wrong:#?}");
+        assert_eq!(status(Code::Internal, "INTERNAL"), 500);
+    }
+
+    #[test]
+    fn no_reason_is_missing_from_the_table() {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let mut reasons = BTreeSet::new();
+        for room in ["error.rs", "guard", "rpc", "gateway"] {
+            collect_reasons(&source.join(room), &mut reasons);
         }
+        let known: BTreeSet<String> = table().map(|(_, _, reason)| reason.to_owned()).collect();
+        assert_eq!(known, reasons);
+    }
+
+    /// Every string that is written like a reason: `WORD_WORD`, outside tests.
+    fn collect_reasons(path: &Path, reasons: &mut BTreeSet<String>) {
+        if path.is_dir() {
+            let entries = fs::read_dir(path).expect("a folder");
+            return entries.for_each(|entry| collect_reasons(&entry.expect("an entry").path(), reasons));
+        }
+        let text = fs::read_to_string(path).expect("a source file");
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let is_reason = |text: &&str| text.contains('_') && text.bytes().all(|c| c.is_ascii_uppercase() || c == b'_');
+        reasons.extend(code.split('"').filter(is_reason).map(str::to_owned));
     }
 }

@@ -10,6 +10,7 @@ use std::{
 use axum::{
     body::{Body, Bytes, HttpBody},
     extract::Request,
+    http::{HeaderValue, Version, header},
     middleware::Next,
     response::Response,
 };
@@ -17,16 +18,25 @@ use futures_util::StreamExt;
 use http_body::{Frame, SizeHint};
 use tokio::time::timeout;
 
-/// How long a body is read on that nobody wants.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a body may stand still that nobody wants.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How much of it is read, in bytes.
-const DRAIN_BYTES: usize = 10 * 1024 * 1024;
+/// How long it is read on altogether: as long as a range may take, for clients on slow lines that look at the answer only
+/// when they have sent everything.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10 * 60);
+
+/// How much of it is read, in bytes: several times a range, for clients that have not heard of the limit.
+const DRAIN_BYTES: u64 = 64 * 1024 * 1024;
 
 /// The middleware: what the handler leaves of the body is read and thrown away, while the answer is on its way, up to the
-/// limits. Only then the connection is closed.
+/// limits. Only then the connection is closed; a client whose body is larger is told so, and does not use it again.
 pub async fn read_to_the_end(request: Request, next: Next) -> Response {
-    next.run(request.map(|body| Body::new(Drained(body)))).await
+    let is_too_large = request.body().size_hint().lower() > DRAIN_BYTES && request.version() < Version::HTTP_2;
+    let mut response = next.run(request.map(|body| Body::new(Drained(body)))).await;
+    if is_too_large {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 /// A body that is drained when it is dropped.
@@ -64,8 +74,8 @@ impl Drop for Drained {
 async fn drain(body: Body) {
     let mut body = body.into_data_stream();
     let mut drained = 0;
-    while let Some(Ok(bytes)) = body.next().await {
-        drained += bytes.len();
+    while let Ok(Some(Ok(bytes))) = timeout(IDLE_TIMEOUT, body.next()).await {
+        drained += bytes.len() as u64;
         if drained > DRAIN_BYTES {
             return;
         }

@@ -20,6 +20,7 @@ use crate::proto::{
 /// The body of createUploadSession. SDKs add annotations (`@odata.type`), which mean nothing here.
 #[derive(Deserialize)]
 pub struct CreateBody {
+    #[serde(deserialize_with = "body::object")]
     properties: Properties,
 }
 
@@ -29,6 +30,7 @@ pub struct CreateBody {
 struct Properties {
     document_name: String,
     content_type: String,
+    #[serde(deserialize_with = "body::integer")]
     size: i64,
 }
 

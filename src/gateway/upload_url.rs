@@ -2,14 +2,14 @@
 
 use axum::{
     Json,
-    extract::{Path, Request, State},
+    extract::{Request, State},
     response::{IntoResponse, Response},
 };
 use futures_util::{StreamExt, stream};
 
 use super::{
-    Gateway, answer::answered, body, content_range::ContentRange, credential::UploadToken, error::Error, json, status,
-    upload_session::IfMatch,
+    Gateway, answer::answered, body, content_range::ContentRange, credential::UploadToken, error::Error, json,
+    path::SessionPath, status, upload_session::IfMatch,
 };
 use crate::proto::{
     DeleteUploadSessionRequest, GetUploadSessionRequest, RangeHeader, UploadRangeRequest, UploadRangeResponse,
@@ -19,13 +19,13 @@ use crate::proto::{
 /// `PUT`: one range of the document, in any order, up to four at once.
 pub async fn put(
     State(gateway): State<Gateway>,
-    Path(session): Path<String>,
+    SessionPath(name): SessionPath,
     UploadToken(credential): UploadToken,
     range: ContentRange,
     request: Request,
 ) -> Result<Response, Error> {
     let ContentRange { start, end, total } = range;
-    let header = RangeHeader { name: name(&session), start, end, total, ..Default::default() };
+    let header = RangeHeader { name, start, end, total, ..Default::default() };
     let chunks = body::chunks(request.into_body()).map(Content::Chunk);
     let contents = stream::iter([Content::Header(header)]).chain(chunks);
     let messages = contents.map(|content| UploadRangeRequest { content: Some(content) });
@@ -38,10 +38,10 @@ pub async fn put(
 /// `GET`: until when, and what is missing.
 pub async fn get(
     State(gateway): State<Gateway>,
-    Path(session): Path<String>,
+    SessionPath(name): SessionPath,
     UploadToken(credential): UploadToken,
 ) -> Result<Response, Error> {
-    let request = GetUploadSessionRequest { name: name(&session) };
+    let request = GetUploadSessionRequest { name };
     let (session, id) = answered(gateway.client(credential).sessions.get_upload_session(request).await)?;
     if session.state() != SessionState::Active {
         return Err(Error::ended(&session, id));
@@ -53,17 +53,13 @@ pub async fn get(
 /// `DELETE`: cancels the upload, for good.
 pub async fn delete(
     State(gateway): State<Gateway>,
-    Path(session): Path<String>,
+    SessionPath(name): SessionPath,
     UploadToken(credential): UploadToken,
     IfMatch(etag): IfMatch,
 ) -> Result<Response, Error> {
-    let request = DeleteUploadSessionRequest { name: name(&session), etag, allow_missing: false };
+    let request = DeleteUploadSessionRequest { name, etag, allow_missing: false };
     let ((), id) = answered(gateway.client(credential).sessions.delete_upload_session(request).await)?;
     Ok((status::DELETED, id, ()).into_response())
-}
-
-fn name(session: &str) -> String {
-    format!("uploadSessions/{session}")
 }
 
 fn after_range(answer: &UploadRangeResponse) -> serde_json::Value {

@@ -107,6 +107,28 @@ async fn the_completing_range_sent_again_is_answered_as_the_first_time() {
 }
 
 #[tokio::test]
+async fn the_completing_range_may_be_repeated_without_its_bytes() {
+    let app = App::start().await;
+    let (mut ada, document, bytes) = (app.ada(), app.new_document().await, sample_bytes(1000));
+    let session = ada.create(&document, bytes.len()).await.expect("a session");
+    let early = ada.client.upload_range(header(&session, 0..400), Bytes::new()).await.expect_err("nothing to take");
+    assert_eq!(early.code_and_reason(), (Code::InvalidArgument, "RANGE_LENGTH_MISMATCH".into()));
+    ada.send(&session, &bytes, 0..400).await.expect("a range");
+    let first = ada.send(&session, &bytes, 400..1000).await.expect("the completing range");
+
+    let again = ada.client.upload_range(header(&session, 400..1000), Bytes::new()).await.expect("the repeat");
+    assert_eq!(again, first);
+
+    let other = ada.client.upload_range(header(&session, 0..400), Bytes::new()).await.expect_err("another range");
+    assert_eq!(other.code_and_reason(), (Code::FailedPrecondition, "UPLOAD_SESSION_COMPLETED".into()));
+    let short = ada.client.upload_range(header(&session, 400..1000), bytes.slice(400..401)).await;
+    assert_eq!(short.expect_err("some of its bytes").reason(), "RANGE_LENGTH_MISMATCH");
+    let digest = RangeHeader { crc32c: Some(crc32c(&bytes.slice(400..1000))), ..header(&session, 400..1000) };
+    let promised = ada.client.upload_range(digest, Bytes::new()).await.expect_err("a digest of no bytes");
+    assert_eq!(promised.reason(), "RANGE_LENGTH_MISMATCH");
+}
+
+#[tokio::test]
 async fn a_range_whose_digest_does_not_hold_is_not_committed() {
     let app = App::start().await;
     let (mut ada, bytes) = (app.ada(), sample_bytes(1000));

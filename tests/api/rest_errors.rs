@@ -4,7 +4,7 @@ use axum::http::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::harness::{App, refused};
+use crate::harness::{App, RestActor, refused};
 
 #[tokio::test]
 async fn an_error_has_odatas_shape_and_the_ids_of_its_answer() {
@@ -77,12 +77,17 @@ async fn a_body_that_is_not_the_json_of_the_call_is_refused() {
     for content_type in ["", "text/plain", "application/x-www-form-urlencoded", "application/jsonx"] {
         assert_eq!(post(content_type, good).await.reason(), refused(415, "CONTENT_TYPE_NOT_JSON"), "{content_type}");
     }
-    for body in ["", "{", "[]", "{}", r#"{"properties": {}}"#, &good.replace('1', "1.5"), &good.replace('1', "\"1\"")] {
+    for body in ["", "{", "[]", r#"[["a", "a/b", 1]]"#, "\"{}\""] {
         assert_eq!(post("application/json", body).await.reason(), refused(400, "BODY_NOT_JSON"), "{body}");
+    }
+    let array = r#"{"properties": ["a", "a/b", 1]}"#;
+    for body in ["{}", r#"{"properties": {}}"#, array, &good.replace('1', "1.5"), &good.replace('1', "\"1\"")] {
+        assert_eq!(post("application/json", body).await.reason(), refused(400, "INVALID_FIELD"), "{body}");
     }
     let long = format!("{good}{}", " ".repeat(64 * 1024));
     assert_eq!(post("application/json", &long).await.reason(), refused(413, "BODY_TOO_LARGE"));
     assert_eq!(post("application/json; charset=utf-8", good).await.status, 200);
+    assert_eq!(post("application/json", &good.replace('1', "1.0")).await.status, 200, "JSON knows no difference");
 }
 
 #[tokio::test]
@@ -92,10 +97,10 @@ async fn properties_out_of_bounds_are_named() {
     let large = ada.create(&document, 5001).await;
     assert_eq!(large.refusal(), (413, "invalidRequest".into(), "DOCUMENT_TOO_LARGE".into()));
     let inner = &large.json()["error"]["innerError"];
-    assert_eq!((&inner["code"], &inner["max_bytes"]), (&json!("maxFileSizeExceeded"), &json!("5000")));
+    assert_eq!((&inner["code"], &inner["maxBytes"]), (&json!("maxFileSizeExceeded"), &json!("5000")));
     let empty = ada.create(&document, 0).await;
     assert_eq!(empty.refusal(), (400, "invalidRequest".into(), "INVALID_FIELD".into()));
-    assert_eq!(empty.json()["error"]["innerError"]["fields"], json!(["properties.size_bytes"]));
+    assert_eq!(empty.json()["error"]["innerError"]["fields"], json!(["properties.size"]));
 }
 
 #[tokio::test]
@@ -109,13 +114,29 @@ async fn a_segment_that_hides_a_slash_names_nothing() {
         format!("/print/{}/uploadSession", document.replace("/documents/", "%2Fdocuments%2F")),
         format!("/print/printers/p/jobs/{}", document.split_once("jobs/").expect("a job").1.replace('/', "%2F")),
         "/print/printers/%FF/jobs/1".into(),
+        "/uploadSessions/%FF".into(),
         "/uploadSessions/..%2F..?tempauthtoken=x".into(),
     ];
     for path in paths {
-        let status = ada.delete(&path).await.status;
-        assert!(matches!(status, 400 | 401 | 404 | 405), "{path}: {status}");
+        let (status, reason) = ada.delete(&path).await.reason();
+        assert!(matches!(status, 400 | 401 | 404 | 405), "{path}: {status} {reason}");
     }
     assert_eq!(ada.get(&format!("/print/{document}/uploadSession")).await.status, 200, "nothing has changed");
+}
+
+#[tokio::test]
+async fn a_credential_that_cannot_be_one_is_refused() {
+    let app = App::start().await;
+    let document = app.new_document().await;
+    let long = "x".repeat(17_000);
+    let refusals = [
+        RestActor::new(app.rest_address, Some(&long)).cancel(&document).await.reason(),
+        app.rest_nobody().get(&format!("/uploadSessions/x?tempauthtoken={long}")).await.reason(),
+        app.rest_nobody().get("/uploadSessions/x?tempauthtoken=%00").await.reason(),
+    ];
+    for refusal in refusals {
+        assert_eq!(refusal, refused(401, "TOKEN_MALFORMED"));
+    }
 }
 
 #[tokio::test]
