@@ -1,10 +1,7 @@
 //! What a request shows: an access token on the Graph paths, the capability in its query on an upload URL. Each door sees
 //! only its own kind, and neither judges it.
 
-use axum::{
-    extract::FromRequestParts,
-    http::{header, request::Parts},
-};
+use axum::http::{HeaderMap, Uri, header};
 use tonic::{
     Code,
     metadata::{Ascii, MetadataValue},
@@ -18,30 +15,20 @@ use crate::client::Credential;
 const MAX_CREDENTIAL_BYTES: usize = 12 * 1024;
 
 /// The `Authorization` header of a Graph path.
-pub struct AccessToken(pub Credential);
-
-/// The `tempauthtoken` of an upload URL. An access token sent along by mistake is not even looked at: SDKs attach it to
-/// every request of a host they know.
-pub struct UploadToken(pub Credential);
-
-impl<S: Sync> FromRequestParts<S> for AccessToken {
-    type Rejection = Error;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
-        let header = parts.headers.get(header::AUTHORIZATION);
-        let token = header.map(|value| metadata(value.as_bytes())).transpose()?;
-        Ok(Self(token.map_or(Credential::None, Credential::AccessToken)))
+pub fn access_token(headers: &HeaderMap) -> Result<Credential, Error> {
+    match headers.get(header::AUTHORIZATION) {
+        Some(token) => Ok(Credential::AccessToken(metadata(token.as_bytes())?)),
+        None => Ok(Credential::None),
     }
 }
 
-impl<S: Sync> FromRequestParts<S> for UploadToken {
-    type Rejection = Error;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
-        let query = parts.uri.query().unwrap_or_default();
-        let token = form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == "tempauthtoken");
-        let token = token.map(|(_, token)| metadata(token.as_bytes())).transpose()?;
-        Ok(Self(token.map_or(Credential::None, Credential::UploadToken)))
+/// The `tempauthtoken` of an upload URL. An access token sent along by mistake is not even looked at: SDKs attach it to
+/// every request of a host they know.
+pub fn upload_token(uri: &Uri) -> Result<Credential, Error> {
+    let mut query = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
+    match query.find(|(key, _)| key == "tempauthtoken") {
+        Some((_, token)) => Ok(Credential::UploadToken(metadata(token.as_bytes())?)),
+        None => Ok(Credential::None),
     }
 }
 

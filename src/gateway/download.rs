@@ -2,7 +2,6 @@
 
 use axum::{
     body::Body,
-    extract::State,
     http::{HeaderMap, HeaderName, HeaderValue, header},
     response::{IntoResponse, Response},
 };
@@ -10,9 +9,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use tonic::{Code, Status, Streaming};
 
-use super::{
-    Gateway, answer::answered, credential::AccessToken, error::Error, json::last_segment, path::GraphPath, status,
-};
+use super::{answer::answered, call::GraphCall, error::Error, json::last_segment, status};
 use crate::proto::{
     DownloadPrintDocumentRequest, DownloadPrintDocumentResponse, GetPrintDocumentRequest, PrintDocument,
     download_print_document_response::Content,
@@ -29,13 +26,7 @@ enum Wanted {
 }
 
 /// Sends the bytes. An uploaded document never changes: its id is as good an etag as any.
-pub async fn get(
-    State(gateway): State<Gateway>,
-    path: GraphPath,
-    AccessToken(credential): AccessToken,
-    headers: HeaderMap,
-) -> Result<Response, Error> {
-    let mut client = gateway.client(credential);
+pub async fn get(GraphCall { mut client, path }: GraphCall, headers: HeaderMap) -> Result<Response, Error> {
     let mut wanted = Wanted::All;
     if let Some(range) = headers.get(header::RANGE).and_then(|range| range.to_str().ok()) {
         // Only the document's size tells what a range of it is.

@@ -2,15 +2,14 @@
 
 use axum::{
     Json,
-    extract::State,
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
 use super::{
-    Gateway, answer::answered, body::OptionalJson, credential::AccessToken, error::Error, json, odata,
-    odata::QueryOptions, path::GraphPath, status,
+    answer::answered, body::OptionalJson, call::GraphCall, error::Error, json, odata, odata::QueryOptions,
+    path::GraphPath, status,
 };
 use crate::proto::{
     CancelPrintJobRequest, CreatePrintJobRequest, GetPrintJobRequest, ListPrintDocumentsRequest, StartPrintJobRequest,
@@ -24,15 +23,13 @@ pub struct CreateBody {
 
 /// `POST …/jobs`: a job with its one document, which awaits its upload.
 pub async fn create(
-    State(gateway): State<Gateway>,
-    path: GraphPath,
-    AccessToken(credential): AccessToken,
+    GraphCall { mut client, path }: GraphCall,
     OptionalJson(body): OptionalJson<CreateBody>,
 ) -> Result<Response, Error> {
     let configuration = body.and_then(|body| body.configuration);
     let configuration = configuration.map_or_else(String::new, |json| json.get().to_owned());
     let request = CreatePrintJobRequest { parent: path.queue(), configuration };
-    let (job, id) = answered(gateway.client(credential).jobs.create_print_job(request).await)?;
+    let (job, id) = answered(client.jobs.create_print_job(request).await)?;
 
     let mut shape = in_context(&path, json::print_job(&job));
     shape["documents"] = Value::Array(vec![json::new_print_document(&job.document)]);
@@ -40,13 +37,7 @@ pub async fn create(
 }
 
 /// `GET …/jobs/{job}`, with `$expand=documents` and `$select`.
-pub async fn get(
-    State(gateway): State<Gateway>,
-    path: GraphPath,
-    AccessToken(credential): AccessToken,
-    options: QueryOptions,
-) -> Result<Response, Error> {
-    let mut client = gateway.client(credential);
+pub async fn get(GraphCall { mut client, path }: GraphCall, options: QueryOptions) -> Result<Response, Error> {
     let (job, id) = answered(client.jobs.get_print_job(GetPrintJobRequest { name: path.job() }).await)?;
     let mut shape = in_context(&path, json::print_job(&job));
     if options.expand_documents {
@@ -58,26 +49,18 @@ pub async fn get(
 }
 
 /// `POST …/jobs/{job}/start`: refused while the document is incomplete.
-pub async fn start(
-    State(gateway): State<Gateway>,
-    path: GraphPath,
-    AccessToken(credential): AccessToken,
-) -> Result<Response, Error> {
+pub async fn start(GraphCall { mut client, path }: GraphCall) -> Result<Response, Error> {
     let request = StartPrintJobRequest { name: path.job() };
-    let (job, id) = answered(gateway.client(credential).jobs.start_print_job(request).await)?;
+    let (job, id) = answered(client.jobs.start_print_job(request).await)?;
     let mut shape = json::print_job_status(&job);
     shape["@odata.context"] = odata::context(path.version, "microsoft.graph.printJobStatus").into();
     Ok((id, Json(shape)).into_response())
 }
 
 /// `POST …/jobs/{job}/cancel`: cancels the active upload as well.
-pub async fn cancel(
-    State(gateway): State<Gateway>,
-    path: GraphPath,
-    AccessToken(credential): AccessToken,
-) -> Result<Response, Error> {
+pub async fn cancel(GraphCall { mut client, path }: GraphCall) -> Result<Response, Error> {
     let request = CancelPrintJobRequest { name: path.job() };
-    let ((), id) = answered(gateway.client(credential).jobs.cancel_print_job(request).await)?;
+    let ((), id) = answered(client.jobs.cancel_print_job(request).await)?;
     Ok((status::DELETED, id, ()).into_response())
 }
 

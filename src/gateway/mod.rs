@@ -1,6 +1,6 @@
 //! The REST gateway: the paths of Microsoft Graph's Universal Print, translated to the gRPC service and back.
 //!
-//! It holds no rule. A request becomes calls of the generated client (`path`, `credential`, `body`,
+//! It holds no rule. A request becomes calls of the generated client (`call`, `path`, `credential`, `body`,
 //! `content_range`), the service decides, and its answer becomes JSON (`json`). Every status has its line in
 //! `status`. The service may be in this process or anywhere else.
 //!
@@ -9,6 +9,7 @@
 
 mod answer;
 mod body;
+mod call;
 mod content_range;
 mod credential;
 mod documents;

@@ -1,4 +1,4 @@
-//! A path, as the service names what it leads to.
+//! A Graph path, as the service names what it leads to.
 
 use axum::{
     extract::{FromRequestParts, Path},
@@ -7,9 +7,6 @@ use axum::{
 use serde::Deserialize;
 
 use super::error::Error;
-
-/// `/uploadSessions/{session}`, as the service names it.
-pub struct SessionPath(pub String);
 
 /// `/print/{queues}/{queue}/jobs/{job}/documents/{document}`, as far as it goes.
 pub struct GraphPath {
@@ -45,15 +42,6 @@ impl GraphPath {
     /// `{document}/uploadSession`.
     pub fn upload_session(&self) -> String {
         format!("{}/uploadSession", self.document())
-    }
-}
-
-impl<S: Send + Sync> FromRequestParts<S> for SessionPath {
-    type Rejection = Error;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
-        let session: Path<String> = Path::from_request_parts(parts, state).await.map_err(|_| Error::no_such_path())?;
-        Ok(Self(format!("uploadSessions/{}", session.0)))
     }
 }
 

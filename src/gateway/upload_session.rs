@@ -2,16 +2,14 @@
 
 use axum::{
     Json,
-    extract::{FromRequestParts, State},
+    extract::FromRequestParts,
     http::{HeaderMap, HeaderName, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{
-    Gateway, answer::answered, body, credential::AccessToken, error::Error, json, odata, path::GraphPath, status,
-};
+use super::{answer::answered, body, call::GraphCall, error::Error, json, odata, path::GraphPath, status};
 use crate::proto::{
     CreateUploadSessionRequest, DeleteUploadSessionRequest, DocumentProperties, GetUploadSessionRequest, UploadSession,
     upload_session::State as SessionState,
@@ -39,9 +37,7 @@ pub struct IfMatch(pub String);
 
 /// `POST …/createUploadSession`.
 pub async fn create(
-    State(gateway): State<Gateway>,
-    path: GraphPath,
-    AccessToken(credential): AccessToken,
+    GraphCall { mut client, path }: GraphCall,
     body::Json(CreateBody { properties }): body::Json<CreateBody>,
 ) -> Result<Response, Error> {
     let properties = DocumentProperties {
@@ -50,18 +46,14 @@ pub async fn create(
         size_bytes: properties.size,
     };
     let request = CreateUploadSessionRequest { parent: path.document(), properties: Some(properties) };
-    let (session, id) = answered(gateway.client(credential).sessions.create_upload_session(request).await)?;
+    let (session, id) = answered(client.sessions.create_upload_session(request).await)?;
     Ok((id, etag(&session), in_context(&path, json::upload_session(&session))).into_response())
 }
 
 /// `GET …/uploadSession`: the state, and a fresh upload URL for an owner who has lost it.
-pub async fn get(
-    State(gateway): State<Gateway>,
-    path: GraphPath,
-    AccessToken(credential): AccessToken,
-) -> Result<Response, Error> {
+pub async fn get(GraphCall { mut client, path }: GraphCall) -> Result<Response, Error> {
     let request = GetUploadSessionRequest { name: path.upload_session() };
-    let (session, id) = answered(gateway.client(credential).sessions.get_upload_session(request).await)?;
+    let (session, id) = answered(client.sessions.get_upload_session(request).await)?;
     if session.state() != SessionState::Active {
         return Err(Error::ended(&session, id));
     }
@@ -69,14 +61,9 @@ pub async fn get(
 }
 
 /// `DELETE …/uploadSession`: cancels the upload, for good. A request body is ignored.
-pub async fn delete(
-    State(gateway): State<Gateway>,
-    path: GraphPath,
-    AccessToken(credential): AccessToken,
-    IfMatch(etag): IfMatch,
-) -> Result<Response, Error> {
+pub async fn delete(GraphCall { mut client, path }: GraphCall, IfMatch(etag): IfMatch) -> Result<Response, Error> {
     let request = DeleteUploadSessionRequest { name: path.upload_session(), etag, allow_missing: false };
-    let ((), id) = answered(gateway.client(credential).sessions.delete_upload_session(request).await)?;
+    let ((), id) = answered(client.sessions.delete_upload_session(request).await)?;
     Ok((status::DELETED, id, ()).into_response())
 }
 

@@ -2,14 +2,14 @@
 
 use axum::{
     Json,
-    extract::{Request, State},
+    extract::Request,
     response::{IntoResponse, Response},
 };
 use futures_util::{StreamExt, stream};
 
 use super::{
-    Gateway, answer::answered, body, content_range::ContentRange, credential::UploadToken, error::Error, json,
-    path::SessionPath, status, upload_session::IfMatch,
+    answer::answered, body, call::UploadUrlCall, content_range::ContentRange, error::Error, json, status,
+    upload_session::IfMatch,
 };
 use crate::proto::{
     DeleteUploadSessionRequest, GetUploadSessionRequest, RangeHeader, UploadRangeRequest, UploadRangeResponse,
@@ -18,31 +18,24 @@ use crate::proto::{
 
 /// `PUT`: one range of the document, in any order, up to four at once.
 pub async fn put(
-    State(gateway): State<Gateway>,
-    SessionPath(name): SessionPath,
-    UploadToken(credential): UploadToken,
+    UploadUrlCall { mut client, session }: UploadUrlCall,
     range: ContentRange,
     request: Request,
 ) -> Result<Response, Error> {
     let ContentRange { start, end, total } = range;
-    let header = RangeHeader { name, start, end, total, ..Default::default() };
+    let header = RangeHeader { name: session, start, end, total, ..Default::default() };
     let chunks = body::chunks(request.into_body()).map(Content::Chunk);
     let contents = stream::iter([Content::Header(header)]).chain(chunks);
     let messages = contents.map(|content| UploadRangeRequest { content: Some(content) });
 
-    let mut client = gateway.client(credential);
     let (answer, id) = answered(client.sessions.upload_range(messages).await)?;
     Ok((status::of_range(answer.state()), id, Json(after_range(&answer))).into_response())
 }
 
 /// `GET`: until when, and what is missing.
-pub async fn get(
-    State(gateway): State<Gateway>,
-    SessionPath(name): SessionPath,
-    UploadToken(credential): UploadToken,
-) -> Result<Response, Error> {
-    let request = GetUploadSessionRequest { name };
-    let (session, id) = answered(gateway.client(credential).sessions.get_upload_session(request).await)?;
+pub async fn get(UploadUrlCall { mut client, session }: UploadUrlCall) -> Result<Response, Error> {
+    let request = GetUploadSessionRequest { name: session };
+    let (session, id) = answered(client.sessions.get_upload_session(request).await)?;
     if session.state() != SessionState::Active {
         return Err(Error::ended(&session, id));
     }
@@ -52,13 +45,11 @@ pub async fn get(
 
 /// `DELETE`: cancels the upload, for good.
 pub async fn delete(
-    State(gateway): State<Gateway>,
-    SessionPath(name): SessionPath,
-    UploadToken(credential): UploadToken,
+    UploadUrlCall { mut client, session }: UploadUrlCall,
     IfMatch(etag): IfMatch,
 ) -> Result<Response, Error> {
-    let request = DeleteUploadSessionRequest { name, etag, allow_missing: false };
-    let ((), id) = answered(gateway.client(credential).sessions.delete_upload_session(request).await)?;
+    let request = DeleteUploadSessionRequest { name: session, etag, allow_missing: false };
+    let ((), id) = answered(client.sessions.delete_upload_session(request).await)?;
     Ok((status::DELETED, id, ()).into_response())
 }
 

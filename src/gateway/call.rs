@@ -1,0 +1,48 @@
+//! A request on its way to become a call: the service as its caller sees it, and the name of what it is about.
+
+use axum::{
+    extract::{FromRequestParts, Path},
+    http::request::Parts,
+};
+
+use super::{
+    Gateway,
+    credential::{access_token, upload_token},
+    error::Error,
+    path::GraphPath,
+};
+use crate::client::Client;
+
+/// A request on a Graph path.
+pub struct GraphCall {
+    /// The service, as the holder of the access token sees it.
+    pub client: Client,
+    /// What the path leads to.
+    pub path: GraphPath,
+}
+
+/// A request on an upload URL.
+pub struct UploadUrlCall {
+    /// The service, as the holder of the upload URL sees it.
+    pub client: Client,
+    /// `uploadSessions/{id}`.
+    pub session: String,
+}
+
+impl FromRequestParts<Gateway> for GraphCall {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, gateway: &Gateway) -> Result<Self, Error> {
+        let path = GraphPath::from_request_parts(parts, gateway).await?;
+        Ok(Self { client: gateway.client(access_token(&parts.headers)?), path })
+    }
+}
+
+impl FromRequestParts<Gateway> for UploadUrlCall {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, gateway: &Gateway) -> Result<Self, Error> {
+        let id: Path<String> = Path::from_request_parts(parts, gateway).await.map_err(|_| Error::no_such_path())?;
+        Ok(Self { client: gateway.client(upload_token(&parts.uri)?), session: format!("uploadSessions/{}", id.0) })
+    }
+}
