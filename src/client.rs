@@ -11,7 +11,7 @@ use tonic::{
     body::Body,
     metadata::{Ascii, MetadataValue},
     service::{Interceptor, interceptor::InterceptedService},
-    transport::{Channel, ClientTlsConfig, Endpoint},
+    transport::{ClientTlsConfig, Endpoint},
 };
 use tower::{ServiceExt, util::BoxCloneSyncService};
 
@@ -24,6 +24,7 @@ use crate::{
         upload_range_request::Content, upload_sessions_client::UploadSessionsClient,
     },
     range::MAX_CHUNK_BYTES,
+    replicas,
 };
 
 /// How long connecting may take.
@@ -65,14 +66,21 @@ pub struct Client {
 impl Credential {
     /// An access token.
     pub fn access_token(token: &str) -> anyhow::Result<Self> {
-        Ok(Self::AccessToken(format!("Bearer {token}").parse().context("the access token holds odd characters")?))
+        let token = format!("Bearer {token}").parse().context("the access token holds odd characters")?;
+        Ok(Self::AccessToken(secret(token)))
     }
 
     /// The token in an upload URL.
     pub fn of_upload_url(upload_url: &str) -> anyhow::Result<Self> {
         let (_, token) = upload_url.split_once("tempauthtoken=").context("the upload URL has no tempauthtoken")?;
-        Ok(Self::UploadToken(token.parse().context("the upload token holds odd characters")?))
+        Ok(Self::UploadToken(secret(token.parse().context("the upload token holds odd characters")?)))
     }
+}
+
+/// Metadata that no debug output shows.
+pub fn secret(mut metadata: MetadataValue<Ascii>) -> MetadataValue<Ascii> {
+    metadata.set_sensitive(true);
+    metadata
 }
 
 impl Interceptor for Credential {
@@ -86,8 +94,8 @@ impl Interceptor for Credential {
     }
 }
 
-/// A transport to the replicas of a service at `http://host:port` or `https://host:port`, which calls are spread over;
-/// connects when the first call is made. Over https, `ca` is who signs the service's certificate, in PEM; without it the
+/// A transport to the replicas of a service at `http://host:port` or `https://host:port`. A single one is connected to when
+/// the first call is made; over several, calls are spread as long as they serve. Over https, `ca` is who signs the service's certificate, in PEM; without it the
 /// system's authorities.
 ///
 /// A call that stalls holds no more than its own window: its bytes never keep those of others back.
@@ -96,7 +104,7 @@ pub fn connect(endpoints: &[impl AsRef<str>], ca: Option<&[u8]>) -> anyhow::Resu
     let endpoints = endpoints.collect::<anyhow::Result<Vec<_>>>()?;
     let channel = match endpoints.as_slice() {
         [only] => only.connect_lazy(),
-        several => Channel::balance_list(several.iter().cloned()),
+        _ => replicas::balance(endpoints),
     };
     Ok(BoxCloneSyncService::new(channel))
 }

@@ -158,7 +158,7 @@ impl Config {
 }
 
 /// A duration that a clock can be moved by.
-fn duration(text: &str) -> Result<Duration, String> {
+pub fn duration(text: &str) -> Result<Duration, String> {
     const LONGEST: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
     let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
     if duration.is_zero() || duration > LONGEST {

@@ -168,6 +168,9 @@ pub enum Error {
     /// The range took too long.
     #[error("the range was not complete within {} s", .0.as_secs())]
     RangeTimeout(Duration),
+    /// A download that was given up before its end.
+    #[error("the download was not read for {} s", .0.as_secs())]
+    DownloadTimeout(Duration),
     /// Four writers are enough.
     #[error("the upload session already has {0} writers")]
     TooManyWriters(usize),
@@ -259,6 +262,7 @@ impl Error {
             Self::RangeRaced => (Aborted, "RANGE_RACED"),
             Self::DigestConflict => (Aborted, "DIGEST_CONFLICT"),
             Self::RangeTimeout(_) => (DeadlineExceeded, "RANGE_TIMEOUT"),
+            Self::DownloadTimeout(_) => (DeadlineExceeded, "DOWNLOAD_TIMEOUT"),
             Self::TooManyWriters(_) => (ResourceExhausted, "TOO_MANY_WRITERS"),
             Self::TooManyTransfers => (ResourceExhausted, "TOO_MANY_TRANSFERS"),
             Self::TooManyFragments(_) => (ResourceExhausted, "TOO_MANY_FRAGMENTS"),

@@ -25,6 +25,7 @@ pub mod listen;
 pub mod name;
 pub mod proto;
 pub mod range;
+mod replicas;
 pub mod rpc;
 pub mod server;
 pub mod services;

@@ -115,10 +115,11 @@ impl Server {
         let guarded = rpc::routes(self.services.clone()).into_axum_router().reset_fallback();
         let guarded = guarded.route_layer(middleware::from_fn_with_state(Arc::clone(&self.guard), guard::check));
         let log = middleware::from_fn(telemetry::log_request);
-        let mut doors = Vec::new();
+        let (mut doors, stopping) = (Vec::new(), CancellationToken::new());
         if let Some(listener) = listeners.rest {
             let upstream = client::in_process(guarded.clone().layer(log.clone()));
-            doors.push(Door { listener, protocol: Protocol::Http, router: gateway::router(upstream) });
+            let router = gateway::router(upstream, stopping.clone());
+            doors.push(Door { listener, protocol: Protocol::Http, router });
         }
         let router = open.merge(guarded).layer(log);
         doors.push(Door { listener: listeners.grpc, protocol: Protocol::Grpc, router });
@@ -127,7 +128,7 @@ impl Server {
             shutdown.await;
             say_not_serving(&health).await;
         };
-        let drained = listen::serve(doors, self.certificate, self.drain_timeout, shutdown).await;
+        let drained = listen::serve(doors, self.certificate, self.drain_timeout, stopping, shutdown).await;
         stop.cancel();
         let stopped = async {
             background.wait().await;

@@ -78,13 +78,21 @@ impl Certificate {
     /// Reads the files again whenever they have changed, for ever. What cannot be used leaves the old certificate in
     /// place: cert and key change one after the other.
     pub async fn follow(&self) {
+        let mut is_failing = false;
         loop {
             sleep(RELOAD_INTERVAL).await;
-            match self.reload() {
+            let certificate = self.clone();
+            let reloaded = tokio::task::spawn_blocking(move || certificate.reload())
+                .await
+                .unwrap_or_else(|error| Err(error.into()));
+            match &reloaded {
                 Ok(true) => tracing::info!("the TLS certificate was read again"),
-                Ok(false) => {}
-                Err(error) => tracing::warn!(error = format!("{error:#}"), "the old TLS certificate stays in use"),
+                Err(error) if !is_failing => {
+                    tracing::warn!(error = format!("{error:#}"), "the old TLS certificate stays in use");
+                }
+                _ => {}
             }
+            is_failing = reloaded.is_err();
         }
     }
 

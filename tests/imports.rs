@@ -47,7 +47,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "crate::server",
         ],
     ),
-    ("listen.rs", &["sqlx", "crate::store", "crate::rpc", "crate::guard", "crate::gateway", "crate::config"]),
+    ("listen", &["sqlx", "crate::store", "crate::rpc", "crate::guard", "crate::gateway", "crate::config"]),
     ("tls.rs", &["sqlx", "tonic", "axum", "crate::"]),
     ("sweeper.rs", &["tonic", "axum", "crate::rpc"]),
     ("services.rs", &["tonic", "sqlx", "axum", "crate::rpc", "crate::server", "crate::config"]),

@@ -4,10 +4,13 @@ use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::Context;
 use clap::Args;
+use tokio_util::sync::CancellationToken;
 
 use super::serve::{listen_for_rest, report, until_asked_to_stop};
 use crate::{
-    client, gateway,
+    client,
+    config::duration,
+    gateway,
     listen::{self, Door, Protocol},
     tls::TlsFiles,
 };
@@ -20,7 +23,7 @@ pub(super) struct Gateway {
     rest_listen: SocketAddr,
 
     /// Where the gRPC service is, http://host:port or https://host:port. Repeat it, or separate several with commas:
-    /// calls are spread over all of them.
+    /// calls are spread over those that say that they serve (grpc.health.v1).
     #[arg(long = "upstream", env = "UPSTREAM", value_delimiter = ',', required = true)]
     upstreams: Vec<String>,
 
@@ -33,7 +36,7 @@ pub(super) struct Gateway {
     tls: TlsFiles,
 
     /// How long calls under way may take to end when the gateway stops.
-    #[arg(long, env = "DRAIN_TIMEOUT", default_value = "30s", value_parser = humantime::parse_duration)]
+    #[arg(long, env = "DRAIN_TIMEOUT", default_value = "30s", value_parser = duration)]
     drain_timeout: Duration,
 }
 
@@ -45,8 +48,10 @@ impl Gateway {
         let upstream = client::connect(&self.upstreams, ca.transpose()?.as_deref()).context("--upstream")?;
         let certificate = self.tls.load()?;
         let listener = listen_for_rest(self.rest_listen).await?;
-        let door = Door { listener, protocol: Protocol::Http, router: gateway::router(upstream) };
-        report(listen::serve(vec![door], certificate, self.drain_timeout, until_asked_to_stop()).await?);
+        let stopping = CancellationToken::new();
+        let router = gateway::router(upstream, stopping.clone());
+        let door = Door { listener, protocol: Protocol::Http, router };
+        report(listen::serve(vec![door], certificate, self.drain_timeout, stopping, until_asked_to_stop()).await?);
         Ok(())
     }
 }

@@ -133,9 +133,17 @@ impl From<Status> for Error {
 
 /// `max_bytes` as JSON has it.
 fn camel_case(key: &str) -> String {
-    let mut words = key.split('_');
-    let first = words.next().unwrap_or_default().to_owned();
-    words.fold(first, |name, word| name + &word[..1].to_uppercase() + &word[1..])
+    let mut after_underscore = false;
+    let mut name = String::new();
+    for letter in key.chars() {
+        match letter {
+            '_' => {}
+            letter if after_underscore => name.push(letter.to_ascii_uppercase()),
+            letter => name.push(letter),
+        }
+        after_underscore = letter == '_';
+    }
+    name
 }
 
 /// Where in a REST request the field of a message stands.
@@ -154,7 +162,7 @@ fn field_over_rest(field: &str) -> &str {
 /// cut or lost.
 fn unreachable_service(status: &Status) -> Error {
     tracing::warn!(grpc.code = ?status.code(), error = status.message(), "the service cannot be reached");
-    let message = "the service cannot be reached at the moment";
+    let message = "the service does not answer at the moment; whether it has done what was asked is not known";
     let mut error = Error::new(Code::Unavailable, "SERVICE_UNREACHABLE", message);
     error.0.retry_after = Some(UNREACHABLE_RETRY);
     error

@@ -30,6 +30,7 @@ use axum::{
     Router, middleware,
     routing::{MethodRouter, get, post, put},
 };
+use tokio_util::sync::CancellationToken;
 
 pub use openapi::DOCUMENT as OPENAPI;
 
@@ -52,8 +53,9 @@ impl Gateway {
     }
 }
 
-/// Everything the gateway serves, in front of the service that `upstream` leads to.
-pub fn router(upstream: Transport) -> Router {
+/// Everything the gateway serves, in front of the service that `upstream` leads to. Once it is `stopping`, it does not wait
+/// long for what is only to be thrown away.
+pub fn router(upstream: Transport, stopping: CancellationToken) -> Router {
     let graph = PREFIXES
         .into_iter()
         .flat_map(|prefix| graph_routes().into_iter().map(move |(path, methods)| (format!("{prefix}{path}"), methods)));
@@ -63,7 +65,7 @@ pub fn router(upstream: Transport) -> Router {
         .fallback(async || Error::no_such_path())
         .method_not_allowed_fallback(async || Error::method_not_allowed())
         .layer(middleware::from_fn(answer::finish))
-        .layer(middleware::from_fn(unread::read_to_the_end))
+        .layer(middleware::from_fn_with_state(stopping, unread::read_to_the_end))
         .with_state(Gateway { upstream })
 }
 

@@ -132,7 +132,7 @@ mod tests {
     ];
 
     /// Those that have a status, or nearly one, to themselves.
-    const SINGULAR: [(u16, Code, &str); 14] = [
+    const SINGULAR: [(u16, Code, &str); 15] = [
         (405, Code::Unimplemented, "METHOD_NOT_ALLOWED"),
         (408, Code::DeadlineExceeded, "BODY_TIMEOUT"),
         (408, Code::DeadlineExceeded, "RANGE_TIMEOUT"),
@@ -145,6 +145,7 @@ mod tests {
         (501, Code::Unimplemented, "METHOD_UNKNOWN"),
         (503, Code::ResourceExhausted, "TOO_MANY_TRANSFERS"),
         (503, Code::Unavailable, "SERVICE_UNREACHABLE"),
+        (504, Code::DeadlineExceeded, "DOWNLOAD_TIMEOUT"),
         (504, Code::DeadlineExceeded, "FIRST_MESSAGE_TIMEOUT"),
         (507, Code::ResourceExhausted, "STORE_FULL"),
     ];

@@ -9,14 +9,15 @@ use std::{
 
 use axum::{
     body::{Body, Bytes, HttpBody},
-    extract::Request,
+    extract::{Request, State},
     http::{HeaderValue, Version, header},
     middleware::Next,
     response::Response,
 };
 use futures_util::StreamExt;
 use http_body::{Frame, SizeHint};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 /// How long a body may stand still that nobody wants.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -25,14 +26,17 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// when they have sent everything.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 
+/// How long it is read on once the gateway is about to stop.
+const STOPPING_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// How much of it is read, in bytes: several times a range, for clients that have not heard of the limit.
 const DRAIN_BYTES: u64 = 64 * 1024 * 1024;
 
 /// The middleware: what the handler leaves of the body is read and thrown away, while the answer is on its way, up to the
 /// limits. Only then the connection is closed; a client whose body is larger is told so, and does not use it again.
-pub async fn read_to_the_end(request: Request, next: Next) -> Response {
+pub async fn read_to_the_end(State(stopping): State<CancellationToken>, request: Request, next: Next) -> Response {
     let is_too_large = request.body().size_hint().lower() > DRAIN_BYTES && request.version() < Version::HTTP_2;
-    let mut response = next.run(request.map(|body| Body::new(Drained(body)))).await;
+    let mut response = next.run(request.map(|body| Body::new(Drained { body, stopping }))).await;
     if is_too_large {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
@@ -40,7 +44,10 @@ pub async fn read_to_the_end(request: Request, next: Next) -> Response {
 }
 
 /// A body that is drained when it is dropped.
-struct Drained(Body);
+struct Drained {
+    body: Body,
+    stopping: CancellationToken,
+}
 
 impl HttpBody for Drained {
     type Data = Bytes;
@@ -50,24 +57,32 @@ impl HttpBody for Drained {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.0).poll_frame(context)
+        Pin::new(&mut self.body).poll_frame(context)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
+        self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
+        self.body.size_hint()
     }
 }
 
 impl Drop for Drained {
     fn drop(&mut self) {
-        let body = std::mem::take(&mut self.0);
-        if !body.is_end_stream() {
-            tokio::spawn(timeout(DRAIN_TIMEOUT, drain(body)));
+        let body = std::mem::take(&mut self.body);
+        if body.is_end_stream() {
+            return;
         }
+        let stopping = self.stopping.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = drain(body) => {}
+                () = sleep(DRAIN_TIMEOUT) => {}
+                () = async { stopping.cancelled().await; sleep(STOPPING_TIMEOUT).await } => {}
+            }
+        });
     }
 }
 

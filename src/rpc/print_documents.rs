@@ -1,6 +1,6 @@
 //! `PrintDocuments`: what has been uploaded, and its bytes.
 
-use std::{pin::Pin, sync::Arc};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::{Stream, StreamExt, stream};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
@@ -87,6 +87,7 @@ impl PrintDocuments for PrintDocumentsService {
         let manifest = self.0.store.manifest(&permitted, &session).await.map_err(Error::from)?;
         let document = reply::uploaded_document(&session, &manifest)?;
         let chunks = self.chunks(Download { permitted, session, manifest, _place: place }, offset);
+        let chunks = complete(chunks, size_bytes - offset, self.0.limits.range_timeout);
         let first = DownloadPrintDocumentResponse { content: Some(Content::Document(document)) };
         Ok(Response::new(Box::pin(stream::iter([Ok(first)]).chain(chunks))))
     }
@@ -126,6 +127,26 @@ impl PrintDocumentsService {
         });
         ReceiverStream::new(receiver)
     }
+}
+
+/// The chunks of `left` bytes. When they end before, the reader was too slow: a part must not look like the whole.
+fn complete(
+    chunks: ReceiverStream<Result<DownloadPrintDocumentResponse, Status>>,
+    left: u64,
+    patience: Duration,
+) -> impl Stream<Item = Result<DownloadPrintDocumentResponse, Status>> {
+    stream::unfold(Some((chunks, left)), move |state| async move {
+        let (mut chunks, left) = state?;
+        match chunks.next().await {
+            Some(Ok(message)) => {
+                let length = if let Some(Content::Chunk(chunk)) = &message.content { chunk.len() as u64 } else { 0 };
+                Some((Ok(message), Some((chunks, left.saturating_sub(length)))))
+            }
+            Some(Err(status)) => Some((Err(status), None)),
+            None if left > 0 => Some((Err(Error::DownloadTimeout(patience).into()), None)),
+            None => None,
+        }
+    })
 }
 
 /// A missing object is a loss, unless its job was deleted while it was being sent.

@@ -93,8 +93,7 @@ fn parse_configuration(configuration: String) -> Result<Option<String>, Error> {
         let limit = MAX_CONFIGURATION_BYTES as u64;
         return Err(Error::TooLarge { reason: "CONFIGURATION_TOO_LARGE", field, limit });
     }
-    // Postgres' text holds no NUL; JSON writes it as an escape.
-    if serde_json::from_str::<Map<String, Value>>(&configuration).is_err() || configuration.contains('\0') {
+    if serde_json::from_str::<Map<String, Value>>(&configuration).is_err() {
         return Err(Error::InvalidField { field, problem: "must be a JSON object".into() });
     }
     Ok(Some(configuration))

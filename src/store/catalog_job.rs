@@ -82,7 +82,7 @@ impl Store {
     }
 
     /// Deletes a job: ends its active session, frees its bytes, and leaves a tombstone that no late upsert brings back.
-    /// Answers the session that has ended now, if any: its writers are to be told.
+    /// Answers the session that has ended, now or before, if any: its writers are to be told.
     pub async fn delete_print_job(
         &self,
         caller: &CatalogCaller,

@@ -8,7 +8,7 @@
 use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
-use super::{InTime, Store, interval};
+use super::{InTime, Store, corrupt, interval};
 use crate::{
     name::{JobKey, SessionId, TenantId},
     session::{Ended, OwnedSession, Principal, State},
@@ -162,7 +162,9 @@ impl Store {
         Ok(canceled.map(|canceled| if canceled { Ended::Canceled } else { Ended::Expired }))
     }
 
-    /// Ends the active session of a job, if it has one. For one who holds the job's lock: no session is created meanwhile.
+    /// Ends the active session of a job. For one who holds the job's lock: no session is created meanwhile. Answers the
+    /// latest session that has ended without being completed, now or before: whoever ended it may have lost the answer, and
+    /// its writers may not have been told.
     pub(super) async fn end_session_of_job(
         &self,
         connection: &mut PgConnection,
@@ -170,17 +172,23 @@ impl Store {
         job: &JobKey,
         canceler: Canceler<'_>,
     ) -> Result<Option<(SessionId, Ended)>, sqlx::Error> {
-        let active = sqlx::query_scalar!(
-            "select session_id from upload_session join print_document using (tenant_id, document_id)
-             where tenant_id = $1 and printer_id = $2 and job_id = $3 and state = 'active'",
+        let latest = sqlx::query!(
+            "select session_id, state from upload_session join print_document using (tenant_id, document_id)
+             where tenant_id = $1 and printer_id = $2 and job_id = $3
+             order by state = 'active' desc, create_time desc limit 1",
             tenant.0,
             job.printer,
             job.job,
         );
-        let Some(session) = active.fetch_optional(&mut *connection).in_time().await?.map(SessionId) else {
-            return Ok(None);
+        let Some(latest) = latest.fetch_optional(&mut *connection).in_time().await? else { return Ok(None) };
+        let session = SessionId(latest.session_id);
+        let ended = match State::parse(&latest.state) {
+            Some(State::Active) => self.end_session(connection, tenant, session, canceler).await?,
+            Some(State::Canceled) => Some(Ended::Canceled),
+            Some(State::Expired) => Some(Ended::Expired),
+            Some(State::Completed) => None,
+            None => return Err(corrupt("upload_session.state")),
         };
-        let ended = self.end_session(connection, tenant, session, canceler).await?;
         Ok(ended.map(|ended| (session, ended)))
     }
 

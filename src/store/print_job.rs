@@ -152,7 +152,7 @@ impl Store {
     }
 
     /// Cancels the job and its document's active session, in one transaction. Answers whether there is such a job, and the
-    /// session that has ended now: its writers are to be told.
+    /// session that has ended, now or before: its writers are to be told.
     pub async fn cancel_print_job(
         &self,
         permitted: &PermittedDocument,

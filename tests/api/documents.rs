@@ -9,7 +9,7 @@ use print_upload::proto::{
 };
 use tonic::Code;
 
-use crate::harness::{Actor, App, ErrorExt, crc32c, sample_bytes, spans};
+use crate::harness::{Actor, App, ErrorExt, crc32c, eventually, sample_bytes, spans};
 
 const MIB: usize = 1 << 20;
 
@@ -178,4 +178,28 @@ async fn a_store_in_memory_serves_the_whole_life_of_a_session() {
     assert!(downloaded == bytes && uploaded.crc32c == Some(crc32c(&bytes)));
     assert_eq!(ada.download(&document, MIB as i64 + 1).await.expect("a download").1, bytes[MIB + 1..]);
     assert!(!app.bytes_folder().exists(), "no file was written");
+}
+
+#[tokio::test]
+async fn a_download_that_nobody_reads_on_never_looks_complete() {
+    let app = App::with([("range-timeout", "1s"), ("max-transfers", "1")]).await;
+    let (mut ada, document, bytes) = (app.ada(), app.new_document().await, sample_bytes(20 << 20));
+    let session = ada.create(&document, bytes.len()).await.expect("a session");
+    for start in [0, 10 << 20] {
+        ada.send(&session, &bytes, start..start + (10 << 20)).await.expect("a half");
+    }
+    let request = DownloadPrintDocumentRequest { name: document.clone(), offset: 0 };
+    let mut stalled = ada.client.documents.download_print_document(request).await.expect("a download").into_inner();
+    stalled.message().await.expect("a message").expect("the document");
+
+    // It has the only place for downloads until it is given up.
+    eventually("it is given up", async || app.ada().download(&document, bytes.len() as i64).await.is_ok()).await;
+
+    let ended = loop {
+        match stalled.message().await {
+            Ok(message) => assert!(message.is_some(), "a cut document must not look like a whole one"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(ended.code_and_reason(), (Code::DeadlineExceeded, "DOWNLOAD_TIMEOUT".into()));
 }

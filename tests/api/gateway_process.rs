@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use print_upload::proto::upload_session::State;
-use tokio::time::timeout;
+use tokio::{task::JoinSet, time::timeout};
 
 use crate::harness::{Actor, App, Program, RestActor, Socket, eventually, refused, sample_bytes, user_claims};
 
@@ -137,6 +137,66 @@ async fn stall_uploads(app: &App) -> Vec<Socket> {
         }
     }
     stalled
+}
+
+#[tokio::test]
+async fn uploads_that_the_service_does_not_read_do_not_keep_others_back() {
+    const WRITERS: usize = 24;
+    let mut app = App::with([("database-connections", "40")]).await;
+    app.stop().await;
+    let _service = Program::serve(&mut app).await;
+    let (_gateway, address) = Program::gateway(&[app.address], &[]).await;
+    app.rest_address = address;
+    let (ada, bytes) = (app.rest(&app.ada()), sample_bytes(WRITERS_A_SESSION * 2_000_000));
+    let mut urls = Vec::new();
+    for _ in 0..WRITERS / WRITERS_A_SESSION {
+        urls.push(ada.begin(&app.new_document().await, bytes.len()).await);
+    }
+    let mut held = app.pool().begin().await.expect("a transaction");
+    sqlx::query("lock table upload_session").execute(&mut *held).await.expect("nobody sees a session");
+    let mut uploads = JoinSet::new();
+    for writer in 0..WRITERS {
+        let (ada, bytes, url) = (ada.clone(), bytes.clone(), urls[writer / WRITERS_A_SESSION].clone());
+        let start = writer % WRITERS_A_SESSION * 2_000_000;
+        uploads.spawn(async move { ada.put(&url, &bytes, start..start + 2_000_000).await.status });
+    }
+    eventually("they all wait", async || app.waiting_statements().await == WRITERS as i64).await;
+
+    assert_eq!(ada.post("/print/printers/p/jobs").await.status, 201);
+
+    assert!(uploads.try_join_next().is_none(), "it was answered while they still waited");
+    held.rollback().await.expect("they go on");
+    let statuses = uploads.join_all().await;
+    assert!(statuses.iter().all(|status| matches!(status, 201 | 202)), "{statuses:?}");
+}
+
+#[tokio::test]
+async fn when_a_replica_is_killed_the_other_one_takes_every_call() {
+    let mut app = App::start().await;
+    app.stop().await;
+    let first = Program::serve(&mut app).await;
+    let mut upstreams = vec![app.address];
+    let _second = Program::serve(&mut app).await;
+    upstreams.push(app.address);
+    let (_gateway, address) = Program::gateway(&upstreams, &[]).await;
+    app.rest_address = address;
+    let (ada, document, bytes) = (app.rest(&app.ada()), app.new_document().await, sample_bytes(40_000));
+    let url = ada.begin(&document, bytes.len()).await;
+    assert_eq!(ada.put(&url, &bytes, 0..1000).await.status, 202);
+
+    first.kill().await;
+
+    let mut in_a_row = 0;
+    eventually("the gateway has noticed", async || {
+        in_a_row = if ada.get(&url).await.status == 200 { in_a_row + 1 } else { 0 };
+        in_a_row == 20
+    })
+    .await;
+    for start in (1000..40_000).step_by(1000) {
+        let expected = if start == 39_000 { 201 } else { 202 };
+        assert_eq!(ada.put(&url, &bytes, start..start + 1000).await.status, expected);
+    }
+    assert!(ada.get(&format!("/print/{document}/$value")).await.body == bytes);
 }
 
 #[tokio::test]

@@ -125,6 +125,18 @@ async fn a_segment_that_hides_a_slash_names_nothing() {
 }
 
 #[tokio::test]
+async fn headers_of_grpc_mean_nothing_over_rest() {
+    let app = App::start().await;
+    let (ada, document) = (app.rest(&app.ada()), app.new_document().await);
+    ada.begin(&document, 10).await;
+    let headers = [("grpc-timeout", "1n"), ("request-id", "mine"), ("upload-token", "x")];
+    let canceled = ada.send(Method::DELETE, &format!("/print/{document}/uploadSession"), &headers, "").await;
+    assert_eq!((canceled.status, canceled.header("grpc-status")), (204, ""));
+    assert!(Uuid::try_parse(canceled.header("request-id")).is_ok(), "{canceled:?}");
+    assert_eq!(ada.get(&format!("/print/{document}/uploadSession")).await.status, 404, "it was canceled");
+}
+
+#[tokio::test]
 async fn a_credential_that_cannot_be_one_is_refused() {
     let app = App::start().await;
     let document = app.new_document().await;

@@ -1,0 +1,145 @@
+//! Listeners: each accepts connections, with or without TLS, and hands their requests to a router. All of them stop
+//! together, and let calls under way end.
+
+mod accept;
+mod http;
+
+use std::{future::Future, time::Duration};
+
+use anyhow::Context;
+use axum::Router;
+use futures_util::{Stream, future::try_join_all};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+    time::sleep,
+};
+use tokio_util::sync::CancellationToken;
+use tonic::{
+    service::Routes,
+    transport::{Server, server::Connected},
+};
+
+use crate::tls::Certificate;
+
+/// How many bytes of one call may be under way unread: a call that stalls, here or at its other end, holds no more.
+pub const STREAM_WINDOW: u32 = 1024 * 1024;
+
+/// How many calls of one connection run at once. A gateway has all its callers on one: more of them than there are
+/// transfers (`--max-transfers`, ranges and downloads each) may be stalled, and a cancel must still get through.
+const CALLS_PER_CONNECTION: u32 = 2047;
+
+/// The window of a connection: whatever all of its calls hold, so that none ever waits for another. What is really held is
+/// bounded by the calls that are let in, over all connections: without a credential or a place, a call is answered at once.
+const CONNECTION_WINDOW: u32 = CALLS_PER_CONNECTION * STREAM_WINDOW;
+
+/// How often a connection without traffic is asked whether its other end is still there.
+pub const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// Whether every call had ended when the listeners stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drained {
+    /// Every call was answered.
+    All,
+    /// The deadline passed first; what is still under way ends with the process.
+    Cut,
+}
+
+/// One listener, and what answers its requests.
+#[derive(Debug)]
+pub struct Door {
+    /// Where connections come from.
+    pub listener: TcpListener,
+    /// What is spoken there.
+    pub protocol: Protocol,
+    /// What answers.
+    pub router: Router,
+}
+
+/// What is spoken on a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// gRPC: HTTP/2 only.
+    Grpc,
+    /// HTTP/1.1 and HTTP/2.
+    Http,
+}
+
+/// Serves every door until `shutdown`; then cancels `stopping`, accepts nothing new and lets calls end within the timeout.
+/// With a certificate every door speaks TLS.
+pub async fn serve(
+    doors: Vec<Door>,
+    certificate: Option<Certificate>,
+    drain_timeout: Duration,
+    stopping: CancellationToken,
+    shutdown: impl Future<Output = ()>,
+) -> anyhow::Result<Drained> {
+    let serving = doors.into_iter().map(|door| door.serve(certificate.as_ref(), stopping.clone()));
+    let serving = try_join_all(serving.collect::<Vec<_>>());
+    let deadline = async {
+        shutdown.await;
+        stopping.cancel();
+        sleep(drain_timeout).await;
+    };
+    let following = async {
+        match &certificate {
+            Some(certificate) => certificate.follow().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        served = serving => served.map(|_| Drained::All),
+        () = deadline => Ok(Drained::Cut),
+        () = following => unreachable!("it never ends"),
+    }
+}
+
+impl Door {
+    async fn serve(self, certificate: Option<&Certificate>, stopping: CancellationToken) -> anyhow::Result<()> {
+        let Self { listener, protocol, router } = self;
+        match certificate {
+            None => protocol.serve(router, accept::plain(listener), stopping).await,
+            Some(certificate) => {
+                let incoming = accept::tls(listener, certificate.acceptor(protocol.alpn())?);
+                protocol.serve(router, incoming, stopping).await
+            }
+        }
+    }
+}
+
+impl Protocol {
+    async fn serve<Connection>(
+        self,
+        router: Router,
+        incoming: impl Stream<Item = std::io::Result<Connection>> + Unpin,
+        stopping: CancellationToken,
+    ) -> anyhow::Result<()>
+    where
+        Connection: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+    {
+        match self {
+            Self::Http => {
+                http::serve(router, incoming, stopping).await;
+                Ok(())
+            }
+            Self::Grpc => {
+                // Not for HTTP as well: whatever it is asked, it obeys gRPC's headers, and answers 200.
+                let server = Server::builder()
+                    .initial_stream_window_size(STREAM_WINDOW)
+                    .initial_connection_window_size(CONNECTION_WINDOW)
+                    .max_concurrent_streams(CALLS_PER_CONNECTION)
+                    .http2_keepalive_interval(Some(KEEPALIVE))
+                    .add_routes(Routes::from(router));
+                server.serve_with_incoming_shutdown(incoming, stopping.cancelled_owned()).await.context("serving")
+            }
+        }
+    }
+
+    /// The names of RFC 7301, best first.
+    fn alpn(self) -> &'static [&'static str] {
+        match self {
+            Self::Grpc => &["h2"],
+            Self::Http => &["h2", "http/1.1"],
+        }
+    }
+}
