@@ -1,5 +1,7 @@
 //! The headers of a slice: `Content-Range` in both spellings that clients use, and `Content-Length`.
 
+use std::str::FromStr;
+
 use axum::{
     extract::FromRequestParts,
     http::{HeaderMap, header, request::Parts},
@@ -35,7 +37,7 @@ impl ContentRange {
 
     fn of(headers: &HeaderMap) -> Result<Self, Error> {
         let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-        let Some(length) = length.and_then(number) else {
+        let Some(length) = length.and_then(number::<i64>) else {
             let message = "a range needs the header Content-Length";
             return Err(Error::new(Code::FailedPrecondition, "LENGTH_REQUIRED", message));
         };
@@ -62,7 +64,7 @@ impl<S: Sync> FromRequestParts<S> for ContentRange {
 }
 
 /// Digits and nothing else: `parse` alone would take a sign.
-fn number(text: &str) -> Option<i64> {
+pub fn number<T: FromStr>(text: &str) -> Option<T> {
     text.bytes().all(|digit| digit.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 

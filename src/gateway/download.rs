@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use tonic::{Code, Status, Streaming};
 
-use super::{answer::answered, call::GraphCall, error::Error, json::last_segment, status};
+use super::{answer::answered, call::GraphCall, content_range::number, error::Error, json::last_segment, status};
 use crate::proto::{
     DownloadPrintDocumentRequest, DownloadPrintDocumentResponse, GetPrintDocumentRequest, PrintDocument,
     download_print_document_response::Content,
@@ -97,9 +97,7 @@ fn size_of(document: &PrintDocument) -> u64 {
 fn wanted_of(range: &str, size: u64) -> Wanted {
     let Some((unit, range)) = range.split_once('=') else { return Wanted::All };
     let Some((first, last)) = range.trim().split_once('-') else { return Wanted::All };
-    let number =
-        |text: &str| text.bytes().all(|digit| digit.is_ascii_digit()).then(|| text.parse::<u64>().ok()).flatten();
-    let part = match (number(first), number(last)) {
+    let part = match (number::<u64>(first), number::<u64>(last)) {
         _ if !unit.trim().eq_ignore_ascii_case("bytes") => return Wanted::All,
         (Some(first), Some(last)) if first <= last => (first, last.saturating_add(1).min(size)),
         (Some(first), None) if last.is_empty() => (first, size),

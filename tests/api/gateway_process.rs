@@ -172,15 +172,8 @@ async fn uploads_that_the_service_does_not_read_do_not_keep_others_back() {
 
 #[tokio::test]
 async fn when_a_replica_is_killed_the_other_one_takes_every_call() {
-    let mut app = App::start().await;
-    app.stop().await;
-    let first = Program::serve(&mut app).await;
-    let mut upstreams = vec![app.address];
-    let _second = Program::serve(&mut app).await;
-    upstreams.push(app.address);
-    let (_gateway, address) = Program::gateway(&upstreams, &[]).await;
-    app.rest_address = address;
-    let (ada, document, bytes) = (app.rest(&app.ada()), app.new_document().await, sample_bytes(40_000));
+    let (app, [first, _second, _gateway], ada) = two_replicas().await;
+    let (document, bytes) = (app.new_document().await, sample_bytes(40_000));
     let url = ada.begin(&document, bytes.len()).await;
     assert_eq!(ada.put(&url, &bytes, 0..1000).await.status, 202);
 

@@ -28,15 +28,16 @@ async fn behind_tls() -> (App, String, TempDir, ThrowAwayCertificate) {
 
 /// Ada over REST, trusting an authority. Every client makes its own connections.
 fn rest(address: SocketAddr, ca_pem: &str) -> RestActor {
+    RestActor::over(trusting(ca_pem), &format!("https://{address}"), Some(&user_claims().signed()))
+}
+
+fn trusting(ca_pem: &str) -> reqwest::Client {
     let ca = reqwest::Certificate::from_pem(ca_pem.as_bytes()).expect("a certificate");
-    let http = reqwest::Client::builder().tls_certs_only([ca]).build().expect("a client");
-    RestActor::over(http, &format!("https://{address}"), Some(&user_claims().signed()))
+    reqwest::Client::builder().tls_certs_only([ca]).build().expect("a client")
 }
 
 async fn is_trusted(address: SocketAddr, ca_pem: &str) -> bool {
-    let ca = reqwest::Certificate::from_pem(ca_pem.as_bytes()).expect("a certificate");
-    let http = reqwest::Client::builder().tls_certs_only([ca]).build().expect("a client");
-    http.get(format!("https://{address}/openapi.json")).send().await.is_ok()
+    trusting(ca_pem).get(format!("https://{address}/openapi.json")).send().await.is_ok()
 }
 
 #[tokio::test]
