@@ -25,6 +25,8 @@ pub mod listen;
 pub mod name;
 pub mod proto;
 pub mod range;
+pub mod relay;
+mod repeat;
 mod replicas;
 pub mod rpc;
 pub mod server;

@@ -24,6 +24,7 @@ use crate::{
         DESCRIPTOR, print_catalog_server::PrintCatalogServer, print_documents_server::PrintDocumentsServer,
         print_jobs_server::PrintJobsServer, upload_sessions_server::UploadSessionsServer,
     },
+    relay,
     rpc::{self, PrintCatalogService, PrintDocumentsService, PrintJobsService, UploadSessionsService},
     services::Services,
     store::Store,
@@ -80,6 +81,7 @@ impl Server {
             store,
             blobs,
             writers: Writers::new(config.max_writers as usize),
+            relay: Arc::default(),
             upload_urls,
             ranges: Arc::new(Semaphore::new(config.max_transfers as usize)),
             downloads: Arc::new(Semaphore::new(config.max_transfers as usize)),
@@ -109,6 +111,7 @@ impl Server {
         let refresh_stop = stop.clone();
         background.spawn(async move { issuers.refresh_until(refresh_stop).await });
         background.spawn(sweeper::run(self.services.clone(), stop.clone()));
+        background.spawn(relay::run(self.services.clone(), stop.clone()));
         background.close();
 
         let (health, open) = open_routes().await?;

@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::{
-    blobs::Blobs, error::Error, guard::UploadUrls, name::SessionId, session::Ended, store::Store, writers::Writers,
+    blobs::Blobs, error::Error, guard::UploadUrls, name::SessionId, relay::Relay, session::Ended, store::Store,
+    writers::Writers,
 };
 
 /// Everything a call or the sweeper needs, shared by all of them.
@@ -17,6 +18,8 @@ pub struct Services {
     pub blobs: Blobs,
     /// Who is sending on this replica.
     pub writers: Arc<Writers>,
+    /// Tells the other replicas' writers.
+    pub relay: Arc<Relay>,
     /// The signer of upload URLs.
     pub upload_urls: Arc<UploadUrls>,
     /// A permit for each range that is received at once: each holds a few MiB.
@@ -53,9 +56,10 @@ impl Services {
         Arc::clone(&self.downloads).try_acquire_owned().map_err(|_| Error::TooManyTransfers)
     }
 
-    /// A session has ended: its writers are told, and its bytes go.
+    /// A session has ended: its writers are told, here at once, on other replicas soon, and its bytes go.
     pub fn session_ended(&self, session: SessionId, ended: Ended) {
         self.writers.tell(session, ended);
+        self.relay.leave(session);
         self.reclaim.notify_one();
     }
 }

@@ -1,7 +1,7 @@
-//! The background work of every replica: end sessions whose time has passed, tell writers, drop the bytes of ended ones,
-//! purge tombstones. Any number of replicas share it; what one leaves half done, another takes up.
+//! The background work of every replica: end sessions whose time has passed, drop the bytes of ended ones, purge
+//! tombstones. Any number of replicas share it; what one leaves half done, another takes up.
 
-use std::{future::Future, time::Duration};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::time::{sleep, timeout};
@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     blobs::Folder,
     error::Error,
+    repeat::repeat,
     services::Services,
     session::Ended,
     store::{LEASE, Reclaim},
@@ -24,9 +25,6 @@ const RECLAIM_INTERVAL: Duration = Duration::from_millis(500);
 /// How often tombstones are purged.
 const PURGE_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How long to wait after work has failed.
-const FAILED_INTERVAL: Duration = Duration::from_secs(1);
-
 /// How many sessions are ended or purged with one statement.
 const BATCH: i64 = 64;
 
@@ -38,37 +36,13 @@ const RECLAIM_WORKERS: usize = 8;
 const PASS_TIMEOUT: Duration = Duration::from_secs(4);
 const _: () = assert!(PASS_TIMEOUT.as_secs() < LEASE.as_secs());
 
-/// How often the sessions that are written to here are asked for their state: whoever ended one may not have been able to
-/// tell its writers.
-const ASK_INTERVAL: Duration = Duration::from_secs(5);
-
 /// Sweeps until `shutdown`.
 pub async fn run(services: Services, shutdown: CancellationToken) {
     let services = &services;
     let expiring = repeat("expiring sessions", || expire(services), || sleep(EXPIRE_INTERVAL));
     let purging = repeat("purging tombstones", || purge(services), || sleep(PURGE_INTERVAL));
     let reclaiming = (0..RECLAIM_WORKERS).map(|_| repeat("dropping bytes", || reclaim(services), || told(services)));
-    let telling = repeat("asking for the writers' sessions", || tell_writers(services), || sleep(ASK_INTERVAL));
-    shutdown.run_until_cancelled(async { tokio::join!(expiring, purging, telling, join_all(reclaiming)) }).await;
-}
-
-/// Works and rests in turn. A failure is told once, not every time.
-async fn repeat<Work, Rest>(what: &str, work: impl Fn() -> Work, rest: impl Fn() -> Rest)
-where
-    Work: Future<Output = Result<(), Error>>,
-    Rest: Future<Output = ()>,
-{
-    let mut is_failing = false;
-    loop {
-        let done = work().await;
-        match &done {
-            Err(error) if !is_failing => tracing::warn!(error = ?error, "{what} failed, and is tried again"),
-            Ok(()) if is_failing => tracing::info!("{what} goes on"),
-            _ => {}
-        }
-        is_failing = done.is_err();
-        if is_failing { sleep(FAILED_INTERVAL).await } else { rest().await }
-    }
+    shutdown.run_until_cancelled(async { tokio::join!(expiring, purging, join_all(reclaiming)) }).await;
 }
 
 /// Waits until there are bytes to drop, as far as this replica knows.
@@ -89,17 +63,6 @@ async fn expire(services: &Services) -> Result<(), Error> {
             return Ok(());
         }
     }
-}
-
-async fn tell_writers(services: &Services) -> Result<(), Error> {
-    let sessions = services.writers.sessions();
-    if sessions.is_empty() {
-        return Ok(());
-    }
-    for (session, ended) in services.store.ended_of(&sessions).await? {
-        services.writers.tell(session, ended);
-    }
-    Ok(())
 }
 
 async fn purge(services: &Services) -> Result<(), Error> {

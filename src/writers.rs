@@ -63,10 +63,11 @@ impl Writers {
         Some(Writer { writers: Arc::clone(self), session, ended: writing.ended.subscribe() })
     }
 
-    /// The sessions that are being written to.
+    /// The sessions that are being written to, but for those whose writers have been told of their end.
     pub fn sessions(&self) -> Vec<(TenantId, SessionId)> {
         let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        sessions.iter().map(|(session, writing)| (writing.tenant, *session)).collect()
+        let untold = sessions.iter().filter(|(_, writing)| writing.ended.borrow().is_none());
+        untold.map(|(session, writing)| (writing.tenant, *session)).collect()
     }
 
     /// Tells every writer of the session, stalled or not, that it has ended. Waits for none.

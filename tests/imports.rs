@@ -50,6 +50,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("listen", &["sqlx", "crate::store", "crate::rpc", "crate::guard", "crate::gateway", "crate::config"]),
     ("tls.rs", &["sqlx", "tonic", "axum", "crate::"]),
     ("sweeper.rs", &["tonic", "axum", "crate::rpc"]),
+    ("relay.rs", &["tonic", "sqlx", "axum", "crate::rpc", "crate::blobs"]),
     ("services.rs", &["tonic", "sqlx", "axum", "crate::rpc", "crate::server", "crate::config"]),
     ("writers.rs", &["tonic", "sqlx", "crate::rpc", "crate::store"]),
     ("cli", &["sqlx::query", "axum", "jsonwebtoken"]),

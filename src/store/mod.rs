@@ -7,6 +7,7 @@
 mod catalog;
 mod catalog_job;
 mod ending;
+mod notify;
 mod print_job;
 mod purge;
 mod range;
@@ -32,6 +33,7 @@ use tokio::time::timeout;
 pub use catalog::{CatalogError, PrintTask, Printer, PrinterShare, Tenant};
 pub use catalog_job::CatalogPrintJob;
 pub use ending::Cancel;
+pub use notify::Announcements;
 pub use print_job::{PrintJob, Start};
 pub use range::{Committed, NewRange, StoredPiece};
 pub use reclaim::{LEASE, Reclaim};

@@ -38,6 +38,7 @@ mod range_digests;
 mod range_limits;
 mod ranges;
 mod reclaim;
+mod replicas;
 mod resolve;
 mod rest_cancel;
 mod rest_early_answer;

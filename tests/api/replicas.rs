@@ -1,0 +1,162 @@
+//! Two replicas, each a process of its own: they share the database and the store, and nothing else.
+
+use std::time::Duration;
+
+use print_upload::proto::upload_session::State;
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use tokio::time::timeout;
+use tonic::Code;
+
+use crate::harness::{Actor, App, ErrorExt, Program, eventually, sample_bytes};
+
+/// How many cancels must reach their writers within [`SOON`]: a replica that only asks every five seconds tells two.
+const CANCELS: usize = 8;
+const SOON: Duration = Duration::from_secs(10);
+
+/// An app whose actors can call two replicas, and nobody serving in this process.
+struct Replicas {
+    app: App,
+    first: Actor,
+    second: Actor,
+    programs: [Program; 2],
+}
+
+impl Replicas {
+    async fn start() -> Self {
+        Self::over(App::start().await).await
+    }
+
+    async fn over(mut app: App) -> Self {
+        app.stop().await;
+        let program = Program::serve(&mut app).await;
+        let first = app.ada();
+        let other_program = Program::serve(&mut app).await;
+        let second = app.ada();
+        Self { app, first, second, programs: [program, other_program] }
+    }
+
+    /// A writer stalls on the first replica, and the second one cancels its session: the writer is told.
+    async fn cancel_under_a_writer_elsewhere(&mut self) {
+        let document = self.app.new_document().await;
+        let (session, bytes) = (self.first.create(&document, 1000).await.expect("a session"), sample_bytes(1000));
+        let (_still_held, stalled) = self.first.stall(&session, &bytes, 0..1000);
+        eventually("the writer is under way", async || self.app.files_of(&session).len() == 1).await;
+
+        self.second.delete(&session.name).await.expect("deleted");
+
+        let told = stalled.await.expect("no panic").expect_err("told");
+        assert_eq!(told.code_and_reason(), (Code::Aborted, "UPLOAD_SESSION_CANCELED".into()));
+        eventually("its bytes are gone", async || self.app.is_reclaimed(&session)).await;
+    }
+
+    /// Has notifications go nowhere, as if each replica died right after its commit: an empty function stands before that of
+    /// Postgres, for connections made from now on.
+    async fn cut_notifications(app: &App) {
+        let database = app.database.url.rsplit('/').next().expect("a name").split('?').next().expect("a name");
+        for statement in [
+            "create function public.pg_notify(text, text) returns void language sql as ''".to_owned(),
+            format!("alter database {database} set search_path = public, pg_catalog"),
+        ] {
+            // The name in it is this test's own.
+            sqlx::raw_sql(AssertSqlSafe(statement)).execute(app.pool()).await.expect("the statement runs");
+        }
+    }
+
+    /// Breaks the connections that replicas listen on. Answers how many there were.
+    async fn cut_listeners(&self) -> usize {
+        let cut = sqlx::query(
+            "select pg_terminate_backend(pid) from pg_stat_activity
+             where datname = current_database() and query ilike 'listen %'",
+        );
+        cut.fetch_all(self.app.pool()).await.expect("cut").len()
+    }
+}
+
+#[tokio::test]
+async fn a_cancel_on_one_replica_reaches_a_stalled_writer_on_the_other_soon() {
+    let mut replicas = Replicas::start().await;
+    let all = async {
+        for _ in 0..CANCELS {
+            replicas.cancel_under_a_writer_elsewhere().await;
+        }
+    };
+    timeout(SOON, all).await.expect("each writer was told soon");
+}
+
+#[tokio::test]
+async fn a_writer_is_told_also_when_the_notifications_are_cut() {
+    let app = App::start().await;
+    Replicas::cut_notifications(&app).await;
+    Replicas::over(app).await.cancel_under_a_writer_elsewhere().await;
+}
+
+#[tokio::test]
+async fn a_replica_that_has_not_listened_asks_as_soon_as_it_does_again() {
+    let app = App::start().await;
+    Replicas::cut_notifications(&app).await;
+    let mut replicas = Replicas::over(app).await;
+    let all = async {
+        for _ in 0..CANCELS {
+            let document = replicas.app.new_document().await;
+            let session = replicas.first.create(&document, 1000).await.expect("a session");
+            let (_still_held, stalled) = replicas.first.stall(&session, &sample_bytes(1000), 0..1000);
+            eventually("the writer is under way", async || replicas.app.files_of(&session).len() == 1).await;
+            replicas.second.delete(&session.name).await.expect("deleted, and nobody hears of it");
+
+            eventually("both replicas listened", async || replicas.cut_listeners().await > 0).await;
+
+            let told = stalled.await.expect("no panic").expect_err("told");
+            assert_eq!(told.code_and_reason(), (Code::Aborted, "UPLOAD_SESSION_CANCELED".into()));
+        }
+    };
+    timeout(2 * SOON, all).await.expect("each writer was told soon");
+}
+
+#[tokio::test]
+async fn an_announcement_that_is_not_true_does_nothing() {
+    let mut replicas = Replicas::start().await;
+    let document = replicas.app.new_document().await;
+    let (session, bytes) = (replicas.first.create(&document, 1000).await.expect("a session"), sample_bytes(1000));
+    let (sender, stalled) = replicas.first.stall(&session, &bytes, 0..1000);
+    eventually("the writer is under way", async || replicas.app.files_of(&session).len() == 1).await;
+
+    let mut anybody = PgConnection::connect(&replicas.app.database.url).await.expect("a connection");
+    for payload in [session.etag.as_str(), "", "no id", "00000000-0000-0000-0000-000000000000,,"] {
+        let notify = sqlx::query("select pg_notify('upload_session_ended', $1)").bind(payload);
+        notify.execute(&mut anybody).await.expect("announced");
+    }
+    // A cancel that is true comes after them on the same channel.
+    replicas.cancel_under_a_writer_elsewhere().await;
+
+    sender.send(crate::harness::chunk(vec![bytes[999]])).await.expect("the range is still under way");
+    drop(sender);
+    assert_eq!(stalled.await.expect("no panic").expect("acknowledged").state(), State::Completed);
+}
+
+#[tokio::test]
+async fn an_upload_goes_on_at_the_other_replica_when_one_is_killed_and_a_cancel_there_is_final() {
+    let mut replicas = Replicas::start().await;
+    let (document, bytes) = (replicas.app.new_document().await, sample_bytes(3000));
+    let session = replicas.first.create(&document, bytes.len()).await.expect("a session");
+    replicas.first.send(&session, &bytes, 2000..3000).await.expect("a range at the one");
+    replicas.second.send(&session, &bytes, 0..1000).await.expect("a range at the other");
+
+    let [killed, alive] = replicas.programs;
+    killed.kill().await;
+
+    let done = replicas.second.send(&session, &bytes, 1000..2000).await.expect("the last range");
+    assert_eq!(done.state(), State::Completed);
+    assert!(replicas.second.download(&document, 0).await.expect("a download").1 == bytes);
+
+    let document = replicas.app.new_document().await;
+    let session = replicas.second.create(&document, bytes.len()).await.expect("another session");
+    replicas.second.send(&session, &bytes, 0..1000).await.expect("a range");
+    replicas.second.delete(&session.name).await.expect("deleted");
+    alive.kill().await;
+
+    let _restarted = Program::serve(&mut replicas.app).await;
+    let mut ada = replicas.app.ada();
+    let late = ada.send(&session, &bytes, 1000..2000).await.expect_err("a late range");
+    assert_eq!(late.code_and_reason(), (Code::Aborted, "UPLOAD_SESSION_CANCELED".into()));
+    eventually("nothing is left", async || replicas.app.is_reclaimed(&session)).await;
+}
