@@ -12,7 +12,7 @@ demo: postgres
 	cargo run -- demo
 
 test: postgres
-	cargo run -- with-postgres -- cargo test
+	tests/stores/with cargo run -- with-postgres -- cargo test
 
 # Microsoft's own SDKs, curl and a fuzzer against the REST gateway. Installs what they need below target.
 clients: postgres

@@ -1,15 +1,16 @@
 //! The configuration of `serve`: every knob is a flag and an environment variable.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-use crate::{services::Limits, store::Terms, tls::TlsFiles};
+use crate::{blobs::PUT_TIMEOUT, services::Limits, store::Terms, tls::TlsFiles};
 
-/// How long putting an object down may go on after its range has timed out.
+/// How long an object may take to appear after its range has timed out.
 const PUT_MARGIN: Duration = Duration::from_secs(60);
+const _: () = assert!(PUT_TIMEOUT.as_secs() < PUT_MARGIN.as_secs());
 
 /// Everything that the service can be told.
 #[derive(Debug, Clone, Args)]
@@ -34,9 +35,21 @@ pub struct Config {
     #[arg(long, env = "DATABASE_CONNECTIONS", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     pub database_connections: u32,
 
-    /// Object store that holds the bytes: file:///folder or memory://.
+    /// Object store that holds the bytes: file:///folder, s3://bucket/prefix, az://container/prefix, gs://bucket/prefix, or
+    /// memory:// to lose them with the process. Providers are told the rest by their usual environment variables:
+    /// AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL, AWS_ALLOW_HTTP; AZURE_STORAGE_ACCOUNT_NAME,
+    /// AZURE_STORAGE_ACCOUNT_KEY; GOOGLE_SERVICE_ACCOUNT, GOOGLE_APPLICATION_CREDENTIALS; and so on.
     #[arg(long, env = "STORE")]
     pub store: String,
+
+    /// File with such variables, a line NAME=value each, which go before those of the environment: secrets need not be in it.
+    #[arg(long, env = "STORE_SETTINGS")]
+    pub store_settings: Option<PathBuf>,
+
+    /// Folder where ranges wait until they are complete, if the object store is not a folder: up to --max-transfers of
+    /// them, at most --max-range-bytes each. Their files have no name, and are gone when the process is.
+    #[arg(long, env = "SPOOL_DIR", default_value_os_t = std::env::temp_dir())]
+    pub spool_dir: PathBuf,
 
     /// Issuer of access tokens, as in their claim `iss`; {tenantid} stands for the tenant of a template issuer, whose
     /// metadata are at the tenant "common". Repeat it, or separate several with commas.

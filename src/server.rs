@@ -69,7 +69,8 @@ impl Server {
         let upload_urls = Arc::new(UploadUrls::new(&config.public_url, &config.upload_token_keys)?);
         let store = Store::connect_lazily(config.database_url(), config.database_connections, config.terms())
             .context("--database-url")?;
-        let blobs = Blobs::open(&config.store).context("--store")?;
+        let blobs =
+            Blobs::open(&config.store, config.store_settings.as_deref(), &config.spool_dir).context("--store")?;
         let guard = Guard {
             rules: Rules::load()?,
             issuers: Arc::new(issuers),
@@ -92,11 +93,11 @@ impl Server {
         Ok(Self { services, guard: Arc::new(guard), certificate, drain_timeout: config.drain_timeout })
     }
 
-    /// Fails unless the database has the schema of this program.
-    pub async fn check_schema(&self) -> anyhow::Result<()> {
+    /// Fails unless the database has the schema of this program, and the store does what it will be asked for.
+    pub async fn check(&self) -> anyhow::Result<()> {
         let is_migrated = self.services.store.is_migrated().await.context("asking the database for its schema")?;
         ensure!(is_migrated, "the database does not have this program's schema: run `print-upload migrate`");
-        Ok(())
+        self.services.blobs.check().await.context("--store")
     }
 
     /// Serves until `shutdown`; then accepts nothing new and lets calls end within the drain timeout.

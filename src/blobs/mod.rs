@@ -5,25 +5,29 @@
 
 mod fragment;
 mod local;
+mod open;
 
-use std::{collections::HashSet, io, ops::Range, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::HashSet, io, ops::Range, path, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures_util::TryStreamExt;
-use object_store::{ObjectStore, ObjectStoreExt, local::LocalFileSystem, memory::InMemory, path::Path};
+use futures_util::{StreamExt, TryStreamExt, future};
+use object_store::{ObjectStore, ObjectStoreExt, path::Path};
 use tokio::{sync::Semaphore, time::timeout};
-use url::Url;
 use uuid::Uuid;
 
-pub use fragment::Fragment;
+pub use fragment::{Fragment, PUT_TIMEOUT};
+pub use open::OpenError;
 
 use crate::name::{SessionId, TenantId};
 
-/// How many fragments are held in memory at once where a store takes them only whole.
+/// How many fragments are in memory at once, while they are put into a store that takes them only whole.
 const MAX_BUFFERED_FRAGMENTS: usize = 16;
 
 /// How long a store may take to answer with at most a fragment.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What a store is tried with before it is used.
+const PROBE: &[u8] = b"print-upload";
 
 /// The objects of every upload session.
 #[derive(Debug, Clone)]
@@ -31,6 +35,8 @@ pub struct Blobs {
     store: Arc<dyn ObjectStore>,
     /// The root folder, when the store is the local file system: the one store that shows what is unfinished.
     local: Option<PathBuf>,
+    /// Where bytes wait that the store takes only whole.
+    spool: PathBuf,
     buffers: Arc<Semaphore>,
 }
 
@@ -57,40 +63,36 @@ pub enum Error {
     Unavailable(object_store::Error),
 }
 
-/// A store that cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Not one of the supported kinds.
-    #[error("{0}: the object store must be file:///an/absolute/folder or memory://")]
-    Unsupported(String),
-    /// The folder cannot be made or written to.
-    #[error("{folder}: {source}")]
-    Folder {
-        /// The folder.
-        folder: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-}
-
 impl Blobs {
-    /// Opens the store at a URL: `file:///folder`, which is made if need be, or `memory://`.
-    pub fn open(url: &str) -> Result<Self, OpenError> {
-        let unsupported = || OpenError::Unsupported(url.to_owned());
-        let parsed = Url::parse(url).map_err(|_| unsupported())?;
-        let (store, local): (Arc<dyn ObjectStore>, _) = match parsed.scheme() {
-            "memory" => (Arc::new(InMemory::new()), None),
-            "file" => {
-                let folder = parsed.to_file_path().map_err(|()| unsupported())?;
-                let failed = |source| OpenError::Folder { folder: folder.clone(), source };
-                local::make_private(&folder).map_err(failed)?;
-                let store =
-                    LocalFileSystem::new_with_prefix(&folder).map_err(|error| failed(io::Error::other(error)))?;
-                (Arc::new(store.with_fsync(true)), Some(folder))
-            }
-            _ => return Err(unsupported()),
+    /// Opens the store at a URL: `file:///folder`, which is made if need be, `s3://bucket/prefix`, `az://container/prefix`,
+    /// `gs://bucket/prefix` or `memory://`.
+    ///
+    /// A provider's settings come from its usual environment variables (`AWS_…`, `AZURE_…`, `GOOGLE_…`); those in the file
+    /// `settings`, lines of `NAME=value`, go before them. Where a store takes an object only whole, its bytes wait in the
+    /// folder `spool`.
+    pub fn open(url: &str, settings: Option<&path::Path>, spool: &path::Path) -> Result<Self, OpenError> {
+        let (store, local) = open::open(url, settings)?;
+        if local.is_none() {
+            let failed = |source| OpenError::Folder { folder: spool.to_owned(), source };
+            tempfile::tempfile_in(spool).map_err(failed)?;
+        }
+        let buffers = Arc::new(Semaphore::new(MAX_BUFFERED_FRAGMENTS));
+        Ok(Self { store, local, spool: spool.to_owned(), buffers })
+    }
+
+    /// Fails unless the store takes an object, gives it back and drops it.
+    pub async fn check(&self) -> Result<(), OpenError> {
+        let path = Path::from(format!("probe-{}", Uuid::now_v7()));
+        let probing = async {
+            self.store.put(&path, PROBE.into()).await?;
+            self.store.get(&path).await?;
+            self.store.delete(&path).await
         };
-        Ok(Self { store, local, buffers: Arc::new(Semaphore::new(MAX_BUFFERED_FRAGMENTS)) })
+        let probed = timeout(READ_TIMEOUT, probing).await;
+        probed
+            .map_err(|_| timed_out().into())
+            .and_then(|probed| probed.map_err(Error::from))
+            .map_err(OpenError::Unusable)
     }
 
     /// Begins a fragment, which nobody sees before it is published.
@@ -102,7 +104,10 @@ impl Blobs {
     pub async fn read(&self, folder: Folder, object: Uuid, range: Range<u64>) -> Result<Bytes, Error> {
         let path = folder.object(object);
         let read = timeout(READ_TIMEOUT, self.store.get_range(&path, range)).await;
-        Ok(read.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??)
+        match read.map_err(|_| timed_out())? {
+            Err(object_store::Error::NotFound { .. }) => Err(Error::Missing),
+            read => Ok(read?),
+        }
     }
 
     /// Drops every object of the session but those in `keep`, unfinished ones included.
@@ -110,16 +115,14 @@ impl Blobs {
         if let Some(root) = &self.local {
             return Ok(local::drop_all_except(root, folder, keep).await?);
         }
-        let kept = |path: &Path| {
-            path.filename().and_then(|name| Uuid::try_parse(name).ok()).is_some_and(|id| keep.contains(&id))
-        };
-        let mut objects = self.store.list(Some(&folder.path()));
-        while let Some(object) = objects.try_next().await? {
-            if !kept(&object.location) {
-                match self.store.delete(&object.location).await {
-                    Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
-                    Err(error) => return Err(error.into()),
-                }
+        let kept: HashSet<Path> = keep.iter().map(|object| folder.object(*object)).collect();
+        let objects = self.store.list(Some(&folder.path())).map_ok(|object| object.location);
+        let doomed = objects.try_filter(move |path| future::ready(!kept.contains(path))).boxed();
+        let mut dropped = self.store.delete_stream(doomed);
+        while let Some(dropped) = dropped.next().await {
+            match dropped {
+                Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(())
@@ -138,9 +141,6 @@ impl Folder {
 
 impl From<object_store::Error> for Error {
     fn from(error: object_store::Error) -> Self {
-        if matches!(error, object_store::Error::NotFound { .. }) {
-            return Self::Missing;
-        }
         if is_full(&error) { Self::Full(error) } else { Self::Unavailable(error) }
     }
 }
@@ -149,6 +149,10 @@ impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {
         object_store::Error::Generic { store: "local", source: error.into() }.into()
     }
+}
+
+fn timed_out() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the object store takes too long")
 }
 
 /// Looks for what the system said at the bottom of an error.

@@ -12,11 +12,11 @@ use crate::{
     server::{Listeners, Server},
 };
 
-/// Serves until the program is asked to stop. An invalid configuration, or a database that is not as it must be, fails
+/// Serves until the program is asked to stop. An invalid configuration, or a database or store that is not as it must be, fails
 /// before any port is opened.
 pub(super) async fn run(config: &Config) -> anyhow::Result<()> {
     let server = Server::new(config)?;
-    server.check_schema().await?;
+    server.check().await?;
     let grpc = TcpListener::bind(config.listen).await.with_context(|| format!("--listen {}", config.listen))?;
     let rest = match config.rest_listen {
         Some(address) => Some(listen_for_rest(address).await?),

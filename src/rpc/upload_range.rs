@@ -153,7 +153,7 @@ impl Transfer {
         new: Vec<ByteRange>,
         received: Received,
     ) -> Result<UploadRangeResponse, Error> {
-        if let Err(error) = fragment.publish().await {
+        if let Err(error) = fragment.publish(self.deadline).await {
             fragment.discard().await;
             return Err(error.into());
         }

@@ -47,6 +47,7 @@ mod rest_jobs;
 mod rest_upload;
 mod session;
 mod states;
+mod stores;
 mod tls;
 mod tokens;
 mod writers;

@@ -126,7 +126,8 @@ async fn an_invalid_configuration_fails_with_one_clear_line_before_any_port_is_o
     let unmigrated = database_url(&app, "postgres");
     let nobody = unmigrated.replace(&port_of(&unmigrated), &closed_port().await);
     let table = [
-        ("store", "s3://bucket", "--store"),
+        ("store", "ftp://bucket", "--store"),
+        ("store-settings", "/dev/null/settings", "/dev/null/settings"),
         ("store", "file://relative/folder", "--store"),
         ("store", "file:///dev/null/folder", "--store"),
         ("issuer", "http://login.example.com/{tenantid}/v2.0", "http://login.example.com"),

@@ -3,6 +3,7 @@
 mod actor;
 mod app;
 mod authority;
+mod backend;
 mod database;
 mod issuer;
 mod ledger;
@@ -16,6 +17,7 @@ mod socket;
 pub use actor::{Actor, Digest, ErrorExt, Stalled, chunk, crc32c, header, job_of, sample_bytes, sha256, span, spans};
 pub use app::{App, CATALOG_CLIENT, ROBOT, eventually};
 pub use authority::Authority;
+pub use backend::{Backend, Bucket};
 pub use issuer::{Claims, FOREIGN_TENANT, TENANT, application_claims, issuer, unknown_key, user_claims};
 pub use ledger::AuditRow;
 pub use program::Program;

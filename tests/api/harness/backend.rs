@@ -1,0 +1,149 @@
+//! The object stores that the service is tested over. Real servers are started by tests/stores/with.
+
+use std::{
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use futures_util::TryStreamExt;
+use object_store::{ObjectStore, parse_url_opts, path::Path as ObjectPath};
+use print_upload::proto::UploadSession;
+use tempfile::TempDir;
+use url::Url;
+use uuid::Uuid;
+
+use super::{App, TENANT};
+
+/// A kind of object store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    /// The process' own memory.
+    Memory,
+    /// A folder.
+    Local,
+    /// S3: SeaweedFS.
+    S3,
+    /// Azure Blob Storage: Azurite.
+    Azure,
+}
+
+/// A part of a store that one test has for itself.
+#[derive(Debug)]
+pub struct Bucket {
+    pub backend: Backend,
+    /// For `--store` and `--store-settings`.
+    pub url: String,
+    pub settings: Vec<(String, String)>,
+    /// Where ranges wait.
+    folder: TempDir,
+    /// The test's own way to the objects, if they can be looked at from outside.
+    objects: Option<(Arc<dyn ObjectStore>, ObjectPath)>,
+}
+
+impl Backend {
+    /// A part of the store for one test; none where the store does not run, which is said aloud.
+    pub fn bucket(self, test: &str) -> Option<Bucket> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let local = format!("file://{}", folder.path().join("bytes").display());
+        let (url, settings) = match self {
+            Self::Memory => ("memory:///".into(), Vec::new()),
+            Self::Local => {
+                fs::create_dir(folder.path().join("bytes")).expect("a folder");
+                (local, Vec::new())
+            }
+            Self::S3 => server("S3", test)?,
+            Self::Azure => server("AZURE", test)?,
+        };
+        let objects = (self != Self::Memory).then(|| {
+            let url = Url::parse(&url).expect("an address");
+            let options = settings.iter().map(|(name, value)| (name.to_ascii_lowercase(), value));
+            let (store, path) = parse_url_opts(&url, options).expect("a store");
+            (Arc::from(store), path)
+        });
+        Some(Bucket { backend: self, url, settings, folder, objects })
+    }
+}
+
+/// A prefix of its own, and the settings that tests/stores/with tells.
+fn server(name: &str, test: &str) -> Option<(String, Vec<(String, String)>)> {
+    let Ok(url) = std::env::var(format!("TEST_STORE_{name}")) else {
+        // Not by eprintln, which is only shown when a test fails.
+        writeln!(std::io::stderr(), "SKIPPED {test}: no {name} server (tests/stores/with starts one)").expect("told");
+        return None;
+    };
+    let file = std::env::var(format!("TEST_STORE_{name}_SETTINGS")).expect("its settings");
+    let text = fs::read_to_string(file).expect("its settings");
+    let settings = text.lines().filter_map(|line| line.split_once('='));
+    let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    Some((format!("{url}/{}", Uuid::new_v4()), settings))
+}
+
+impl Bucket {
+    /// A service on this store.
+    pub async fn app(&self) -> App {
+        let [store, settings, spool] = self.flags();
+        App::with([(store.0, store.1.as_str()), (settings.0, settings.1.as_str()), (spool.0, spool.1.as_str())]).await
+    }
+
+    /// The flags of `serve` that say where the store is.
+    pub fn flags(&self) -> [(&'static str, String); 3] {
+        let file = self.folder.path().join("settings");
+        let lines: String = self.settings.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
+        fs::write(&file, lines).expect("a file");
+        let text = |path: &Path| path.display().to_string();
+        [("store", self.url.clone()), ("store-settings", text(&file)), ("spool-dir", text(&self.spool()))]
+    }
+
+    /// Changes a setting.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.settings.retain(|(other, _)| other != name);
+        self.settings.push((name.into(), value.into()));
+    }
+
+    /// A setting.
+    pub fn setting(&self, name: &str) -> &str {
+        let found = self.settings.iter().find(|(other, _)| other == name);
+        &found.expect("a setting of this store").1
+    }
+
+    /// Whether the test can look at the objects.
+    pub fn is_visible(&self) -> bool {
+        self.objects.is_some()
+    }
+
+    /// How many objects, staged files included, a session has in the store. Nothing can be said of memory: none.
+    pub async fn count_of(&self, session: &UploadSession) -> usize {
+        match (&self.objects, self.backend) {
+            (None, _) => 0,
+            (_, Backend::Local) => {
+                let folder = self.folder.path().join("bytes").join(TENANT.to_string()).join(&session.etag);
+                fs::read_dir(folder).map_or(0, Iterator::count)
+            }
+            (Some((store, path)), _) => {
+                let folder = path.clone().join(TENANT.to_string()).join(session.etag.as_str());
+                store.list(Some(&folder)).try_collect::<Vec<_>>().await.expect("a list").len()
+            }
+        }
+    }
+
+    /// Puts an object into a session's folder that no manifest knows.
+    pub async fn leave_orphan(&self, session: &UploadSession) {
+        let (store, path) = self.objects.as_ref().expect("a visible store");
+        let orphan = path.clone().join(TENANT.to_string()).join(session.etag.as_str()).join(Uuid::now_v7().to_string());
+        store.put_opts(&orphan, "orphan".into(), object_store::PutOptions::default()).await.expect("put");
+    }
+
+    /// How many ranges are being received by services of this process: each has a file open, staged in the store's folder
+    /// or waiting, nameless, in the spool.
+    pub fn ranges_under_way(&self) -> usize {
+        let files = fs::read_dir("/proc/self/fd").expect("a Linux");
+        let targets = files.filter_map(|file| fs::read_link(file.expect("a file").path()).ok());
+        targets.filter(|target| target.starts_with(self.folder.path())).count()
+    }
+
+    fn spool(&self) -> PathBuf {
+        self.folder.path().to_owned()
+    }
+}
