@@ -47,9 +47,10 @@ pub struct Config {
     pub store_settings: Option<PathBuf>,
 
     /// Folder where ranges wait until they are complete, if the object store is not a folder: up to --max-transfers of
-    /// them, at most --max-range-bytes each. Their files have no name, and are gone when the process is.
-    #[arg(long, env = "SPOOL_DIR", default_value_os_t = std::env::temp_dir())]
-    pub spool_dir: PathBuf,
+    /// them, at most --max-range-bytes each. Their files have no name, and are gone when the process is [default: the
+    /// folder for temporary files].
+    #[arg(long, env = "SPOOL_DIR")]
+    pub spool_dir: Option<PathBuf>,
 
     /// Issuer of access tokens, as in their claim `iss`; {tenantid} stands for the tenant of a template issuer, whose
     /// metadata are at the tenant "common". Repeat it, or separate several with commas.

@@ -1,6 +1,6 @@
 //! The service put together: configuration in, calls out.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{env, future::Future, sync::Arc, time::Duration};
 
 use anyhow::{Context, ensure};
 use axum::{Router, middleware};
@@ -69,8 +69,8 @@ impl Server {
         let upload_urls = Arc::new(UploadUrls::new(&config.public_url, &config.upload_token_keys)?);
         let store = Store::connect_lazily(config.database_url(), config.database_connections, config.terms())
             .context("--database-url")?;
-        let blobs =
-            Blobs::open(&config.store, config.store_settings.as_deref(), &config.spool_dir).context("--store")?;
+        let spool = config.spool_dir.clone().unwrap_or_else(env::temp_dir);
+        let blobs = Blobs::open(&config.store, config.store_settings.as_deref(), &spool).context("--store")?;
         let guard = Guard {
             rules: Rules::load()?,
             issuers: Arc::new(issuers),

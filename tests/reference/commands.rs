@@ -1,0 +1,64 @@
+//! docs/reference/commands.md, from the program's own help.
+
+use std::fmt::Write as _;
+
+use clap::{Arg, Command, CommandFactory};
+use print_upload::cli::Cli;
+
+const INTRODUCTION: &str = "\
+# Command and configuration reference
+
+<!-- Generated from the program's --help: run `make docs`. -->
+
+Every option can be given as a flag or, where one is named, as an environment variable; the flag goes first. Durations are
+written `90s`, `10m`, `1h 30m`.
+";
+
+pub fn page() -> String {
+    let mut root = Cli::command();
+    root.build();
+    let mut page = INTRODUCTION.to_owned();
+    write_command(&mut page, &root, "print-upload");
+    page
+}
+
+fn write_command(page: &mut String, command: &Command, name: &str) {
+    let about = command.get_long_about().or(command.get_about()).map(ToString::to_string).unwrap_or_default();
+    let _ = write!(page, "\n## {name}\n\n{about}\n");
+    let own = |arg: &&Arg| !arg.is_hide_set() && !["help", "version"].contains(&arg.get_id().as_str());
+    let (globals, own): (Vec<&Arg>, Vec<&Arg>) =
+        command.get_arguments().filter(own).partition(|arg| arg.is_global_set() && name.contains(' '));
+    drop(globals);
+    for (position, arg) in own.into_iter().enumerate() {
+        page.push_str(if position == 0 { "\n" } else { "" });
+        let _ = writeln!(page, "{}", line_of(arg));
+    }
+    for subcommand in command.get_subcommands().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help") {
+        write_command(page, subcommand, &format!("{name} {}", subcommand.get_name()));
+    }
+}
+
+fn line_of(arg: &Arg) -> String {
+    let value = arg.get_value_names().map(|names| format!("<{}>", names.join("> <"))).unwrap_or_default();
+    let takes_value = arg.get_action().takes_values();
+    let flag = match (arg.get_long(), takes_value) {
+        (Some(long), true) => format!("--{long} {value}"),
+        (Some(long), false) => format!("--{long}"),
+        (None, _) => value,
+    };
+    let mut facts = Vec::new();
+    if let Some(env) = arg.get_env() {
+        facts.push(format!("`{}`", env.to_string_lossy()));
+    }
+    let defaults: Vec<String> =
+        arg.get_default_values().iter().map(|value| format!("`{}`", value.to_string_lossy())).collect();
+    if takes_value && !defaults.is_empty() {
+        facts.push(format!("default {}", defaults.join(", ")));
+    }
+    if arg.is_required_set() {
+        facts.push("required".into());
+    }
+    let facts = if facts.is_empty() { String::new() } else { format!(" ({})", facts.join("; ")) };
+    let help = arg.get_long_help().or(arg.get_help()).map(ToString::to_string).unwrap_or_default();
+    format!("- `{flag}`{facts}: {}", help.replace('\n', " "))
+}
