@@ -6,6 +6,7 @@ mod print_documents;
 mod print_jobs;
 mod range_body;
 mod reply;
+mod slices;
 mod upload_range;
 mod upload_sessions;
 

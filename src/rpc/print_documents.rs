@@ -6,9 +6,11 @@ use futures_util::{Stream, StreamExt, stream};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
-use uuid::Uuid;
 
-use super::{proof, reply};
+use super::{
+    proof, reply,
+    slices::{Slice, slices},
+};
 use crate::{
     blobs::{self, Folder},
     error::Error,
@@ -17,13 +19,12 @@ use crate::{
         ListPrintDocumentsRequest, ListPrintDocumentsResponse, PrintDocument,
         download_print_document_response::Content, print_documents_server::PrintDocuments,
     },
-    range::MAX_CHUNK_BYTES,
     services::Services,
     session::{PermittedDocument, State, UploadSession},
     store::StoredPiece,
 };
 
-/// How many chunks are read ahead of the one that is being sent.
+/// How many chunks are read at once, ahead of the one that is being sent.
 const READ_AHEAD: usize = 2;
 
 /// The handlers of `PrintDocuments`.
@@ -36,13 +37,6 @@ struct Download {
     session: UploadSession,
     manifest: Vec<StoredPiece>,
     _place: OwnedSemaphorePermit,
-}
-
-/// A chunk of a document, and where it is.
-struct Slice {
-    object: Uuid,
-    start: u64,
-    end: u64,
 }
 
 #[tonic::async_trait]
@@ -111,11 +105,15 @@ impl PrintDocumentsService {
     fn chunks(&self, download: Download, offset: u64) -> ReceiverStream<Result<DownloadPrintDocumentResponse, Status>> {
         let services = Arc::clone(&self.0);
         let patience = services.limits.range_timeout;
-        let (chunks, receiver) = mpsc::channel(READ_AHEAD);
+        let (chunks, receiver) = mpsc::channel(1);
         tokio::spawn(async move {
             let folder = Folder { tenant: download.permitted.document().tenant, session: download.session.id };
-            for slice in download.manifest.iter().flat_map(|stored| slices(stored, offset)) {
-                let message = match services.blobs.read(folder, slice.object, slice.start..slice.end).await {
+            let slices: Vec<Slice> =
+                download.manifest.iter().flat_map(|stored| slices(stored, offset..u64::MAX)).collect();
+            let reads = stream::iter(slices).map(|slice| services.blobs.read(folder, slice.object, slice.bytes));
+            let mut reads = reads.buffered(READ_AHEAD);
+            while let Some(read) = reads.next().await {
+                let message = match read {
                     Ok(chunk) => Ok(DownloadPrintDocumentResponse { content: Some(Content::Chunk(chunk)) }),
                     Err(error) => Err(explain(error, &services, &download).await.into()),
                 };
@@ -159,16 +157,4 @@ async fn explain(error: blobs::Error, services: &Services, download: &Download) 
         }
     }
     error.into()
-}
-
-/// Cuts a piece into chunks, from the document's offset on.
-fn slices(stored: &StoredPiece, offset: u64) -> impl Iterator<Item = Slice> + use<> {
-    let skipped = offset.saturating_sub(stored.piece.range.start()).min(stored.piece.range.len());
-    let (start, end) = (stored.offset + skipped, stored.offset + stored.piece.range.len());
-    let object = stored.object;
-    (start..end).step_by(MAX_CHUNK_BYTES).map(move |start| Slice {
-        object,
-        start,
-        end: end.min(start + MAX_CHUNK_BYTES as u64),
-    })
 }

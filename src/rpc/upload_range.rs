@@ -18,6 +18,7 @@ use super::{
     finished,
     range_body::{Digests, RangeBody, Received},
     reply,
+    slices::slices,
 };
 use crate::{
     blobs::{self, Folder, Fragment},
@@ -211,12 +212,10 @@ impl Transfer {
     async fn digests_of_committed(&self) -> Result<(u32, Option<Vec<u8>>), Error> {
         let mut crc32c = 0;
         let mut sha256 = self.header.digests.sha256.as_ref().map(|_| Context::new(&SHA256));
-        for stored in self.services.store.pieces_of(&self.owned, self.header.range).await? {
-            let start = stored.piece.range.start().max(self.header.range.start());
-            let end = stored.piece.range.end().min(self.header.range.end());
-            let in_object = |position: u64| position - stored.piece.range.start() + stored.offset;
-            let bytes = in_object(start)..in_object(end);
-            let bytes = match self.services.blobs.read(self.folder(), stored.object, bytes).await {
+        let pieces = self.services.store.pieces_of(&self.owned, self.header.range).await?;
+        let range = self.header.range.start()..self.header.range.end();
+        for slice in pieces.iter().flat_map(|stored| slices(stored, range.clone())) {
+            let bytes = match self.services.blobs.read(self.folder(), slice.object, slice.bytes).await {
                 Err(blobs::Error::Missing) => return Err(self.explain_missing().await?),
                 read => read?,
             };
