@@ -39,10 +39,10 @@ pub struct Config {
     /// memory:// to lose them with the process. Providers are told the rest by their usual environment variables:
     /// AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL, AWS_ALLOW_HTTP; AZURE_STORAGE_ACCOUNT_NAME,
     /// AZURE_STORAGE_ACCOUNT_KEY; GOOGLE_SERVICE_ACCOUNT, GOOGLE_APPLICATION_CREDENTIALS; and so on.
-    #[arg(long, env = "STORE")]
+    #[arg(long, env = "STORE", hide_env_values = true)]
     pub store: String,
 
-    /// File with such variables, a line NAME=value each, which go before those of the environment: secrets need not be in it.
+    /// File with such variables, a line NAME=value each, in place of those of the environment, so that no secret is in it.
     #[arg(long, env = "STORE_SETTINGS")]
     pub store_settings: Option<PathBuf>,
 

@@ -31,6 +31,12 @@ const ASK_INTERVAL: Duration = Duration::from_secs(5);
 /// How long a silent connection is listened to before it is made anew: one can be dead without a word.
 const SILENCE: Duration = Duration::from_secs(60);
 
+/// How long to wait before listening anew.
+const LISTEN_INTERVAL: Duration = Duration::from_millis(200);
+
+/// How long the last announcement may take when the service stops.
+const LAST_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// The sessions that have ended here and were not announced yet.
 #[derive(Debug, Default)]
 pub struct Relay {
@@ -41,13 +47,12 @@ pub struct Relay {
 
 impl Relay {
     /// Has a session announced, together with whatever ends meanwhile.
-    pub fn leave(&self, session: SessionId) {
+    pub fn announce(&self, session: SessionId) {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner).insert(session);
         self.gathered.notify_one();
     }
 
-    async fn take(&self) -> Vec<SessionId> {
-        self.gathered.notified().await;
+    fn take(&self) -> Vec<SessionId> {
         mem::take(&mut *self.ended.lock().unwrap_or_else(PoisonError::into_inner)).into_iter().collect()
     }
 }
@@ -55,28 +60,32 @@ impl Relay {
 /// Announces, listens and asks until `shutdown`.
 pub async fn run(services: Services, shutdown: CancellationToken) {
     let services = &services;
-    let announcing = repeat("announcing ended sessions", || announce(services), || async {});
-    let listening = repeat("listening for ended sessions", || listen(services), || async {});
+    let gathered = || services.relay.gathered.notified();
+    let announcing = repeat("announcing ended sessions", || announce(services), gathered);
+    let listening = repeat("listening for ended sessions", || listen(services), || sleep(LISTEN_INTERVAL));
     let asking = repeat("asking for the writers' sessions", || ask(services, |_| true), || sleep(ASK_INTERVAL));
     shutdown.run_until_cancelled(async { tokio::join!(announcing, listening, asking) }).await;
+    if timeout(LAST_TIMEOUT, announce(services)).await.is_err() {
+        tracing::debug!("other replicas were not told of the last ended sessions, and will ask");
+    }
 }
 
-/// What cannot be announced is dropped: by the time the database is back, every replica has asked.
+/// What cannot be announced is dropped: every replica asks soon enough.
 async fn announce(services: &Services) -> Result<(), Error> {
-    let ended = services.relay.take().await;
+    let ended = services.relay.take();
     if ended.is_empty() {
         return Ok(());
     }
     Ok(services.store.announce(&ended).await?)
 }
 
-/// Listens until the connection has been silent for long, or is lost.
+/// Listens until the connection has been silent for long, or is lost, which only a failure to listen anew makes worth telling.
 async fn listen(services: &Services) -> Result<(), Error> {
     let mut announcements = services.store.listen().await?;
     // Whatever was announced in between was not heard.
     ask(services, |_| true).await?;
-    while let Ok(ended) = timeout(SILENCE, announcements.next()).await {
-        let ended: HashSet<SessionId> = ended?.into_iter().collect();
+    while let Ok(Ok(ended)) = timeout(SILENCE, announcements.next()).await {
+        let ended: HashSet<SessionId> = ended.into_iter().collect();
         ask(services, |session| ended.contains(session)).await?;
     }
     Ok(())

@@ -59,7 +59,7 @@ impl Services {
     /// A session has ended: its writers are told, here at once, on other replicas soon, and its bytes go.
     pub fn session_ended(&self, session: SessionId, ended: Ended) {
         self.writers.tell(session, ended);
-        self.relay.leave(session);
+        self.relay.announce(session);
         self.reclaim.notify_one();
     }
 }

@@ -2,24 +2,21 @@
 
 use std::{io, mem, time::Duration};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use object_store::{MultipartUpload, ObjectStoreExt, path::Path};
-use tokio::{
-    fs::File,
-    io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt},
-    runtime::Handle,
-    task::spawn_blocking,
-    time::{Instant, timeout, timeout_at},
-};
+use tokio::{runtime::Handle, sync::OwnedSemaphorePermit, task::spawn_blocking, time::timeout};
 use uuid::Uuid;
 
-use super::{Blobs, Error, Folder, local, timed_out};
+use super::{Blobs, Error, Folder, local, spool::Spool, timed_out};
 
 /// How much is gathered before it is written to a file: small chunks would each cost a hop to a blocking thread.
 const WRITE_BYTES: usize = 1024 * 1024;
 
 /// How long a store may take to answer a put. After that the object may still appear, but hardly later.
 pub const PUT_TIMEOUT: Duration = Duration::from_secs(50);
+
+/// How long dropping an object may take that nobody needs; reclaiming finds it otherwise.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A fragment that is being written. When it is dropped before it is published, nothing of it stays; a published one stays
 /// until somebody discards it or reclaiming finds that no manifest holds it.
@@ -37,9 +34,11 @@ pub struct Fragment {
 enum Sink {
     /// Local files: written as the bytes come, to a staged file beside the object.
     Staged(Box<dyn MultipartUpload>),
-    /// Anywhere else an interrupted multipart upload would stay behind unseen: the bytes wait in a nameless file until they
-    /// are all there, and are then put whole. So a client that stalls holds no memory, whatever it has sent.
-    Spooled(File),
+    /// Anywhere else an interrupted multipart upload would stay behind unseen: the bytes wait until they are all there, and
+    /// are then put whole. A client that stalls holds little memory, whatever it has sent.
+    Spooled(Spool),
+    /// All there, in memory: the permit bounds how many are.
+    Whole(Bytes, OwnedSemaphorePermit),
     /// The object is there, or may be.
     Put,
 }
@@ -53,9 +52,7 @@ impl Fragment {
             let opening = spawn_blocking(move || runtime.block_on(store.put_multipart(&path)));
             Sink::Staged(opening.await.map_err(io::Error::other)??)
         } else {
-            let spool = blobs.spool.clone();
-            let opening = spawn_blocking(move || tempfile::tempfile_in(spool));
-            Sink::Spooled(File::from_std(opening.await.map_err(io::Error::other)??))
+            Sink::Spooled(Spool::open(blobs.spool.clone()).await?)
         };
         Ok(Self { blobs: blobs.clone(), folder, path, gathered: BytesMut::new(), sink })
     }
@@ -66,16 +63,25 @@ impl Fragment {
         if self.gathered.len() >= WRITE_BYTES { self.flush().await } else { Ok(()) }
     }
 
-    /// Makes the object durable and visible under its name. It is part of nothing yet. A put that cannot begin before the
-    /// deadline is not begun.
-    pub async fn publish(&mut self, deadline: Instant) -> Result<(), Error> {
+    /// Does everything that publishing needs, which may have to wait for others. Nobody sees the object yet.
+    pub async fn prepare(&mut self) -> Result<(), Error> {
         self.flush().await?;
+        if let Sink::Spooled(spool) = &self.sink {
+            let place = self.blobs.places.clone().acquire_owned().await.map_err(io::Error::other)?;
+            self.sink = Sink::Whole(spool.read().await?.into(), place);
+        }
+        Ok(())
+    }
+
+    /// Makes the object durable and visible under its name, once it was prepared. It is part of nothing yet.
+    pub async fn publish(&mut self) -> Result<(), Error> {
         match mem::replace(&mut self.sink, Sink::Put) {
-            Sink::Staged(mut upload) => {
-                upload.complete().await?;
+            Sink::Staged(mut upload) => drop(upload.complete().await?),
+            Sink::Whole(bytes, _place) => {
+                let put = self.blobs.store.put(&self.path, bytes.into());
+                timeout(PUT_TIMEOUT, put).await.map_err(|_| timed_out())??;
             }
-            Sink::Spooled(file) => put(&self.blobs, &self.path, file, deadline).await?,
-            Sink::Put => {}
+            unprepared @ (Sink::Spooled(_) | Sink::Put) => self.sink = unprepared,
         }
         Ok(())
     }
@@ -84,9 +90,12 @@ impl Fragment {
     pub async fn discard(mut self) {
         let dropped = match &mut self.sink {
             Sink::Staged(upload) => upload.abort().await,
-            Sink::Spooled(_) => Ok(()),
+            Sink::Spooled(_) | Sink::Whole(..) => Ok(()),
             // A put that failed may have gone through all the same.
-            Sink::Put => self.blobs.store.delete(&self.path).await,
+            Sink::Put => match timeout(DISCARD_TIMEOUT, self.blobs.store.delete(&self.path)).await {
+                Ok(dropped) => dropped,
+                Err(_) => return tracing::debug!("a fragment was left for reclaiming"),
+            },
         };
         match dropped {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
@@ -101,22 +110,12 @@ impl Fragment {
         if self.gathered.is_empty() {
             return Ok(());
         }
+        let gathered = self.gathered.split().freeze();
         match &mut self.sink {
-            Sink::Staged(upload) => upload.put_part(self.gathered.split().freeze().into()).await?,
-            Sink::Spooled(file) => file.write_all(&self.gathered.split()).await?,
-            Sink::Put => {}
+            Sink::Staged(upload) => upload.put_part(gathered.into()).await?,
+            Sink::Spooled(spool) => spool.append(gathered).await?,
+            Sink::Whole(..) | Sink::Put => {}
         }
         Ok(())
     }
-}
-
-/// Puts a whole object, from memory: how many are there at once is bounded.
-async fn put(blobs: &Blobs, path: &Path, mut file: File, deadline: Instant) -> Result<(), Error> {
-    let buffer = timeout_at(deadline, blobs.buffers.acquire()).await.map_err(|_| timed_out())?;
-    let _buffer = buffer.map_err(io::Error::other)?;
-    file.rewind().await?;
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).await?;
-    timeout(PUT_TIMEOUT, blobs.store.put(path, bytes.into())).await.map_err(|_| timed_out())??;
-    Ok(())
 }

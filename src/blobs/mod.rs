@@ -6,6 +6,8 @@
 mod fragment;
 mod local;
 mod open;
+mod probe;
+mod spool;
 
 use std::{collections::HashSet, io, ops::Range, path, path::PathBuf, sync::Arc, time::Duration};
 
@@ -26,9 +28,6 @@ const MAX_BUFFERED_FRAGMENTS: usize = 16;
 /// How long a store may take to answer with at most a fragment.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What a store is tried with before it is used.
-const PROBE: &[u8] = b"print-upload";
-
 /// The objects of every upload session.
 #[derive(Debug, Clone)]
 pub struct Blobs {
@@ -37,7 +36,8 @@ pub struct Blobs {
     local: Option<PathBuf>,
     /// Where bytes wait that the store takes only whole.
     spool: PathBuf,
-    buffers: Arc<Semaphore>,
+    /// For those who put a whole fragment.
+    places: Arc<Semaphore>,
 }
 
 /// The session whose objects are meant.
@@ -67,32 +67,22 @@ impl Blobs {
     /// Opens the store at a URL: `file:///folder`, which is made if need be, `s3://bucket/prefix`, `az://container/prefix`,
     /// `gs://bucket/prefix` or `memory://`.
     ///
-    /// A provider's settings come from its usual environment variables (`AWS_…`, `AZURE_…`, `GOOGLE_…`); those in the file
-    /// `settings`, lines of `NAME=value`, go before them. Where a store takes an object only whole, its bytes wait in the
-    /// folder `spool`.
+    /// A provider's settings come from its usual environment variables (`AWS_…`, `AZURE_…`, `GOOGLE_…`), or, in place of them,
+    /// from the lines `NAME=value` of a file. Where a store takes an object only whole, its bytes wait in the folder `spool`.
     pub fn open(url: &str, settings: Option<&path::Path>, spool: &path::Path) -> Result<Self, OpenError> {
         let (store, local) = open::open(url, settings)?;
         if local.is_none() {
-            let failed = |source| OpenError::Folder { folder: spool.to_owned(), source };
+            let failed = |source| OpenError::Spool { folder: spool.to_owned(), source };
             tempfile::tempfile_in(spool).map_err(failed)?;
         }
-        let buffers = Arc::new(Semaphore::new(MAX_BUFFERED_FRAGMENTS));
-        Ok(Self { store, local, spool: spool.to_owned(), buffers })
+        let places = Arc::new(Semaphore::new(MAX_BUFFERED_FRAGMENTS));
+        Ok(Self { store, local, spool: spool.to_owned(), places })
     }
 
-    /// Fails unless the store takes an object, gives it back and drops it.
+    /// Fails unless the store takes an object, gives it back, lists it and drops it.
     pub async fn check(&self) -> Result<(), OpenError> {
-        let path = Path::from(format!("probe-{}", Uuid::now_v7()));
-        let probing = async {
-            self.store.put(&path, PROBE.into()).await?;
-            self.store.get(&path).await?;
-            self.store.delete(&path).await
-        };
-        let probed = timeout(READ_TIMEOUT, probing).await;
-        probed
-            .map_err(|_| timed_out().into())
-            .and_then(|probed| probed.map_err(Error::from))
-            .map_err(OpenError::Unusable)
+        let checked = timeout(READ_TIMEOUT, probe::check(&*self.store)).await;
+        checked.map_err(|_| timed_out().into()).and_then(|checked| checked).map_err(OpenError::Unusable)
     }
 
     /// Begins a fragment, which nobody sees before it is published.
@@ -103,11 +93,23 @@ impl Blobs {
     /// Reads bytes of an object.
     pub async fn read(&self, folder: Folder, object: Uuid, range: Range<u64>) -> Result<Bytes, Error> {
         let path = folder.object(object);
+        let (length, end) = (range.end - range.start, range.end);
         let read = timeout(READ_TIMEOUT, self.store.get_range(&path, range)).await;
         match read.map_err(|_| timed_out())? {
-            Err(object_store::Error::NotFound { .. }) => Err(Error::Missing),
-            read => Ok(read?),
+            Ok(bytes) if bytes.len() as u64 == length => Ok(bytes),
+            Ok(_) | Err(object_store::Error::NotFound { .. }) => Err(Error::Missing),
+            Err(error) if self.is_shorter(&path, end).await => {
+                tracing::error!(error = %error, object = %path, "an object is shorter than it was");
+                Err(Error::Missing)
+            }
+            Err(error) => Err(error.into()),
         }
+    }
+
+    /// Whether an object ends before a position: stores answer a read behind the end in ways of their own.
+    async fn is_shorter(&self, path: &Path, end: u64) -> bool {
+        let head = timeout(READ_TIMEOUT, self.store.head(path)).await;
+        head.is_ok_and(|head| head.is_ok_and(|object| object.size < end))
     }
 
     /// Drops every object of the session but those in `keep`, unfinished ones included.
@@ -115,17 +117,29 @@ impl Blobs {
         if let Some(root) = &self.local {
             return Ok(local::drop_all_except(root, folder, keep).await?);
         }
+        // What is not found any more, another writer or pass has dropped, or the store is confused: a second look tells.
+        if !self.drop_once(folder, keep).await? && !self.drop_once(folder, keep).await? {
+            return Err(Error::Missing);
+        }
+        Ok(())
+    }
+
+    /// Lists and drops. Answers whether everything that was listed was there to be dropped.
+    async fn drop_once(&self, folder: Folder, keep: &HashSet<Uuid>) -> Result<bool, Error> {
         let kept: HashSet<Path> = keep.iter().map(|object| folder.object(*object)).collect();
         let objects = self.store.list(Some(&folder.path())).map_ok(|object| object.location);
         let doomed = objects.try_filter(move |path| future::ready(!kept.contains(path))).boxed();
         let mut dropped = self.store.delete_stream(doomed);
+        let (mut were_there, mut failed) = (true, None);
         while let Some(dropped) = dropped.next().await {
             match dropped {
-                Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
-                Err(error) => return Err(error.into()),
+                Ok(_) => {}
+                Err(object_store::Error::NotFound { .. }) => were_there = false,
+                // One that cannot be dropped does not keep the others.
+                Err(error) => failed = Some(error),
             }
         }
-        Ok(())
+        failed.map_or(Ok(were_there), |error| Err(error.into()))
     }
 }
 

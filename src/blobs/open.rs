@@ -9,7 +9,7 @@ use std::{
 };
 
 use object_store::{
-    ObjectStore, ObjectStoreScheme, RetryConfig, aws::AmazonS3Builder, azure::MicrosoftAzureBuilder,
+    BackoffConfig, ObjectStore, ObjectStoreScheme, RetryConfig, aws::AmazonS3Builder, azure::MicrosoftAzureBuilder,
     gcp::GoogleCloudStorageBuilder, local::LocalFileSystem, memory::InMemory, prefix::PrefixStore,
 };
 use url::Url;
@@ -19,76 +19,105 @@ use super::local;
 /// How long a call to a store is tried again after transient failures, before the failure is told.
 const RETRY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long to wait between two of those, at most.
+const MAX_BACKOFF: Duration = Duration::from_secs(2);
+
 /// A store that cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Not one of the supported kinds.
+    /// Not one of the supported kinds. Not told in full: it may hold a secret.
     #[error(
-        "{0}: the object store must be file:///an/absolute/folder, s3://bucket/prefix, az://container/prefix, \
-         gs://bucket/prefix or memory://"
+        "the object store must be file:///an/absolute/folder, s3://bucket/prefix, az://container/prefix, \
+         gs://bucket/prefix or memory://, without a password or a query"
     )]
-    Unsupported(String),
-    /// A folder cannot be made or written to.
-    #[error("{folder}: {source}")]
+    Unsupported,
+    /// The folder of all bytes cannot be made or written to.
+    #[error("{folder}")]
     Folder {
         /// The folder.
         folder: PathBuf,
         /// What the system says.
         source: io::Error,
     },
-    /// A file of settings cannot be read.
+    /// The folder where ranges wait cannot be written to.
+    #[error("--spool-dir {folder}")]
+    Spool {
+        /// The folder.
+        folder: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A file of settings cannot be used.
     #[error("{file}: {problem}")]
     Settings {
         /// The file.
         file: PathBuf,
-        /// What is wrong with it. Never a value.
+        /// What is wrong with it. Nothing that is in it.
         problem: String,
     },
     /// The provider's settings do not make a client.
-    #[error("the settings make no client of the object store: {0}")]
+    #[error("the settings make no client of the object store")]
     Provider(#[source] object_store::Error),
     /// The store does not do what it will be asked for.
-    #[error("the object store does not take, give and drop an object: {0}")]
+    #[error("the object store does not take, give, list and drop an object")]
     Unusable(#[source] super::Error),
 }
 
 /// A client of a store, and its root folder if it is the local file system.
 pub(super) type Opened = (Arc<dyn ObjectStore>, Option<PathBuf>);
 
-/// Opens the store at a URL. Settings of a provider come from its usual environment variables, and those in a file go before
-/// them.
+/// Opens the store at a URL. A provider's settings come from its usual environment variables, or, in place of them, from a
+/// file.
 pub(super) fn open(url: &str, settings: Option<&Path>) -> Result<Opened, OpenError> {
-    let unsupported = || OpenError::Unsupported(url.to_owned());
-    let parsed = Url::parse(url).map_err(|_| unsupported())?;
-    let (scheme, prefix) = ObjectStoreScheme::parse(&parsed).map_err(|_| unsupported())?;
-    let settings = settings.map(Settings::read).transpose()?.unwrap_or_default();
-    let retry = RetryConfig { retry_timeout: RETRY_TIMEOUT, ..RetryConfig::default() };
+    let parsed = Url::parse(url).map_err(|_| OpenError::Unsupported)?;
+    if parsed.password().is_some() || parsed.query().is_some() {
+        return Err(OpenError::Unsupported);
+    }
+    let (scheme, prefix) = ObjectStoreScheme::parse(&parsed).map_err(|_| OpenError::Unsupported)?;
+    let settings = settings.map(Settings::read).transpose()?;
 
     let store: Box<dyn ObjectStore> = match scheme {
         ObjectStoreScheme::Local => {
-            let folder = parsed.to_file_path().map_err(|()| unsupported())?;
+            settings.map_or(Ok(()), Settings::none)?;
+            let folder = parsed.to_file_path().map_err(|()| OpenError::Unsupported)?;
             let store = open_folder(&folder).map_err(|source| OpenError::Folder { folder: folder.clone(), source })?;
             return Ok((Arc::new(store), Some(folder)));
         }
-        ObjectStoreScheme::Memory => Box::new(InMemory::new()),
+        ObjectStoreScheme::Memory => {
+            settings.map_or(Ok(()), Settings::none)?;
+            Box::new(InMemory::new())
+        }
         ObjectStoreScheme::AmazonS3 => {
-            let builder = AmazonS3Builder::from_env().with_url(url).with_retry(retry);
-            let builder = settings.apply(builder, AmazonS3Builder::with_config)?;
-            Box::new(builder.build().map_err(OpenError::Provider)?)
+            let builder = match settings {
+                Some(settings) => settings.apply(AmazonS3Builder::new(), AmazonS3Builder::with_config)?,
+                None => AmazonS3Builder::from_env(),
+            };
+            Box::new(builder.with_url(url).with_retry(retry()).build().map_err(OpenError::Provider)?)
         }
         ObjectStoreScheme::MicrosoftAzure => {
-            let builder = MicrosoftAzureBuilder::from_env().with_url(url).with_retry(retry);
-            let builder = settings.apply(builder, MicrosoftAzureBuilder::with_config)?;
-            Box::new(builder.build().map_err(OpenError::Provider)?)
+            let builder = match settings {
+                Some(settings) => settings.apply(MicrosoftAzureBuilder::new(), MicrosoftAzureBuilder::with_config)?,
+                None => MicrosoftAzureBuilder::from_env(),
+            };
+            Box::new(builder.with_url(url).with_retry(retry()).build().map_err(OpenError::Provider)?)
         }
         ObjectStoreScheme::GoogleCloudStorage => {
-            let builder = GoogleCloudStorageBuilder::from_env().with_url(url).with_retry(retry);
-            let builder = settings.apply(builder, GoogleCloudStorageBuilder::with_config)?;
-            Box::new(builder.build().map_err(OpenError::Provider)?)
+            let builder = match settings {
+                Some(settings) => {
+                    settings.apply(GoogleCloudStorageBuilder::new(), GoogleCloudStorageBuilder::with_config)?
+                }
+                None => GoogleCloudStorageBuilder::from_env(),
+            };
+            Box::new(builder.with_url(url).with_retry(retry()).build().map_err(OpenError::Provider)?)
         }
-        _ => return Err(unsupported()),
+        _ => return Err(OpenError::Unsupported),
     };
     Ok((Arc::new(PrefixStore::new(store, prefix)), None))
+}
+
+fn retry() -> RetryConfig {
+    let backoff = BackoffConfig { max_backoff: MAX_BACKOFF, ..BackoffConfig::default() };
+    RetryConfig { backoff, retry_timeout: RETRY_TIMEOUT, ..RetryConfig::default() }
 }
 
 fn open_folder(folder: &Path) -> io::Result<LocalFileSystem> {
@@ -98,10 +127,15 @@ fn open_folder(folder: &Path) -> io::Result<LocalFileSystem> {
 }
 
 /// Lines `NAME=value`, named like the provider's environment variables. Empty lines and those that begin with # say nothing.
-#[derive(Debug, Default)]
 struct Settings {
     file: PathBuf,
-    lines: Vec<(String, String)>,
+    lines: Vec<Line>,
+}
+
+struct Line {
+    number: usize,
+    name: String,
+    value: String,
 }
 
 impl Settings {
@@ -116,7 +150,7 @@ impl Settings {
             }
             let (name, value) =
                 line.split_once('=').ok_or_else(|| failed(format!("line {number} is not NAME=value")))?;
-            lines.push((name.trim().to_owned(), value.trim().to_owned()));
+            lines.push(Line { number, name: name.trim().to_ascii_lowercase(), value: value.trim().to_owned() });
         }
         Ok(Self { file: file.to_owned(), lines })
     }
@@ -127,12 +161,20 @@ impl Settings {
         builder: Builder,
         with: impl Fn(Builder, Key, String) -> Builder,
     ) -> Result<Builder, OpenError> {
-        self.lines.into_iter().try_fold(builder, |builder, (name, value)| match name.to_ascii_lowercase().parse() {
-            Ok(key) => Ok(with(builder, key, value)),
-            Err(_) => {
-                let problem = format!("{name} is no setting of this kind of store");
-                Err(OpenError::Settings { file: self.file.clone(), problem })
-            }
+        self.lines.iter().try_fold(builder, |builder, line| match line.name.parse() {
+            Ok(key) => Ok(with(builder, key, line.value.clone())),
+            Err(_) => Err(self.unknown(line)),
         })
+    }
+
+    /// For a store that has no settings.
+    fn none(self) -> Result<(), OpenError> {
+        self.lines.first().map_or(Ok(()), |line| Err(self.unknown(line)))
+    }
+
+    /// By its number: a key that was pasted alone, or wrapped, would be taken for a name.
+    fn unknown(&self, line: &Line) -> OpenError {
+        let problem = format!("line {} is no setting of this kind of store", line.number);
+        OpenError::Settings { file: self.file.clone(), problem }
     }
 }

@@ -154,13 +154,25 @@ impl Transfer {
         new: Vec<ByteRange>,
         received: Received,
     ) -> Result<UploadRangeResponse, Error> {
-        if let Err(error) = fragment.publish(self.deadline).await {
+        // May have to wait for others. Once this range has ended, nothing of it is to be put down any more.
+        let prepared = tokio::select! {
+            biased;
+            ended = self.writer.ended() => Err(ended.into()),
+            () = sleep_until(self.deadline) => Err(self.timed_out()),
+            prepared = fragment.prepare() => prepared.map_err(Error::from),
+        };
+        if let Err(error) = prepared {
             fragment.discard().await;
+            return Err(error);
+        }
+        if let Err(error) = fragment.publish().await {
+            // Its own task: whoever failed to put it may fail to drop it, and the caller should not wait for that.
+            tokio::spawn(fragment.discard());
             return Err(error.into());
         }
         if Instant::now() >= self.deadline {
             fragment.discard().await;
-            return Err(Error::RangeTimeout(self.services.limits.range_timeout));
+            return Err(self.timed_out());
         }
         let pieces = received.checksums.of_new_pieces();
         let range = NewRange { range: self.header.range, crc32c: received.checksums.of_range(), object, pieces };
@@ -235,6 +247,10 @@ impl Transfer {
 
     fn is_too_many(&self, fragment_count: u32, new: &[ByteRange]) -> bool {
         fragment_count as usize + new.len() > self.services.limits.max_fragments as usize
+    }
+
+    fn timed_out(&self) -> Error {
+        Error::RangeTimeout(self.services.limits.range_timeout)
     }
 
     fn too_many_fragments(&self) -> Error {

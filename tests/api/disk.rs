@@ -1,22 +1,26 @@
 //! The disk full, or read-only: a real one, which takes the right to mount file systems.
 
-use std::{path::PathBuf, process::Command, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use print_upload::proto::upload_session::State;
 use tonic::Code;
 
 use crate::harness::{App, ErrorExt, eventually, sample_bytes};
 
-/// A small file system over the folder of all bytes.
+/// A small file system over a folder.
 struct SmallDisk(PathBuf);
 
 impl SmallDisk {
     /// Mounts it, or says why the test is skipped.
-    fn under(app: &App, options: &str) -> Option<Self> {
-        let folder = app.bytes_folder();
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&folder).output();
+    fn over(folder: &Path, options: &str) -> Option<Self> {
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(folder).output();
         let problem = match mounted {
-            Ok(output) if output.status.success() => return Some(Self(folder)),
+            Ok(output) if output.status.success() => return Some(Self(folder.to_owned())),
             Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
             Err(error) => error.to_string(),
         };
@@ -43,7 +47,7 @@ impl Drop for SmallDisk {
 #[tokio::test]
 async fn a_full_disk_refuses_a_range_and_loses_nothing() {
     let app = App::start().await;
-    let Some(disk) = SmallDisk::under(&app, "size=2m") else { return };
+    let Some(disk) = SmallDisk::over(&app.bytes_folder(), "size=2m") else { return };
     let (mut ada, bytes) = (app.ada(), sample_bytes(3_500_000));
     let session = ada.create(&app.new_document().await, bytes.len()).await.expect("a session");
     ada.send(&session, &bytes, 0..1_000_000).await.expect("there is room for the first");
@@ -65,7 +69,7 @@ async fn a_full_disk_refuses_a_range_and_loses_nothing() {
 #[tokio::test]
 async fn deleting_a_session_makes_room_on_a_full_disk() {
     let app = App::start().await;
-    let Some(_disk) = SmallDisk::under(&app, "size=2m") else { return };
+    let Some(_disk) = SmallDisk::over(&app.bytes_folder(), "size=2m") else { return };
     let (mut ada, bytes) = (app.ada(), sample_bytes(1_500_000));
     let first = ada.create(&app.new_document().await, bytes.len()).await.expect("a session");
     ada.send(&first, &bytes, 1..1_500_000).await.expect("there is room for the first");
@@ -83,7 +87,7 @@ async fn deleting_a_session_makes_room_on_a_full_disk() {
 #[tokio::test]
 async fn on_a_read_only_disk_ranges_are_unavailable_and_everything_else_works() {
     let app = App::start().await;
-    let Some(disk) = SmallDisk::under(&app, "size=8m") else { return };
+    let Some(disk) = SmallDisk::over(&app.bytes_folder(), "size=8m") else { return };
     let (mut ada, bytes) = (app.ada(), sample_bytes(2000));
     let uploaded = ada.upload(&app.new_document().await, &bytes).await.expect("an uploaded document");
     let doomed = ada.create(&app.new_document().await, bytes.len()).await.expect("a session");
@@ -105,4 +109,27 @@ async fn on_a_read_only_disk_ranges_are_unavailable_and_everything_else_works() 
     ada.send(&session, &bytes, 1000..2000).await.expect("the rest");
     assert_eq!(ada.download(&session.document, 0).await.expect("a download").1, bytes);
     eventually("the deleted session's bytes are gone", async || app.is_reclaimed(&doomed)).await;
+}
+
+/// A range that does not fit where it waits is refused, whole: nothing of it is acknowledged.
+#[tokio::test]
+async fn a_full_spool_refuses_a_range_and_loses_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let spool = folder.path().join("spool");
+    fs::create_dir(&spool).expect("a folder");
+    let Some(disk) = SmallDisk::over(&spool, "size=256k") else { return };
+    let spool_dir = spool.display().to_string();
+    let app = App::with([("store", "memory:///"), ("spool-dir", spool_dir.as_str())]).await;
+    let (mut ada, document, bytes) = (app.ada(), app.new_document().await, sample_bytes(2_000_000));
+    let session = ada.create(&document, bytes.len()).await.expect("a session");
+
+    for range in [0..600_000, 0..2_000_000] {
+        let refused = ada.send(&session, &bytes, range).await.expect_err("no room");
+        assert_eq!(refused.code_and_reason(), (Code::ResourceExhausted, "STORE_FULL".into()));
+    }
+    assert_eq!(ada.get(&session.name).await.expect("the session").received_bytes, 0);
+
+    disk.change("size=8m");
+    ada.send(&session, &bytes, 0..2_000_000).await.expect("there is room again");
+    assert!(ada.download(&document, 0).await.expect("a download").1 == bytes);
 }

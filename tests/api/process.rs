@@ -127,6 +127,9 @@ async fn an_invalid_configuration_fails_with_one_clear_line_before_any_port_is_o
     let nobody = unmigrated.replace(&port_of(&unmigrated), &closed_port().await);
     let table = [
         ("store", "ftp://bucket", "--store"),
+        ("store", "ftp://key:hush@bucket", "without a password"),
+        ("store", "s3://key:hush@bucket", "without a password"),
+        ("store", "s3://bucket?sig=hush", "without a password"),
         ("store-settings", "/dev/null/settings", "/dev/null/settings"),
         ("store", "file://relative/folder", "--store"),
         ("store", "file:///dev/null/folder", "--store"),
@@ -153,6 +156,7 @@ async fn an_invalid_configuration_fails_with_one_clear_line_before_any_port_is_o
         assert_eq!(status.code(), Some(1), "{flag}={value}: {said}");
         assert!(said.starts_with("print-upload: ") && said.contains(expected), "{flag}={value}: {said}");
         assert_eq!(said.lines().count(), 1, "{flag}={value}: {said}");
+        assert!(!said.contains("hush"), "{flag}={value}: {said}");
     }
 }
 

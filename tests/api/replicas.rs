@@ -1,11 +1,12 @@
 //! Two replicas, each a process of its own: they share the database and the store, and nothing else.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
-use print_upload::proto::upload_session::State;
+use print_upload::{config::Config, name::SessionId, proto::upload_session::State, store::Store};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::time::timeout;
 use tonic::Code;
+use uuid::Uuid;
 
 use crate::harness::{Actor, App, ErrorExt, Program, eventually, sample_bytes};
 
@@ -54,12 +55,21 @@ impl Replicas {
     async fn cut_notifications(app: &App) {
         let database = app.database.url.rsplit('/').next().expect("a name").split('?').next().expect("a name");
         for statement in [
-            "create function public.pg_notify(text, text) returns void language sql as ''".to_owned(),
+            "create table swallowed (payload text)".to_owned(),
+            "create function public.pg_notify(text, payload text) returns void language sql
+             as 'insert into swallowed values (payload)'"
+                .to_owned(),
             format!("alter database {database} set search_path = public, pg_catalog"),
         ] {
             // The name in it is this test's own.
             sqlx::raw_sql(AssertSqlSafe(statement)).execute(app.pool()).await.expect("the statement runs");
         }
+    }
+
+    /// How many notifications have gone nowhere.
+    async fn swallowed(&self) -> i64 {
+        let swallowed = sqlx::query_scalar("select count(*) from swallowed");
+        swallowed.fetch_one(self.app.pool()).await.expect("a number")
     }
 
     /// Breaks the connections that replicas listen on. Answers how many there were.
@@ -87,7 +97,9 @@ async fn a_cancel_on_one_replica_reaches_a_stalled_writer_on_the_other_soon() {
 async fn a_writer_is_told_also_when_the_notifications_are_cut() {
     let app = App::start().await;
     Replicas::cut_notifications(&app).await;
-    Replicas::over(app).await.cancel_under_a_writer_elsewhere().await;
+    let mut replicas = Replicas::over(app).await;
+    replicas.cancel_under_a_writer_elsewhere().await;
+    assert!(replicas.swallowed().await > 0, "it was announced");
 }
 
 #[tokio::test]
@@ -103,13 +115,31 @@ async fn a_replica_that_has_not_listened_asks_as_soon_as_it_does_again() {
             eventually("the writer is under way", async || replicas.app.files_of(&session).len() == 1).await;
             replicas.second.delete(&session.name).await.expect("deleted, and nobody hears of it");
 
-            eventually("both replicas listened", async || replicas.cut_listeners().await > 0).await;
+            eventually("both replicas listen", async || replicas.cut_listeners().await == 2).await;
 
             let told = stalled.await.expect("no panic").expect_err("told");
             assert_eq!(told.code_and_reason(), (Code::Aborted, "UPLOAD_SESSION_CANCELED".into()));
         }
     };
     timeout(2 * SOON, all).await.expect("each writer was told soon");
+}
+
+/// One notification does not hold that many.
+#[tokio::test]
+async fn very_many_ends_are_announced_together() {
+    let app = App::start().await;
+    let terms = Config::from_flags(app.flags()).expect("a configuration").terms();
+    let store = Store::connect_lazily(&app.database.url, 2, terms).expect("a store");
+    let mut announcements = store.listen().await.expect("listening");
+    let ended: HashSet<SessionId> = (0..1000).map(|_| SessionId(Uuid::now_v7())).collect();
+
+    store.announce(&Vec::from_iter(ended.iter().copied())).await.expect("announced");
+
+    let mut heard = HashSet::new();
+    while heard.len() < ended.len() {
+        heard.extend(announcements.next().await.expect("an announcement"));
+    }
+    assert_eq!(heard, ended);
 }
 
 #[tokio::test]

@@ -1,12 +1,14 @@
 //! Every object store: the same promises, whatever keeps the bytes.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, process::ExitStatus};
 
 use print_upload::{client::range_messages, proto::upload_session::State};
+use tokio::net::TcpListener;
 use tonic::Code;
 
 use crate::harness::{
-    Backend, Bucket, Digest, ErrorExt, Program, Proxy, Stalled, chunk, eventually, header, sample_bytes,
+    App, Backend, Bucket, Digest, ErrorExt, Program, Proxy, Stalled, chunk, eventually, header, sample_bytes,
+    settings_of,
 };
 
 const KIB: usize = 1024;
@@ -47,6 +49,7 @@ on_stores! {
         many_fragments_go_soon
         a_deleted_job_takes_its_bytes_along
         an_expired_session_takes_its_bytes_along
+        bytes_that_are_lost_are_told_as_lost
         a_crash_loses_nothing_that_was_acknowledged_and_brings_nothing_back
     }
     servers {
@@ -204,6 +207,17 @@ async fn an_expired_session_takes_its_bytes_along(bucket: Bucket) {
     assert_eq!(late.code_and_reason(), (Code::Aborted, "UPLOAD_SESSION_EXPIRED".into()));
 }
 
+async fn bytes_that_are_lost_are_told_as_lost(bucket: Bucket) {
+    let app = bucket.app().await;
+    let (mut ada, document, bytes) = (app.ada(), app.new_document().await, sample_bytes(100 * KIB));
+    let session = ada.upload(&document, &bytes).await.expect("an upload");
+    for left in ["only this", ""] {
+        bucket.overwrite(&session, left).await;
+        let lost = ada.download(&document, 0).await.expect_err("a part of it is not there");
+        assert_eq!(lost.code_and_reason(), (Code::DataLoss, "BYTES_MISSING".into()), "{left:?}");
+    }
+}
+
 /// Two replicas, both killed.
 async fn a_crash_loses_nothing_that_was_acknowledged_and_brings_nothing_back(bucket: Bucket) {
     let mut app = bucket.app().await;
@@ -265,25 +279,85 @@ async fn a_store_that_went_away_keeps_no_cancel_back(mut bucket: Bucket) {
 async fn a_store_that_refuses_us_keeps_the_program_from_starting(mut bucket: Bucket) {
     let secret = if bucket.backend == Backend::S3 { "AWS_SECRET_ACCESS_KEY" } else { "AZURE_STORAGE_ACCOUNT_KEY" };
     let app = bucket.app().await;
-    let serve = async |bucket: &Bucket| {
-        let mut flags: Vec<String> = app.flags().map(|(flag, value)| format!("--{flag}={value}")).collect();
-        let own = bucket.flags();
-        flags.retain(|flag| !own.iter().any(|(name, _)| flag.starts_with(&format!("--{name}="))));
-        flags.extend(own.iter().map(|(name, value)| format!("--{name}={value}")));
-        let mut arguments = vec!["serve", "--listen=127.0.0.1:0"];
-        arguments.extend(flags.iter().map(String::as_str));
-        Program::run(&arguments).await
-    };
     let right = bucket.setting(secret).to_owned();
     // Base64, for Azure, and of another key.
     bucket.set(secret, "c29tZWJvZHkgZWxzZSdzIHNlY3JldA==");
-    let (status, said) = serve(&bucket).await;
+    let (status, said) = serve(&app, &bucket).await;
     assert_eq!(status.code(), Some(1), "{said}");
     assert!(said.starts_with("print-upload: --store: ") && !said.contains("c29tZWJvZHk"), "{said}");
 
     bucket.set(secret, &right);
-    bucket.set("TOASTER", "on");
-    let (status, said) = serve(&bucket).await;
+    bucket.set("c29tZWJvZHkg", "=");
+    let (status, said) = serve(&app, &bucket).await;
     assert_eq!(status.code(), Some(1), "{said}");
-    assert!(said.contains("TOASTER is no setting of this kind of store"), "{said}");
+    let problem = format!("line {} is no setting of this kind of store", bucket.settings.len());
+    assert!(said.contains(&problem) && !said.contains("c29tZWJvZHk"), "{said}");
+}
+
+/// Who may put, get and drop, but not list, could never drop what others have left.
+#[tokio::test]
+async fn a_store_that_does_not_list_keeps_the_program_from_starting() {
+    let Some(mut bucket) = Backend::S3.bucket("a_store_that_does_not_list") else { return };
+    let app = bucket.app().await;
+    bucket.settings = settings_of("TEST_STORE_S3_UNLISTED_SETTINGS");
+    let (status, said) = serve(&app, &bucket).await;
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("does not take, give, list and drop an object"), "{said}");
+}
+
+/// A store that takes every connection and never answers: sixteen ranges are being put, and the next one waits for them. When
+/// its session is canceled it is not put any more.
+#[tokio::test]
+async fn a_range_that_waits_for_a_store_is_let_go_by_a_cancel() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = silent.local_addr().expect("an address");
+    let _accepting = tokio::spawn(async move {
+        let mut connections = Vec::new();
+        while let Ok((connection, _)) = silent.accept().await {
+            connections.push(connection);
+        }
+    });
+    let mut bucket = Backend::Memory.bucket("silent").expect("a bucket");
+    bucket.url = "s3://silent".into();
+    for (name, value) in [
+        ("AWS_ENDPOINT_URL", format!("http://{address}").as_str()),
+        ("AWS_ALLOW_HTTP", "true"),
+        ("AWS_ACCESS_KEY_ID", "nobody"),
+        ("AWS_SECRET_ACCESS_KEY", "nothing"),
+    ] {
+        bucket.set(name, value);
+    }
+    let app = bucket.app().await;
+    let (ada, bytes) = (app.ada(), sample_bytes(10 * KIB));
+    let send = async || {
+        let session = ada.clone().create(&app.new_document().await, bytes.len()).await.expect("a session");
+        let (mut ada, bytes, sent) = (ada.clone(), bytes.clone(), session.clone());
+        let answer = tokio::spawn(async move { ada.send(&sent, &bytes, 0..10 * KIB).await });
+        (session, answer)
+    };
+    let mut being_put = Vec::new();
+    for _ in 0..16 {
+        being_put.push(send().await);
+    }
+    eventually("they are being put", async || bucket.ranges_under_way() == 0).await;
+    let (session, waiting) = send().await;
+    eventually("the next one waits", async || bucket.ranges_under_way() == 1).await;
+
+    ada.clone().delete(&session.name).await.expect("deleted");
+
+    let told = waiting.await.expect("no panic").expect_err("told");
+    assert_eq!(told.code_and_reason(), (Code::Aborted, "UPLOAD_SESSION_CANCELED".into()));
+    eventually("it does not wait any more", async || bucket.ranges_under_way() == 0).await;
+    assert!(being_put.iter().all(|(_, answer)| !answer.is_finished()), "the others still wait for their store");
+}
+
+/// Runs `serve` on an app's data with another store, to its end.
+async fn serve(app: &App, bucket: &Bucket) -> (ExitStatus, String) {
+    let own = bucket.flags();
+    let others = app.flags().filter(|(flag, _)| !own.iter().any(|(name, _)| name == flag));
+    let mut flags: Vec<String> = others.map(|(flag, value)| format!("--{flag}={value}")).collect();
+    flags.extend(own.iter().map(|(name, value)| format!("--{name}={value}")));
+    let mut arguments = vec!["serve", "--listen=127.0.0.1:0"];
+    arguments.extend(flags.iter().map(String::as_str));
+    Program::run(&arguments).await
 }

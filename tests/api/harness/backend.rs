@@ -73,11 +73,14 @@ fn server(name: &str, test: &str) -> Option<(String, Vec<(String, String)>)> {
         writeln!(std::io::stderr(), "SKIPPED {test}: no {name} server (tests/stores/with starts one)").expect("told");
         return None;
     };
-    let file = std::env::var(format!("TEST_STORE_{name}_SETTINGS")).expect("its settings");
-    let text = fs::read_to_string(file).expect("its settings");
+    Some((format!("{url}/{}", Uuid::new_v4()), settings_of(&format!("TEST_STORE_{name}_SETTINGS"))))
+}
+
+/// The settings in the file that a variable names.
+pub fn settings_of(variable: &str) -> Vec<(String, String)> {
+    let text = fs::read_to_string(std::env::var(variable).expect(variable)).expect("settings");
     let settings = text.lines().filter_map(|line| line.split_once('='));
-    let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-    Some((format!("{url}/{}", Uuid::new_v4()), settings))
+    settings.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 impl Bucket {
@@ -133,6 +136,15 @@ impl Bucket {
         let (store, path) = self.objects.as_ref().expect("a visible store");
         let orphan = path.clone().join(TENANT.to_string()).join(session.etag.as_str()).join(Uuid::now_v7().to_string());
         store.put_opts(&orphan, "orphan".into(), object_store::PutOptions::default()).await.expect("put");
+    }
+
+    /// Puts something else into each of a session's objects.
+    pub async fn overwrite(&self, session: &UploadSession, content: &'static str) {
+        let (store, path) = self.objects.as_ref().expect("a visible store");
+        let folder = path.clone().join(TENANT.to_string()).join(session.etag.as_str());
+        for object in store.list(Some(&folder)).try_collect::<Vec<_>>().await.expect("a list") {
+            store.put_opts(&object.location, content.into(), object_store::PutOptions::default()).await.expect("put");
+        }
     }
 
     /// How many ranges are being received by services of this process: each has a file open, staged in the store's folder

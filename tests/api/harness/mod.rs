@@ -17,7 +17,7 @@ mod socket;
 pub use actor::{Actor, Digest, ErrorExt, Stalled, chunk, crc32c, header, job_of, sample_bytes, sha256, span, spans};
 pub use app::{App, CATALOG_CLIENT, ROBOT, eventually};
 pub use authority::Authority;
-pub use backend::{Backend, Bucket};
+pub use backend::{Backend, Bucket, settings_of};
 pub use issuer::{Claims, FOREIGN_TENANT, TENANT, application_claims, issuer, unknown_key, user_claims};
 pub use ledger::AuditRow;
 pub use program::Program;

@@ -1,0 +1,41 @@
+//! A store is tried before it is used, with an object in a folder of its own.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures_util::TryStreamExt;
+use object_store::{ObjectStore, ObjectStoreExt, path::Path};
+use uuid::Uuid;
+
+use super::Error;
+
+/// Where the object is. No tenant has this name.
+const FOLDER: &str = "probe";
+
+const CONTENT: &[u8] = b"print-upload";
+
+/// How old an object must be, before it is that of a process that died while it tried.
+const ABANDONED: Duration = Duration::from_secs(60 * 60);
+
+/// Fails unless the store takes an object, gives it back, lists it and drops it.
+pub async fn check(store: &dyn ObjectStore) -> Result<(), Error> {
+    let folder = Path::from(FOLDER);
+    let probe = folder.clone().join(Uuid::now_v7().to_string());
+    store.put(&probe, CONTENT.into()).await?;
+    let content = store.get(&probe).await?.bytes().await?;
+    let listed: Vec<Path> = store.list(Some(&folder)).map_ok(|object| object.location).try_collect().await?;
+    store.delete(&probe).await?;
+    if content != CONTENT || !listed.contains(&probe) {
+        return Err(Error::Missing);
+    }
+    for abandoned in listed.iter().filter(|path| is_abandoned(path)) {
+        store.delete(abandoned).await?;
+    }
+    Ok(())
+}
+
+fn is_abandoned(probe: &Path) -> bool {
+    let id = probe.filename().and_then(|name| Uuid::try_parse(name).ok());
+    let Some(made) = id.and_then(|id| id.get_timestamp()) else { return false };
+    let made = UNIX_EPOCH + Duration::from_secs(made.to_unix().0);
+    SystemTime::now().duration_since(made).is_ok_and(|age| age > ABANDONED)
+}

@@ -1,0 +1,49 @@
+//! Bytes that wait for the rest of their fragment, in a file without a name: it is gone with the process.
+
+use std::{
+    fs::File,
+    io::{self, Read as _, Seek as _, Write as _},
+    path::PathBuf,
+};
+
+use bytes::Bytes;
+use tokio::task::spawn_blocking;
+
+/// The file, and how much is in it.
+#[derive(Debug)]
+pub struct Spool {
+    file: File,
+    length: usize,
+}
+
+impl Spool {
+    /// A new one in a folder.
+    pub async fn open(folder: PathBuf) -> io::Result<Self> {
+        blocking(move || Ok(Self { file: tempfile::tempfile_in(folder)?, length: 0 })).await
+    }
+
+    /// Adds bytes; answers once they are written.
+    pub async fn append(&mut self, bytes: Bytes) -> io::Result<()> {
+        let mut file = self.file.try_clone()?;
+        let length = bytes.len();
+        blocking(move || file.write_all(&bytes)).await?;
+        self.length += length;
+        Ok(())
+    }
+
+    /// Everything that was added.
+    pub async fn read(&self) -> io::Result<Vec<u8>> {
+        let mut file = self.file.try_clone()?;
+        let mut bytes = vec![0; self.length];
+        blocking(move || {
+            file.rewind()?;
+            file.read_exact(&mut bytes)?;
+            Ok(bytes)
+        })
+        .await
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    spawn_blocking(work).await.map_err(io::Error::other)?
+}
