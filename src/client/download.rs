@@ -1,0 +1,100 @@
+//! A download: a document's bytes in order, from the beginning or from where the last stream broke.
+
+use tokio::{
+    io::{AsyncWrite, AsyncWriteExt},
+    sync::watch,
+    time::{Instant, sleep},
+};
+use tonic::Status;
+
+use super::{
+    Client, Error, Progress,
+    retry::{backoff, retry_delay, within},
+};
+use crate::proto::{DownloadPrintDocumentRequest, PrintDocument, download_print_document_response::Content};
+
+/// What has been written so far. A document never changes, so that any number of streams make one whole.
+#[derive(Debug, Default)]
+struct Written {
+    bytes: u64,
+    crc32c: u32,
+    document: Option<PrintDocument>,
+}
+
+impl Client {
+    /// Writes a document's bytes, and checks that they have the document's CRC32C. A stream that breaks is taken up where
+    /// it broke, until nothing has come for as long as the client's patience.
+    pub async fn download(
+        &self,
+        document: &str,
+        output: &mut (impl AsyncWrite + Unpin),
+        progress: &watch::Sender<Progress>,
+    ) -> Result<PrintDocument, Error> {
+        let mut written = Written::default();
+        let (mut succeeded, mut attempt) = (Instant::now(), 0);
+        loop {
+            let before = written.bytes;
+            let error = match self.read_on(document, &mut written, output, progress).await {
+                Ok(()) => break,
+                Err(error) => error,
+            };
+            if written.bytes > before {
+                (succeeded, attempt) = (Instant::now(), 0);
+            }
+            let Error::Call(status) = &error else { return Err(error) };
+            let Some(delay) = retry_delay(status) else { return Err(error) };
+            let delay = delay.max(backoff(attempt));
+            if succeeded.elapsed() + delay > self.patience {
+                return Err(error);
+            }
+            progress.send_modify(|progress| progress.trouble = Some(status.message().to_owned()));
+            sleep(delay).await;
+            attempt += 1;
+        }
+        output.flush().await.map_err(Error::Output)?;
+        written.checked()
+    }
+
+    /// One stream, from where the last one ended.
+    async fn read_on(
+        &self,
+        document: &str,
+        written: &mut Written,
+        output: &mut (impl AsyncWrite + Unpin),
+        progress: &watch::Sender<Progress>,
+    ) -> Result<(), Error> {
+        let offset = written.bytes.try_into().unwrap_or(i64::MAX);
+        let request = DownloadPrintDocumentRequest { name: document.into(), offset };
+        let mut documents = self.documents.clone();
+        let mut messages = within(self.timeout, documents.download_print_document(request)).await?.into_inner();
+        while let Some(message) = within(self.timeout, messages.message()).await? {
+            match message.content {
+                Some(Content::Document(document)) => {
+                    let size = document.size_bytes.try_into().unwrap_or_default();
+                    progress.send_replace(Progress { size, done: written.bytes, ..Progress::default() });
+                    written.document = Some(document);
+                }
+                Some(Content::Chunk(chunk)) => {
+                    output.write_all(&chunk).await.map_err(Error::Output)?;
+                    written.bytes += chunk.len() as u64;
+                    written.crc32c = crc32c::crc32c_append(written.crc32c, &chunk);
+                    progress.send_modify(|progress| progress.done = written.bytes);
+                }
+                None => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Written {
+    fn checked(self) -> Result<PrintDocument, Error> {
+        let document = self.document.ok_or_else(|| Status::unknown("the service sent no document"))?;
+        let is_whole = u64::try_from(document.size_bytes) == Ok(self.bytes);
+        if is_whole && document.crc32c == Some(self.crc32c) {
+            Ok(document)
+        } else {
+            Err(Error::DigestMismatch { there: document.crc32c, here: self.crc32c })
+        }
+    }
+}

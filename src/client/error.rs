@@ -1,0 +1,84 @@
+//! Why something that a client was asked to do has failed.
+
+use std::io;
+
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+use crate::proto::upload_session::State;
+
+/// Why something that a client was asked to do has failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The service refused the call or could not be reached, also after trying again where that may help.
+    #[error("{}", .0.message())]
+    Call(#[from] Status),
+    /// The file cannot be uploaded, or not read.
+    #[error("{file}: {problem}")]
+    File {
+        /// Which file.
+        file: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The file is not what it was when the upload began. Nothing is completed: the session may be canceled.
+    #[error("{file} was changed {when}")]
+    Changed {
+        /// Which file.
+        file: String,
+        /// When.
+        when: &'static str,
+    },
+    /// The session takes as many bytes as were given at its creation, and the file has another size.
+    #[error("the upload session is one of {session} bytes, the file has {file}")]
+    OtherSize {
+        /// The session's size in bytes.
+        session: u64,
+        /// The file's.
+        file: u64,
+    },
+    /// The session ended before it was complete.
+    #[error("the upload session has ended: {}", state_name(*.0))]
+    Ended(State),
+    /// What has arrived is not what was sent.
+    #[error("the service's document has the CRC32C {}, what is here has {here:08x}", .there.map_or_else(|| "none".to_owned(), |crc| format!("{crc:08x}")))]
+    DigestMismatch {
+        /// The CRC32C of the service's document.
+        there: Option<u32>,
+        /// The CRC32C of the file.
+        here: u32,
+    },
+    /// What was downloaded cannot be written.
+    #[error("writing what was downloaded: {0}")]
+    Output(#[source] io::Error),
+    /// A task of the client's own did not end as it should.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+impl Error {
+    /// The gRPC code, when it is the service's or the way to it that failed.
+    pub fn code(&self) -> Option<Code> {
+        if let Self::Call(status) = self { Some(status.code()) } else { None }
+    }
+
+    /// The reason in the service's `ErrorInfo`.
+    pub fn reason(&self) -> Option<String> {
+        if let Self::Call(status) = self { reason(status) } else { None }
+    }
+}
+
+/// The reason in a status' `ErrorInfo`. Without one it is not the service that speaks.
+pub fn reason(status: &Status) -> Option<String> {
+    status.get_details_error_info().map(|info| info.reason)
+}
+
+/// A number in a status' `ErrorInfo`.
+pub(super) fn limit(status: &Status, key: &str) -> Option<u64> {
+    status.get_details_error_info()?.metadata.get(key)?.parse().ok()
+}
+
+/// `ACTIVE`, `COMPLETED`, `CANCELED` or `EXPIRED`.
+pub fn state_name(state: State) -> &'static str {
+    state.as_str_name().trim_start_matches("STATE_")
+}

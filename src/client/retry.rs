@@ -1,0 +1,122 @@
+//! When a failed call is worth another try, and when.
+
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+use tonic::{Code, Response, Status};
+use tonic_types::StatusExt;
+use uuid::Uuid;
+
+use super::error::reason;
+
+/// How often a call is made before its failure is told.
+const ATTEMPTS: u32 = 3;
+
+/// How long to wait before the second attempt, when the service does not say.
+const FIRST_DELAY: Duration = Duration::from_millis(100);
+
+/// How long to wait at most, when the service does not say.
+const LONGEST_DELAY: Duration = Duration::from_secs(5);
+
+/// How long the service wants to be left alone before the call that failed like this may succeed; nothing when it would
+/// fail again.
+///
+/// Only what is over by itself is tried again: a service that is not there or has no room for the moment, a range that lost
+/// a race, and a call of which nobody knows how it ended, because the connection broke or no answer came in time. Such a
+/// call may have been done all the same: make it again only if it may be done twice.
+pub fn retry_delay(status: &Status) -> Option<Duration> {
+    let asked_for = status.get_details_retry_info().and_then(|info| info.retry_delay);
+    let reason = reason(status);
+    match (status.code(), reason.as_deref()) {
+        (Code::Unavailable | Code::DeadlineExceeded, _) | (Code::Aborted, Some("RANGE_RACED")) => {
+            Some(asked_for.unwrap_or_default())
+        }
+        (Code::ResourceExhausted, _) => asked_for,
+        // Nothing that the service has said: the connection broke on the way.
+        (Code::Unknown | Code::Internal | Code::Cancelled, None) => Some(Duration::ZERO),
+        _ => None,
+    }
+}
+
+/// The wait before attempt number `attempt + 1`: twice as long each time, and not the same for everyone who waits.
+pub(super) fn backoff(attempt: u32) -> Duration {
+    let longest = FIRST_DELAY.saturating_mul(1 << attempt.min(10)).min(LONGEST_DELAY);
+    let chance = f64::from(Uuid::new_v4().as_bytes()[0]) / 255.0;
+    longest.mul_f64(0.5 + chance / 2.0)
+}
+
+/// Makes a call that may be done twice, again where that helps. The deadline holds for all attempts together.
+pub(super) async fn call<T, F>(deadline: Duration, mut make: impl FnMut() -> F) -> Result<T, Status>
+where
+    F: Future<Output = Result<Response<T>, Status>>,
+{
+    let attempts = async {
+        let mut attempt = 0;
+        loop {
+            let failed = match make().await {
+                Ok(answer) => return Ok(answer.into_inner()),
+                Err(failed) => failed,
+            };
+            attempt += 1;
+            match retry_delay(&failed) {
+                Some(delay) if attempt < ATTEMPTS => sleep(delay.max(backoff(attempt - 1))).await,
+                _ => return Err(failed),
+            }
+        }
+    };
+    within(deadline, attempts).await
+}
+
+/// Waits no longer than the deadline for an answer.
+pub(super) async fn within<T>(
+    deadline: Duration,
+    answer: impl Future<Output = Result<T, Status>>,
+) -> Result<T, Status> {
+    timeout(deadline, answer).await.unwrap_or_else(|_| Err(no_answer(deadline)))
+}
+
+pub(super) fn no_answer(deadline: Duration) -> Status {
+    Status::deadline_exceeded(format!("the service did not answer within {}", humantime::format_duration(deadline)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+
+    #[test]
+    fn only_what_is_over_by_itself_is_tried_again() {
+        let second = Duration::from_secs(1);
+        let table = [
+            (Error::KeysUnavailable.into(), Some(second)),
+            (Error::TooManyTransfers.into(), Some(second)),
+            (Error::TooManyWriters(4).into(), Some(second)),
+            (Error::RangeRaced.into(), Some(Duration::ZERO)),
+            (Error::RangeTimeout(second).into(), Some(Duration::ZERO)),
+            (Error::TooManyFragments(9).into(), None),
+            (Error::SessionCanceled.into(), None),
+            (Error::SessionExpired.into(), None),
+            (Error::EtagMismatch.into(), None),
+            (Error::NotSessionOwner.into(), None),
+            (Error::MissingToken.into(), None),
+            (Error::SessionNotFound.into(), None),
+            (Error::Internal("a bug".into()).into(), None),
+            (Error::DigestMismatch("crc32c").into(), None),
+            (Status::unavailable("connection refused"), Some(Duration::ZERO)),
+            (Status::unknown("connection reset"), Some(Duration::ZERO)),
+            (Status::resource_exhausted("a message that is too large"), None),
+            (Status::permission_denied("no"), None),
+        ];
+        for (status, expected) in table {
+            assert_eq!(retry_delay(&status), expected, "{status:?}");
+        }
+    }
+
+    #[test]
+    fn waits_grow_up_to_a_limit() {
+        assert!((FIRST_DELAY / 2..=FIRST_DELAY).contains(&backoff(0)));
+        for attempt in [6, 10, u32::MAX] {
+            assert!((LONGEST_DELAY / 2..=LONGEST_DELAY).contains(&backoff(attempt)), "{attempt}");
+        }
+    }
+}

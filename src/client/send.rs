@@ -1,0 +1,133 @@
+//! One range on its way to the service.
+
+use std::{ops::Range, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::{Stream, stream};
+use tokio::{
+    sync::{Mutex, watch},
+    time::{Instant, sleep, sleep_until},
+};
+use tonic::{Request, Status};
+
+use super::{
+    Client, Error, Progress, Source,
+    progress::InFlight,
+    retry::{no_answer, within},
+};
+use crate::proto::{RangeHeader, UploadRangeRequest, UploadRangeResponse, upload_range_request::Content};
+
+/// The largest chunk that a range is sent in, in bytes: small enough that a slow line shows progress.
+const CHUNK_BYTES: usize = 128 * 1024;
+
+/// What the ranges of one upload share.
+#[derive(Debug)]
+pub(super) struct Sender {
+    pub(super) client: Client,
+    pub(super) session: String,
+    pub(super) source: Source,
+    pub(super) pace: Pace,
+    pub(super) progress: watch::Sender<Progress>,
+}
+
+/// How fast all ranges together may be sent.
+#[derive(Debug)]
+pub(super) struct Pace {
+    bytes_per_second: Option<u64>,
+    /// When the next byte may be sent. Held for a moment only, never while waiting.
+    next: Mutex<Instant>,
+}
+
+impl Sender {
+    /// Reads a range and sends it once, with its CRC32C. The range is in memory until it is acknowledged.
+    pub(super) async fn send(self: Arc<Self>, range: Range<u64>) -> Result<UploadRangeResponse, Error> {
+        let bytes = self.source.read(range.clone()).await?;
+        let length = range.end - range.start;
+        let header = RangeHeader {
+            name: self.session.clone(),
+            start: signed(range.start)?,
+            end: signed(range.end)?,
+            total: signed(self.source.size_bytes())?,
+            crc32c: Some(crc32c::crc32c(&bytes)),
+            ..Default::default()
+        };
+        let in_flight = InFlight::new(&self.progress);
+        let body = Arc::clone(&self).body(header, bytes, in_flight.counter());
+        let mut sessions = self.client.sessions.clone();
+        let answer = async move { sessions.upload_range(Request::new(body)).await };
+        let answer = moving(self.client.timeout, length, &in_flight, answer).await?.into_inner();
+        in_flight.acknowledged(length);
+        Ok(answer)
+    }
+
+    /// The header, then chunks, no faster than agreed.
+    fn body(
+        self: Arc<Self>,
+        header: RangeHeader,
+        bytes: Bytes,
+        handed_over: impl Fn(u64) + Send,
+    ) -> impl Stream<Item = UploadRangeRequest> + Send {
+        let message = |content| UploadRangeRequest { content: Some(content) };
+        let chunk_bytes = self.pace.chunk_bytes();
+        let chunks = stream::unfold((self, bytes, handed_over), move |(sender, mut bytes, handed_over)| async move {
+            if bytes.is_empty() {
+                return None;
+            }
+            let chunk = bytes.split_to(chunk_bytes.min(bytes.len()));
+            sender.pace.wait_for(chunk.len()).await;
+            handed_over(chunk.len() as u64);
+            Some((message(Content::Chunk(chunk)), (sender, bytes, handed_over)))
+        });
+        stream::StreamExt::chain(stream::iter([message(Content::Header(header))]), chunks)
+    }
+}
+
+impl Pace {
+    pub(super) fn new(bytes_per_second: Option<u64>) -> Self {
+        Self { bytes_per_second, next: Mutex::new(Instant::now()) }
+    }
+
+    /// A chunk is worth a quarter of a second at most, so that a slow pace still moves.
+    fn chunk_bytes(&self) -> usize {
+        let Some(rate) = self.bytes_per_second else { return CHUNK_BYTES };
+        usize::try_from(rate / 4).unwrap_or(CHUNK_BYTES).clamp(1, CHUNK_BYTES)
+    }
+
+    async fn wait_for(&self, bytes: usize) {
+        let Some(rate) = self.bytes_per_second else { return };
+        let mut next = self.next.lock().await;
+        let turn = (*next).max(Instant::now());
+        *next = turn + Duration::from_secs_f64(bytes as f64 / rate as f64);
+        drop(next);
+        sleep_until(turn).await;
+    }
+}
+
+/// Waits for the answer as long as bytes move. Once all are handed over, and whenever none moves, no longer than `timeout`.
+async fn moving<T>(
+    timeout: Duration,
+    length: u64,
+    in_flight: &InFlight,
+    answer: impl Future<Output = Result<T, Status>>,
+) -> Result<T, Status> {
+    let mut answer = std::pin::pin!(answer);
+    let mut seen = 0;
+    loop {
+        if seen == length {
+            return within(timeout, answer).await;
+        }
+        tokio::select! {
+            answer = &mut answer => return answer,
+            () = sleep(timeout) => {}
+        }
+        let now = in_flight.handed_over();
+        if now == seen {
+            return Err(no_answer(timeout));
+        }
+        seen = now;
+    }
+}
+
+fn signed(offset: u64) -> Result<i64, Error> {
+    i64::try_from(offset).map_err(|error| Error::Internal(error.to_string()))
+}

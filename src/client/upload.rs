@@ -1,0 +1,279 @@
+//! An upload: what a session misses, sent in parallel ranges, until the document is complete.
+
+use std::{collections::VecDeque, num::NonZero, ops::Range, sync::Arc, time::SystemTime};
+
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{Instant, sleep},
+};
+use tonic::{Code, Status};
+
+use super::{
+    Client, Error, Progress, Source,
+    error::{limit, reason},
+    retry::{backoff, retry_delay},
+    send::{Pace, Sender},
+};
+use crate::proto::{ByteRange, PrintDocument, UploadRangeResponse, UploadSession, upload_session::State};
+
+/// How an upload is cut and paced. At most `parallel` ranges are in memory.
+#[derive(Debug, Clone)]
+pub struct UploadOptions {
+    /// How many ranges are sent at once. A service takes four of a session unless configured otherwise.
+    pub parallel: NonZero<u32>,
+    /// How many bytes a range has at most. A service takes 10 MiB unless configured otherwise; when it takes less, ranges
+    /// are made smaller.
+    pub range_bytes: NonZero<u64>,
+    /// How fast to send, all ranges together; as fast as possible when not said.
+    pub bytes_per_second: Option<NonZero<u64>>,
+}
+
+impl Default for UploadOptions {
+    fn default() -> Self {
+        Self {
+            parallel: NonZero::new(4).unwrap_or(NonZero::<u32>::MIN),
+            range_bytes: NonZero::new(8 << 20).unwrap_or(NonZero::<u64>::MIN),
+            bytes_per_second: None,
+        }
+    }
+}
+
+/// How a round of ranges went.
+enum Round {
+    /// The last missing byte is committed.
+    Completed(PrintDocument),
+    /// All of them were acknowledged, and others are missing.
+    Sent,
+    /// One failed. Those that were sent before or beside it may have been acknowledged.
+    Broken(Error),
+}
+
+impl Client {
+    /// Sends what a session misses of `source`, and checks that the document which the service then has is the same.
+    ///
+    /// When a range fails in a way that may pass, nobody knows whether it was committed: then the session is asked for what
+    /// it misses now, and only that is sent. The upload goes on like this until nothing has succeeded for as long as the
+    /// client's patience. It fails at once when the session ends, when the source changes, and for good reasons of the
+    /// service's. The session stays, unless it has ended: a later call goes on where this one stopped.
+    pub async fn upload(
+        &self,
+        session: &UploadSession,
+        source: &Source,
+        options: &UploadOptions,
+        progress: &watch::Sender<Progress>,
+    ) -> Result<PrintDocument, Error> {
+        check(session, source)?;
+        let (size, done) = (source.size_bytes(), session.received_bytes.try_into().unwrap_or_default());
+        progress.send_replace(Progress { size, done, ..Progress::default() });
+        let sender = Sender {
+            client: self.clone(),
+            session: session.name.clone(),
+            source: source.clone(),
+            pace: Pace::new(options.bytes_per_second.map(NonZero::get)),
+            progress: progress.clone(),
+        };
+        let upload = Upload { sender: Arc::new(sender), options: options.clone(), unanswered: Vec::new() };
+        // One more pass over the file, beside the upload: a resumed one does not see the bytes that are there already.
+        let (document, here) = tokio::try_join!(upload.run(session.clone()), source.crc32c())?;
+        source.check_unchanged()?;
+        if document.crc32c == Some(here) {
+            Ok(document)
+        } else {
+            Err(Error::DigestMismatch { there: document.crc32c, here })
+        }
+    }
+}
+
+struct Upload {
+    sender: Arc<Sender>,
+    options: UploadOptions,
+    /// The ranges of the last round of which nobody knows whether they were committed.
+    unanswered: Vec<Range<u64>>,
+}
+
+impl Upload {
+    async fn run(mut self, mut session: UploadSession) -> Result<PrintDocument, Error> {
+        let (mut succeeded, mut attempt) = (Instant::now(), 0);
+        loop {
+            match session.state() {
+                State::Active => {}
+                State::Completed => return self.completed(&session).await,
+                ended => return Err(Error::Ended(ended)),
+            }
+            let before = self.done();
+            let error = match self.round(&session.next_expected_ranges).await {
+                Round::Completed(document) => return Ok(document),
+                Round::Sent => None,
+                Round::Broken(error) => Some(error),
+            };
+            if self.done() > before {
+                (succeeded, attempt) = (Instant::now(), 0);
+            }
+            if let Some(error) = error {
+                self.wait(error, succeeded, attempt).await?;
+            }
+            session = self.look(succeeded).await?;
+            let received = session.received_bytes.try_into().unwrap_or_default();
+            self.sender.progress.send_modify(|progress| progress.done = received);
+            attempt += 1;
+        }
+    }
+
+    /// How many bytes the service has acknowledged.
+    fn done(&self) -> u64 {
+        self.sender.progress.borrow().done
+    }
+
+    /// Sends everything that is missing, some ranges at a time, until one fails.
+    async fn round(&mut self, missing: &[ByteRange]) -> Round {
+        let mut ranges = cut(missing, self.options.range_bytes.get());
+        let mut sending = JoinSet::new();
+        let mut broken = None;
+        self.unanswered.clear();
+        loop {
+            while broken.is_none() && sending.len() < self.options.parallel.get() as usize {
+                let Some(range) = ranges.pop_front() else { break };
+                let sender = Arc::clone(&self.sender);
+                sending.spawn(async move { (range.clone(), sender.send(range).await) });
+            }
+            let Some(sent) = sending.join_next().await else { break };
+            match sent {
+                Ok((_, Ok(UploadRangeResponse { document: Some(document), .. }))) => return Round::Completed(document),
+                Ok((_, Ok(_))) => {}
+                Ok((range, Err(error))) if may_pass(&error) => {
+                    self.unanswered.push(range);
+                    broken = Some(error);
+                }
+                // The others are dropped with the set: what fails for good ends the upload.
+                Ok((_, Err(error))) => return Round::Broken(error),
+                Err(error) => return Round::Broken(Error::Internal(error.to_string())),
+            }
+        }
+        broken.map_or(Round::Sent, Round::Broken)
+    }
+
+    /// Waits until the next round may succeed, or fails with what the last one failed with.
+    async fn wait(&mut self, error: Error, succeeded: Instant, attempt: u32) -> Result<(), Error> {
+        let Error::Call(status) = error else { return Err(error) };
+        if self.adapt(&status) {
+            return Ok(());
+        }
+        let Some(delay) = retry_delay(&status) else { return Err(status.into()) };
+        let delay = delay.max(backoff(attempt));
+        if succeeded.elapsed() + delay > self.sender.client.patience {
+            return Err(status.into());
+        }
+        self.sender.progress.send_modify(|progress| progress.trouble = Some(status.message().to_owned()));
+        sleep(delay).await;
+        Ok(())
+    }
+
+    /// Sends less at once when that is what the service says that it takes.
+    fn adapt(&mut self, status: &Status) -> bool {
+        match reason(status).as_deref() {
+            Some("RANGE_TOO_LARGE") => {
+                let limit = limit(status, "max_bytes").and_then(NonZero::new);
+                let Some(smaller) = limit.filter(|&limit| limit < self.options.range_bytes) else { return false };
+                self.options.range_bytes = smaller;
+                true
+            }
+            Some("TOO_MANY_WRITERS") => {
+                let limit = limit(status, "max_writers").and_then(|limit| NonZero::new(u32::try_from(limit).ok()?));
+                let Some(fewer) = limit.filter(|&limit| limit < self.options.parallel) else { return false };
+                self.options.parallel = fewer;
+                true
+            }
+            // Somebody else has sent the rest of it: the session will tell.
+            Some("UPLOAD_SESSION_COMPLETED") => true,
+            _ => false,
+        }
+    }
+
+    /// The session as it is now, as soon as the service tells.
+    async fn look(&self, succeeded: Instant) -> Result<UploadSession, Error> {
+        let client = &self.sender.client;
+        let mut attempt = 0;
+        loop {
+            let error = match client.session(&self.sender.session).await {
+                Ok(session) => return Ok(session),
+                Err(error) => error,
+            };
+            let Error::Call(status) = &error else { return Err(error) };
+            let Some(delay) = retry_delay(status) else { return Err(error) };
+            let delay = delay.max(backoff(attempt));
+            if succeeded.elapsed() + delay > client.patience {
+                return Err(error);
+            }
+            self.sender.progress.send_modify(|progress| progress.trouble = Some(status.message().to_owned()));
+            sleep(delay).await;
+            attempt += 1;
+        }
+    }
+
+    /// The document of a session that was completed without an answer. Who shows an upload URL may not ask for it; but the
+    /// range that completed it is answered once more when it is sent again.
+    async fn completed(&self, session: &UploadSession) -> Result<PrintDocument, Error> {
+        let denied = match self.sender.client.document(&session.document).await {
+            Err(error) if error.code() == Some(Code::PermissionDenied) => error,
+            answer => return answer,
+        };
+        for range in &self.unanswered {
+            if let Ok(UploadRangeResponse { document: Some(document), .. }) =
+                Arc::clone(&self.sender).send(range.clone()).await
+            {
+                return Ok(document);
+            }
+        }
+        Err(denied)
+    }
+}
+
+/// Whether a failure is one that the next round may not meet.
+fn may_pass(error: &Error) -> bool {
+    let Error::Call(status) = error else { return false };
+    let reason = reason(status);
+    retry_delay(status).is_some() || matches!(reason.as_deref(), Some("RANGE_TOO_LARGE" | "UPLOAD_SESSION_COMPLETED"))
+}
+
+/// Fails when this is not what the session was created for.
+fn check(session: &UploadSession, source: &Source) -> Result<(), Error> {
+    let expected = session.properties.as_ref().map_or(0, |properties| properties.size_bytes);
+    let expected = expected.try_into().unwrap_or_default();
+    if expected != source.size_bytes() {
+        return Err(Error::OtherSize { session: expected, file: source.size_bytes() });
+    }
+    let begun = session.create_time.and_then(|time| SystemTime::try_from(time).ok());
+    match begun {
+        Some(begun) if session.received_bytes > 0 => source.check_older_than(begun),
+        _ => Ok(()),
+    }
+}
+
+/// Ranges of at most `length` bytes, ascending.
+fn cut(missing: &[ByteRange], length: u64) -> VecDeque<Range<u64>> {
+    let mut ranges = VecDeque::new();
+    for range in missing {
+        let mut start = u64::try_from(range.start).unwrap_or_default();
+        let end = u64::try_from(range.end).unwrap_or_default();
+        while start < end {
+            let next = end.min(start + length);
+            ranges.push_back(start..next);
+            start = next;
+        }
+    }
+    ranges
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_cut_into_ranges() {
+        let missing = [ByteRange { start: 0, end: 10 }, ByteRange { start: 15, end: 16 }];
+        assert_eq!(cut(&missing, 4), [0..4, 4..8, 8..10, 15..16]);
+        assert_eq!(cut(&missing, u64::MAX - 20), [0..10, 15..16]);
+        assert!(cut(&[], 4).is_empty());
+    }
+}
