@@ -65,6 +65,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "crate::cli",
         ],
     ),
+    ("cli/remote", &["crate::store", "crate::blobs", "crate::guard", "crate::rpc", "crate::server", "crate::dev"]),
     ("tls.rs", &["sqlx", "tonic", "axum", "crate::"]),
     ("sweeper.rs", &["tonic", "axum", "crate::rpc"]),
     ("relay.rs", &["tonic", "sqlx", "axum", "crate::rpc", "crate::blobs"]),

@@ -6,6 +6,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use secrecy::{ExposeSecret, SecretString};
 
+use super::remote::Server;
 use crate::{
     catalog,
     client::{Client, Credential},
@@ -26,24 +27,30 @@ enum Action {
         /// of its message in print_catalog.proto.
         file: PathBuf,
 
-        /// Where the service is.
-        #[arg(long, env = "GRPC_ADDR", default_value = "127.0.0.1:50051")]
-        server: String,
+        #[command(flatten)]
+        server: Server,
 
         /// Access token of an application that maintains the catalog.
         #[arg(long, env = "CATALOG_TOKEN", hide_env_values = true)]
-        token: SecretString,
+        token: Option<SecretString>,
+
+        /// File with the access token, read anew for every call; goes before --token.
+        #[arg(long, value_name = "FILE")]
+        token_file: Option<PathBuf>,
     },
 }
 
 impl Catalog {
     /// Does it.
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let Action::Apply { file, server, token } = self.action;
+        let Action::Apply { file, server, token, token_file } = self.action;
         let json = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
         let catalog = catalog::Catalog::from_json(&json).with_context(|| file.display().to_string())?;
-        let endpoint = if server.contains("://") { server } else { format!("http://{server}") };
-        let mut client = Client::new(&endpoint, Credential::access_token(token.expose_secret())?)?;
+        let credential = match token_file {
+            Some(file) => Credential::token_file(&file)?,
+            None => Credential::access_token(token.context("say --token or --token-file")?.expose_secret())?,
+        };
+        let mut client = Client::over(server.connect()?, credential);
         let pushed = catalog.push(&mut client).await?;
         println!("{pushed} entries pushed");
         Ok(())

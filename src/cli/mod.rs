@@ -1,9 +1,12 @@
 //! The command line: parse, then call one function.
 
 mod catalog;
+mod completions;
 mod demo;
 mod dev;
 mod gateway;
+mod man;
+mod remote;
 mod serve;
 mod token;
 mod with_postgres;
@@ -32,6 +35,16 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Upload a file to a document, or what is missing of it.
+    Upload(remote::Upload),
+    /// Tell how far an upload has come, or how it has ended.
+    Status(remote::Status),
+    /// Follow an upload until it has ended.
+    Watch(remote::Watch),
+    /// Cancel an upload, for good.
+    Cancel(remote::Cancel),
+    /// Download a document.
+    Download(remote::Download),
     /// Run everything on this machine: Postgres, local files, a token issuer, a sample catalog, the service.
     Dev(dev::Dev),
     /// Show the life of an upload, from its creation to its cancel, on scratch data.
@@ -54,6 +67,10 @@ enum Command {
     Token(token::Token),
     /// Maintain the catalog.
     Catalog(catalog::Catalog),
+    /// Print a shell's completions.
+    Completions(completions::Completions),
+    /// Write the manual.
+    Man(man::Man),
     /// Run a command with DATABASE_URL set to a throw-away Postgres, unless it is set already.
     WithPostgres {
         /// The command and its arguments.
@@ -65,10 +82,15 @@ enum Command {
 impl Cli {
     /// Does what the command line says.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
-        // The demo is the one command that is read by people, from top to bottom.
-        let level = if matches!(self.command, Command::Demo) { "warn" } else { "info" };
-        telemetry::init(self.log_json, level);
+        telemetry::init(self.log_json, self.command.log_level());
         match self.command {
+            Command::Upload(upload) => return Ok(upload.run().await),
+            Command::Status(status) => return Ok(status.run().await),
+            Command::Watch(watch) => return Ok(watch.run().await),
+            Command::Cancel(cancel) => return Ok(cancel.run().await),
+            Command::Download(download) => return Ok(download.run().await),
+            Command::Completions(completions) => completions.run()?,
+            Command::Man(man) => man.run()?,
             Command::Dev(dev) => dev.run().await?,
             Command::Demo => demo::run().await?,
             Command::Serve(config) => serve::run(&config).await?,
@@ -81,6 +103,18 @@ impl Cli {
             Command::WithPostgres { command } => return with_postgres::run(command).await,
         }
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Command {
+    /// What to log unless `RUST_LOG` says. Some commands are read by people, from top to bottom.
+    fn log_level(&self) -> &'static str {
+        match self {
+            Self::Demo | Self::Upload(_) | Self::Status(_) | Self::Watch(_) | Self::Cancel(_) | Self::Download(_) => {
+                "warn"
+            }
+            _ => "info",
+        }
     }
 }
 

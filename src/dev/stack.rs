@@ -217,6 +217,10 @@ fn variables(
         ("DOCUMENT_NAME", Sample::document_name(&sample.job)),
         ("SECOND_DOCUMENT_NAME", Sample::document_name(&sample.second_job)),
     ];
+    // What the command line shows unless it is told otherwise.
+    let owner =
+        tokens.iter().find(|(name, _)| *name == "OWNER_TOKEN").map(|(_, token)| ("PRINT_UPLOAD_TOKEN", token.clone()));
+    variables.extend(owner);
     variables.extend(tokens);
     variables
 }

@@ -1,0 +1,51 @@
+//! `print-upload cancel`: deletes an upload session, and so cancels the upload.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::json;
+
+use super::{EXIT_CODES, Failure, Remote, UploadUrl, output, target::Target};
+use crate::proto::DeleteUploadSessionRequest;
+
+/// Which session, and how to cancel it.
+#[derive(Debug, Args)]
+#[command(after_long_help = format!("With --json: {{\"canceled\": \"uploadSessions/{{id}}\"}}, the name as it was given.\n\n{EXIT_CODES}"))]
+pub(in crate::cli) struct Cancel {
+    #[command(flatten)]
+    target: Target,
+
+    /// Cancel exactly the session with this etag, or none.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    etag: String,
+
+    /// A session that does not exist counts as canceled.
+    #[arg(long)]
+    allow_missing: bool,
+
+    #[command(flatten)]
+    upload_url: UploadUrl,
+
+    #[command(flatten)]
+    remote: Remote,
+}
+
+impl Cancel {
+    /// Cancels it. Doing so again is done again.
+    pub(in crate::cli) async fn run(self) -> ExitCode {
+        self.remote.end(self.cancel().await)
+    }
+
+    async fn cancel(&self) -> Result<ExitCode, Failure> {
+        let client = self.remote.client_or_holder(&self.upload_url)?;
+        let name = self.target.session(&self.upload_url)?;
+        let (etag, allow_missing) = (self.etag.clone(), self.allow_missing);
+        client.cancel(DeleteUploadSessionRequest { name: name.clone(), etag, allow_missing }).await?;
+        if self.remote.json {
+            output::print(json!({ "canceled": name }))?;
+        } else {
+            output::print(format!("canceled {name}"))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

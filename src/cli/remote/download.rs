@@ -1,0 +1,146 @@
+//! `print-upload download`: a document, whole or not at all.
+
+use std::{
+    fs, io,
+    os::fd::AsFd,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::Args;
+use tokio::{fs::File, sync::watch};
+use uuid::Uuid;
+
+use super::{
+    EXIT_CODES, Failure, Patience, Remote, interrupt::Signals, output, progress::Shown, target::document_name,
+};
+use crate::{
+    client::{Client, Progress},
+    proto::PrintDocument,
+};
+
+/// What is downloaded, and where to.
+#[derive(Debug, Args)]
+#[command(after_long_help = format!("The file appears when it is complete and has the document's CRC32C, not before.\n\n\
+    With --json: {{\"file\": \"…\", \"document\": {{…}}}}; document is a PrintDocument of the proto in JSON.\n\n{EXIT_CODES}"))]
+pub(in crate::cli) struct Download {
+    /// The document: printers/{printer}/jobs/{job}/documents/{document}, or below shares/{share}.
+    #[arg(value_parser = document_name)]
+    document: String,
+
+    /// The file to write, - for standard output [default: the document's name, in this folder].
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+
+    /// Replace the file when there is one.
+    #[arg(long)]
+    force: bool,
+
+    #[command(flatten)]
+    patience: Patience,
+
+    #[command(flatten)]
+    remote: Remote,
+}
+
+/// A file on its way: beside the one that it becomes, and gone when it is dropped before.
+struct Partial(PathBuf);
+
+impl Download {
+    /// Downloads it.
+    pub(in crate::cli) async fn run(self) -> ExitCode {
+        self.remote.end(self.download().await)
+    }
+
+    async fn download(&self) -> Result<ExitCode, Failure> {
+        let mut signals = Signals::listen()?;
+        let client = self.remote.client()?.with_patience(self.patience.patience);
+        tokio::select! {
+            downloaded = self.to_its_place(&client) => downloaded,
+            asked = signals.next() => Err(Failure::new(asked.exit_code(), "interrupted")),
+        }
+    }
+
+    async fn to_its_place(&self, client: &Client) -> Result<ExitCode, Failure> {
+        if self.output.as_deref() == Some(Path::new("-")) {
+            if self.remote.json {
+                return Err(Failure::usage("--json and the document cannot both go to standard output"));
+            }
+            let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(|error| failed(Path::new("-"), &error))?;
+            self.receive(client, &mut File::from_std(stdout.into())).await?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let file = match &self.output {
+            Some(file) => file.clone(),
+            None => own_name(&client.document(&self.document).await?)?,
+        };
+        if !self.force && file.exists() {
+            return Err(exists(&file));
+        }
+        let partial = Partial::beside(&file);
+        let mut output = File::create_new(&partial.0).await.map_err(|error| failed(&partial.0, &error))?;
+        let document = self.receive(client, &mut output).await?;
+        output.sync_all().await.map_err(|error| failed(&partial.0, &error))?;
+        partial.become_file(&file, self.force)?;
+        self.tell(&file, &document)?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    async fn receive(&self, client: &Client, output: &mut File) -> Result<PrintDocument, Failure> {
+        let (progress, watching) = watch::channel(Progress::default());
+        let _shown = Shown::begin(watching, self.remote.json);
+        Ok(client.download(&self.document, output, &progress).await?)
+    }
+
+    fn tell(&self, file: &Path, document: &PrintDocument) -> Result<(), Failure> {
+        if self.remote.json {
+            return output::print(serde_json::json!({"file": file, "document": output::document_json(document)?}));
+        }
+        let (size, crc32c) = (document.size_bytes, output::crc32c(document));
+        output::print(format!("downloaded {}: {size} bytes, CRC32C {crc32c}", file.display()))
+    }
+}
+
+impl Partial {
+    fn beside(file: &Path) -> Self {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        Self(file.with_file_name(format!(".{name}.{}.part", Uuid::new_v4().simple())))
+    }
+
+    /// Takes its place. A file that has appeared there in the meantime stays, unless it may be replaced: a link, unlike a
+    /// rename, replaces nothing.
+    fn become_file(&self, file: &Path, force: bool) -> Result<(), Failure> {
+        let placed = if force { fs::rename(&self.0, file) } else { fs::hard_link(&self.0, file) };
+        match placed {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(exists(file)),
+            // A file system without links.
+            Err(_) if !force && !file.exists() => fs::rename(&self.0, file).map_err(|error| failed(file, &error)),
+            Err(error) => Err(failed(file, &error)),
+        }
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        // It is gone already where it was renamed.
+        drop(fs::remove_file(&self.0));
+    }
+}
+
+/// The name that the document was given, when it is a plain file name: whoever uploaded it chooses no folder of ours.
+fn own_name(document: &PrintDocument) -> Result<PathBuf, Failure> {
+    let name = Path::new(&document.document_name);
+    if name.file_name() == Some(name.as_os_str()) {
+        return Ok(name.to_owned());
+    }
+    Err(Failure::usage("the document's name is no file name: say --output"))
+}
+
+fn exists(file: &Path) -> Failure {
+    Failure::new(1, format!("{} is there already: say --force to replace it", file.display()))
+}
+
+fn failed(file: &Path, error: &io::Error) -> Failure {
+    Failure::new(1, format!("{}: {error}", file.display()))
+}

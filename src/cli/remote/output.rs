@@ -1,0 +1,101 @@
+//! What commands print: text for people, the JSON form of the proto's messages for programs.
+
+use std::{
+    fmt::Display,
+    io::{self, Write},
+    time::SystemTime,
+};
+
+use anyhow::Context;
+use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
+use serde_json::Value;
+
+use super::Failure;
+use crate::{
+    client::state_name,
+    proto::{DESCRIPTOR, Principal, PrintDocument, UploadSession, principal::Identity, upload_session::State},
+};
+
+/// How many missing ranges are shown to people.
+const SHOWN_RANGES: usize = 4;
+
+/// Prints a line on standard output. Nobody may be reading any more.
+pub(super) fn print(line: impl Display) -> Result<(), Failure> {
+    writeln!(io::stdout().lock(), "{line}").map_err(|error| Failure::new(1, format!("standard output: {error}")))
+}
+
+/// A session in the JSON form of `UploadSession`, except that 64-bit numbers are numbers and that fields without a value are
+/// there as well. Its upload URL is a secret, and left out unless asked for.
+pub(super) fn session_json(session: &UploadSession, with_upload_url: bool) -> anyhow::Result<Value> {
+    let mut value = json("UploadSession", session)?;
+    if let Some(fields) = value.as_object_mut().filter(|_| !with_upload_url) {
+        fields.remove("uploadUrl");
+    }
+    Ok(value)
+}
+
+/// A document in the JSON form of `PrintDocument`, with numbers as numbers.
+pub(super) fn document_json(document: &PrintDocument) -> anyhow::Result<Value> {
+    json("PrintDocument", document)
+}
+
+fn json(name: &str, message: &impl prost::Message) -> anyhow::Result<Value> {
+    let pool = DescriptorPool::decode(DESCRIPTOR)?;
+    let descriptor = pool.get_message_by_name(&format!("print.upload.v1.{name}")).context("unknown message")?;
+    let message = DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice())?;
+    let options = SerializeOptions::new().stringify_64_bit_integers(false).skip_default_fields(false);
+    Ok(message.serialize_with_options(serde_json::value::Serializer, &options)?)
+}
+
+/// A session for people.
+pub(super) fn session_text(session: &UploadSession, with_upload_url: bool) -> String {
+    let properties = session.properties.clone().unwrap_or_default();
+    let mut lines = vec![
+        format!("{} {}", session.name, state_name(session.state())),
+        format!("  document  {}", session.document),
+        format!("  name      {} ({})", properties.document_name, properties.content_type),
+        format!("  received  {} of {} bytes", session.received_bytes, properties.size_bytes),
+        format!("  owner     {}", who(session.owner.as_ref())),
+        format!("  created   {}", time(session.create_time)),
+    ];
+    if session.state() == State::Active {
+        lines.push(format!("  missing   {}", missing(session)));
+        lines.push(format!("  expires   {}", time(session.expire_time)));
+    } else {
+        let reason = session.end_reason().as_str_name().trim_start_matches("END_REASON_").to_owned();
+        let by = session.ended_by.as_ref().map(|by| format!(" by {}", who(Some(by)))).unwrap_or_default();
+        lines.push(format!("  ended     {}, {reason}{by}", time(session.end_time)));
+    }
+    if with_upload_url && !session.upload_url.is_empty() {
+        lines.push(format!("  URL       {}", session.upload_url));
+    }
+    lines.join("\n")
+}
+
+/// The first missing ranges, as the proto has them: the second number is not missing itself.
+fn missing(session: &UploadSession) -> String {
+    let ranges = &session.next_expected_ranges;
+    let shown: Vec<String> =
+        ranges.iter().take(SHOWN_RANGES).map(|range| format!("[{}, {})", range.start, range.end)).collect();
+    let more = ranges.len().saturating_sub(SHOWN_RANGES);
+    if more == 0 { shown.join(" ") } else { format!("{} and {more} more", shown.join(" ")) }
+}
+
+fn who(principal: Option<&Principal>) -> String {
+    match principal.and_then(|principal| principal.identity.as_ref()) {
+        Some(Identity::User(oid)) => format!("user {oid}"),
+        Some(Identity::Application(id)) => format!("application {id}"),
+        None => "unknown".into(),
+    }
+}
+
+/// A point in time as RFC 3339 has it.
+pub(super) fn time(timestamp: Option<prost_types::Timestamp>) -> String {
+    let time = timestamp.and_then(|timestamp| SystemTime::try_from(timestamp).ok());
+    time.map_or_else(|| "unknown".into(), |time| humantime::format_rfc3339_seconds(time).to_string())
+}
+
+/// The CRC32C of a document, as eight hexadecimal digits.
+pub(super) fn crc32c(document: &PrintDocument) -> String {
+    document.crc32c.map_or_else(|| "unknown".into(), |crc| format!("{crc:08x}"))
+}

@@ -1,0 +1,65 @@
+//! The progress of a transfer: a bar where standard error is a terminal, and what keeps it back as lines elsewhere.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::{sync::watch, task::JoinHandle};
+
+use crate::client::Progress;
+
+/// How often the bar is drawn when nothing happens: rate and time left change all the same.
+const TICK: Duration = Duration::from_millis(250);
+
+const TEMPLATE: &str = "{bar:30} {bytes} of {total_bytes}  {binary_bytes_per_sec}  {eta} left  {msg}";
+
+/// Shows the progress of a transfer until it is ended or dropped.
+pub(super) struct Shown {
+    bar: ProgressBar,
+    following: JoinHandle<()>,
+}
+
+impl Shown {
+    /// Begins to show it; nothing at all when it is quiet.
+    pub(super) fn begin(progress: watch::Receiver<Progress>, is_quiet: bool) -> Self {
+        let bar = if is_quiet { ProgressBar::hidden() } else { ProgressBar::new(0) };
+        if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(TICK);
+        let following = tokio::spawn(follow(bar.clone(), progress, is_quiet));
+        Self { bar, following }
+    }
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        self.following.abort();
+        self.bar.finish_and_clear();
+    }
+}
+
+async fn follow(bar: ProgressBar, mut progress: watch::Receiver<Progress>, is_quiet: bool) {
+    let mut has_begun = false;
+    let mut told = None;
+    while progress.changed().await.is_ok() {
+        let now = progress.borrow_and_update().clone();
+        bar.set_length(now.size);
+        bar.set_position(now.done + now.in_flight);
+        // What an earlier run has sent says nothing about how fast this one is.
+        if !has_begun {
+            bar.reset_eta();
+            has_begun = true;
+        }
+        if now.trouble == told {
+            continue;
+        }
+        if bar.is_hidden()
+            && !is_quiet
+            && let Some(trouble) = &now.trouble
+        {
+            eprintln!("waiting: {trouble}");
+        }
+        bar.set_message(now.trouble.as_ref().map(|trouble| format!("waiting: {trouble}")).unwrap_or_default());
+        told = now.trouble;
+    }
+}

@@ -1,0 +1,43 @@
+//! `print-upload status`: how far an upload has come, or how it has ended.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::{EXIT_CODES, Failure, Remote, UploadUrl, output, target::Target};
+
+/// Which session, and how to ask for it.
+#[derive(Debug, Args)]
+#[command(after_long_help = format!("With --json the session is an UploadSession of the proto in JSON.\n\n{EXIT_CODES}"))]
+pub(in crate::cli) struct Status {
+    #[command(flatten)]
+    target: Target,
+
+    /// Tell the upload URL as well: whoever has it may send to the session, look at it and cancel it.
+    #[arg(long)]
+    show_upload_url: bool,
+
+    #[command(flatten)]
+    upload_url: UploadUrl,
+
+    #[command(flatten)]
+    remote: Remote,
+}
+
+impl Status {
+    /// Asks, and prints the answer.
+    pub(in crate::cli) async fn run(self) -> ExitCode {
+        self.remote.end(self.show().await)
+    }
+
+    async fn show(&self) -> Result<ExitCode, Failure> {
+        let client = self.remote.client_or_holder(&self.upload_url)?;
+        let session = client.session(&self.target.session(&self.upload_url)?).await?;
+        if self.remote.json {
+            output::print(output::session_json(&session, self.show_upload_url)?)?;
+        } else {
+            output::print(output::session_text(&session, self.show_upload_url))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,219 @@
+//! `print-upload upload`: a file, in parallel ranges, until the document is complete.
+
+use std::{num::NonZero, path::PathBuf, process::ExitCode};
+
+use clap::Args;
+use secrecy::ExposeSecret;
+use serde_json::json;
+use tokio::sync::watch;
+
+use super::{
+    EXIT_CODES, Failure, Patience, Remote, UploadUrl,
+    interrupt::{Asked, OnInterrupt, Signals},
+    output,
+    progress::Shown,
+    size::size,
+    target::{document_name, session_in},
+};
+use crate::{
+    client::{Client, Progress, Source, UploadOptions},
+    proto::{DeleteUploadSessionRequest, DocumentProperties, PrintDocument, UploadSession, upload_session::State},
+};
+
+/// What is uploaded where, and how.
+#[derive(Debug, Args)]
+#[command(after_long_help = format!("The same command again goes on where an earlier one was interrupted.\n\nWith --json: \
+    {{\"session\": \"uploadSessions/{{id}}\", \"document\": {{…}}, \"resumedBytes\": 0, \"sentBytes\": 11}}; document is a \
+    PrintDocument of the proto in JSON, session is null when an earlier run had completed the document.\n\n{EXIT_CODES}"))]
+pub(in crate::cli) struct Upload {
+    /// The file.
+    file: PathBuf,
+
+    /// The document to upload it to: printers/{printer}/jobs/{job}/documents/{document}, or below shares/{share}.
+    #[arg(long, value_parser = document_name, required_unless_present = "url")]
+    document: Option<String>,
+
+    /// The document's name, as shown to people [default: the file's].
+    #[arg(long)]
+    name: Option<String>,
+
+    /// Media type [default: by the file's extension, else application/octet-stream].
+    #[arg(long)]
+    content_type: Option<String>,
+
+    /// How many ranges to send at once. As many are in memory.
+    #[arg(long, default_value = "4")]
+    parallel: NonZero<u32>,
+
+    /// How large a range is; smaller when the service says so.
+    #[arg(long, default_value = "8MiB", value_parser = size)]
+    range_size: NonZero<u64>,
+
+    /// Send at most so much per second [default: as fast as possible].
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    limit_rate: Option<NonZero<u64>>,
+
+    /// What to do with the session on Ctrl-C. SIGTERM never asks, and a second Ctrl-C leaves at once and keeps it.
+    #[arg(long, value_enum, default_value = "ask")]
+    on_interrupt: OnInterrupt,
+
+    #[command(flatten)]
+    upload_url: UploadUrl,
+
+    #[command(flatten)]
+    patience: Patience,
+
+    #[command(flatten)]
+    remote: Remote,
+}
+
+/// How an upload begins.
+enum Begun {
+    /// With a session, new or an earlier one's.
+    Session(Box<UploadSession>),
+    /// Not at all: an earlier run has completed it.
+    Uploaded(PrintDocument),
+}
+
+impl Upload {
+    /// Uploads the file, or what is missing of it.
+    pub(in crate::cli) async fn run(self) -> ExitCode {
+        self.remote.end(self.upload().await)
+    }
+
+    async fn upload(&self) -> Result<ExitCode, Failure> {
+        let mut signals = Signals::listen()?;
+        let source = Source::file(&self.file)?;
+        let client = self.remote.client_or_holder(&self.upload_url)?.with_patience(self.patience.patience);
+        let begun = tokio::select! {
+            begun = self.begin(&client, &source) => begun?,
+            asked = signals.next() => return Err(Failure::new(asked.exit_code(), "interrupted before the upload began")),
+        };
+        match begun {
+            Begun::Uploaded(document) => self.tell(None, &document, source.size_bytes(), 0),
+            Begun::Session(session) => {
+                let sent = self.send(&client, &session, &source, &mut signals).await;
+                sent.map_err(|failure| failure.of_session(&session.name))
+            }
+        }
+    }
+
+    async fn begin(&self, client: &Client, source: &Source) -> Result<Begun, Failure> {
+        if let Some(url) = &self.upload_url.url {
+            return Ok(Begun::Session(client.session(&session_in(url.expose_secret())?).await?.into()));
+        }
+        let document = self.document.as_deref().ok_or_else(|| Failure::usage("say which --document"))?;
+        match client.create(document, &self.properties(source)?).await {
+            // Perhaps by an earlier run, which never heard of it.
+            Err(error) if error.reason().as_deref() == Some("DOCUMENT_ALREADY_UPLOADED") => {
+                let uploaded = client.document(document).await?;
+                let is_same = uploaded.crc32c == Some(source.crc32c().await?);
+                if is_same { Ok(Begun::Uploaded(uploaded)) } else { Err(error.into()) }
+            }
+            created => Ok(Begun::Session(created?.into())),
+        }
+    }
+
+    async fn send(
+        &self,
+        client: &Client,
+        session: &UploadSession,
+        source: &Source,
+        signals: &mut Signals,
+    ) -> Result<ExitCode, Failure> {
+        let resumed = session.received_bytes.try_into().unwrap_or_default();
+        self.announce(session, source);
+        let options =
+            UploadOptions { parallel: self.parallel, range_bytes: self.range_size, bytes_per_second: self.limit_rate };
+        let (progress, watching) = watch::channel(Progress::default());
+        let shown = Shown::begin(watching.clone(), self.remote.json);
+        let outcome = tokio::select! {
+            uploaded = client.upload(session, source, &options, &progress) => Ok(uploaded),
+            asked = signals.next() => Err(asked),
+        };
+        drop(shown);
+        match outcome {
+            Ok(document) => self.tell(Some(session), &document?, resumed, watching.borrow().sent),
+            Err(asked) => Err(self.interrupted(client, session, signals, asked).await),
+        }
+    }
+
+    async fn interrupted(
+        &self,
+        client: &Client,
+        session: &UploadSession,
+        signals: &mut Signals,
+        asked: Asked,
+    ) -> Failure {
+        let name = &session.name;
+        if !signals.wants_cancel(self.on_interrupt, asked).await {
+            let message = format!(
+                "interrupted; {name} is kept until {} at least: the same command resumes it, `print-upload cancel {name}` cancels it",
+                output::time(session.expire_time)
+            );
+            return Failure::new(asked.exit_code(), message);
+        }
+        match client.cancel(DeleteUploadSessionRequest { name: name.clone(), ..Default::default() }).await {
+            Ok(()) => Failure::ended(State::Canceled, "interrupted; the upload is canceled"),
+            Err(error) => error.into(),
+        }
+    }
+
+    fn announce(&self, session: &UploadSession, source: &Source) {
+        if self.remote.json {
+            return;
+        }
+        let (file, size) = (self.file.display(), source.size_bytes());
+        if session.received_bytes > 0 {
+            eprintln!("resuming {file} in {}: {} of {size} bytes are there", session.name, session.received_bytes);
+        } else {
+            eprintln!("uploading {file} in {}: {size} bytes", session.name);
+        }
+    }
+
+    fn tell(
+        &self,
+        session: Option<&UploadSession>,
+        document: &PrintDocument,
+        resumed: u64,
+        sent: u64,
+    ) -> Result<ExitCode, Failure> {
+        if self.remote.json {
+            let (session, document) = (session.map(|session| &session.name), output::document_json(document)?);
+            let report = json!({"session": session, "document": document, "resumedBytes": resumed, "sentBytes": sent});
+            output::print(report)?;
+        } else {
+            let what = if session.is_some() { "uploaded" } else { "was uploaded before:" };
+            let crc32c = output::crc32c(document);
+            output::print(format!(
+                "{what} {}: {} bytes, CRC32C {crc32c}, the same as the file's",
+                document.name, document.size_bytes
+            ))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn properties(&self, source: &Source) -> Result<DocumentProperties, Failure> {
+        let file_name = || self.file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let extension = self.file.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+        let content_type = self.content_type.clone().unwrap_or_else(|| content_type(extension).to_owned());
+        let size_bytes = source.size_bytes().try_into().map_err(|_| Failure::new(1, "the file is too large"))?;
+        Ok(DocumentProperties { document_name: self.name.clone().unwrap_or_else(file_name), content_type, size_bytes })
+    }
+}
+
+/// The media types of what printers take.
+fn content_type(extension: &str) -> &'static str {
+    match extension.to_ascii_lowercase().as_str() {
+        "pdf" => "application/pdf",
+        "oxps" | "xps" => "application/oxps",
+        "ps" => "application/postscript",
+        "pwg" => "image/pwg-raster",
+        "urf" => "image/urf",
+        "jpg" | "jpeg" => "image/jpeg",
+        "png" => "image/png",
+        "tif" | "tiff" => "image/tiff",
+        "txt" => "text/plain",
+        _ => "application/octet-stream",
+    }
+}
