@@ -1,22 +1,23 @@
 //! `print-upload download`: a document, whole or not at all.
 
 use std::{
-    fs, io,
-    os::fd::AsFd,
+    fs::Permissions,
+    io,
+    os::{fd::AsFd, unix::fs::PermissionsExt},
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use clap::Args;
+use tempfile::{Builder, NamedTempFile};
 use tokio::{fs::File, sync::watch};
-use uuid::Uuid;
 
 use super::{
     EXIT_CODES, Failure, Patience, Remote, interrupt::Signals, output, progress::Shown, target::document_name,
 };
 use crate::{
     client::{Client, Progress},
-    proto::PrintDocument,
+    proto::{PrintDocument, print_document::State},
 };
 
 /// What is downloaded, and where to.
@@ -42,9 +43,6 @@ pub(in crate::cli) struct Download {
     #[command(flatten)]
     remote: Remote,
 }
-
-/// A file on its way: beside the one that it becomes, and gone when it is dropped before.
-struct Partial(PathBuf);
 
 impl Download {
     /// Downloads it.
@@ -77,11 +75,15 @@ impl Download {
         if !self.force && file.exists() {
             return Err(exists(&file));
         }
-        let partial = Partial::beside(&file);
-        let mut output = File::create_new(&partial.0).await.map_err(|error| failed(&partial.0, &error))?;
+        // Beside the file that it becomes, and gone when it is dropped before.
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let as_usual = Permissions::from_mode(0o666);
+        let partial = Builder::new().prefix(".print-upload-").suffix(".part").permissions(as_usual).tempfile_in(folder);
+        let partial = partial.map_err(|error| failed(folder, &error))?;
+        let mut output = File::from_std(partial.reopen().map_err(|error| failed(partial.path(), &error))?);
         let document = self.receive(client, &mut output).await?;
-        output.sync_all().await.map_err(|error| failed(&partial.0, &error))?;
-        partial.become_file(&file, self.force)?;
+        output.sync_all().await.map_err(|error| failed(partial.path(), &error))?;
+        put_in_place(partial, &file, self.force)?;
         self.tell(&file, &document)?;
         Ok(ExitCode::SUCCESS)
     }
@@ -101,35 +103,22 @@ impl Download {
     }
 }
 
-impl Partial {
-    fn beside(file: &Path) -> Self {
-        let name = file.file_name().unwrap_or_default().to_string_lossy();
-        Self(file.with_file_name(format!(".{name}.{}.part", Uuid::new_v4().simple())))
-    }
-
-    /// Takes its place. A file that has appeared there in the meantime stays, unless it may be replaced: a link, unlike a
-    /// rename, replaces nothing.
-    fn become_file(&self, file: &Path, force: bool) -> Result<(), Failure> {
-        let placed = if force { fs::rename(&self.0, file) } else { fs::hard_link(&self.0, file) };
-        match placed {
-            Ok(()) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(exists(file)),
-            // A file system without links.
-            Err(_) if !force && !file.exists() => fs::rename(&self.0, file).map_err(|error| failed(file, &error)),
-            Err(error) => Err(failed(file, &error)),
-        }
-    }
-}
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        // It is gone already where it was renamed.
-        drop(fs::remove_file(&self.0));
+/// Gives a complete download its name. A file that has appeared there in the meantime stays, unless it may be replaced.
+fn put_in_place(partial: NamedTempFile, file: &Path, force: bool) -> Result<(), Failure> {
+    let placed = if force { partial.persist(file) } else { partial.persist_noclobber(file) };
+    match placed {
+        Ok(_) => Ok(()),
+        Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Err(exists(file)),
+        Err(error) => Err(failed(file, &error.error)),
     }
 }
 
 /// The name that the document was given, when it is a plain file name: whoever uploaded it chooses no folder of ours.
 fn own_name(document: &PrintDocument) -> Result<PathBuf, Failure> {
+    if document.state() != State::Uploaded {
+        // It has no name yet. The service says so better.
+        return Ok("document".into());
+    }
     let name = Path::new(&document.document_name);
     if name.file_name() == Some(name.as_os_str()) {
         return Ok(name.to_owned());

@@ -31,7 +31,7 @@ pub enum Digest {
     Both,
 }
 
-use super::{RestActor, TENANT};
+use super::{Command, RestActor, TENANT};
 
 /// A caller with a credential.
 #[derive(Debug, Clone)]
@@ -55,6 +55,16 @@ impl Actor {
     /// The same caller over REST.
     pub fn rest(&self, gateway: SocketAddr) -> RestActor {
         RestActor::new(gateway, self.token.as_deref())
+    }
+
+    /// The access token that it shows.
+    pub fn token(&self) -> &str {
+        self.token.as_deref().expect("an access token")
+    }
+
+    /// The same caller at a command line.
+    pub fn command(&self, name: &str) -> Command {
+        Command::new(name).env("GRPC_ADDR", &self.address.to_string()).env("PRINT_UPLOAD_TOKEN", self.token())
     }
 
     /// Whoever holds a session's upload URL.

@@ -4,6 +4,7 @@ mod actor;
 mod app;
 mod authority;
 mod backend;
+mod command;
 mod database;
 mod issuer;
 mod ledger;
@@ -18,6 +19,7 @@ pub use actor::{Actor, Digest, ErrorExt, Stalled, chunk, crc32c, header, job_of,
 pub use app::{App, CATALOG_CLIENT, ROBOT, eventually};
 pub use authority::Authority;
 pub use backend::{Backend, Bucket, settings_of};
+pub use command::Command;
 pub use issuer::{Claims, FOREIGN_TENANT, TENANT, application_claims, issuer, unknown_key, user_claims};
 pub use ledger::AuditRow;
 pub use program::Program;

@@ -34,8 +34,14 @@ impl Program {
 
     /// Starts `serve` on the data of an app, whose actors then call this program.
     pub async fn serve(app: &mut App) -> Self {
+        Self::serve_at(app, ([127, 0, 0, 1], 0).into()).await
+    }
+
+    /// The same at an address, where an earlier one may have been.
+    pub async fn serve_at(app: &mut App, address: SocketAddr) -> Self {
         let flags: Vec<String> = app.flags().map(|(flag, value)| format!("--{flag}={value}")).collect();
-        let mut arguments = vec!["--log-json", "serve", "--listen=127.0.0.1:0", "--rest-listen=127.0.0.1:0"];
+        let listen = format!("--listen={address}");
+        let mut arguments = vec!["--log-json", "serve", listen.as_str(), "--rest-listen=127.0.0.1:0"];
         arguments.extend(flags.iter().map(String::as_str));
         let mut program = Self::start(&arguments);
         app.rest_address = program.address_of("serving REST").await;

@@ -1,0 +1,97 @@
+//! Commands that fail: the exit codes that scripts rely on.
+
+use std::{fs::File, path::PathBuf};
+
+use crate::{
+    command_resume::{sample_file, upload},
+    harness::{Actor, App, Command},
+};
+
+/// Where nobody listens: whoever calls fails with 6.
+const NOWHERE: &str = "--server=127.0.0.1:1";
+
+#[tokio::test]
+async fn a_file_that_cannot_be_uploaded_is_told_before_any_call() {
+    let app = App::start().await;
+    let (ada, document, (folder, _)) = (app.ada(), app.new_document().await, sample_file(1));
+    let file = |name: &str| folder.path().join(name);
+    File::create(file("empty")).expect("a file");
+    File::create(file("huge")).and_then(|huge| huge.set_len((1 << 40) + 1)).expect("a sparse file");
+    let table: [(PathBuf, &str); 5] = [
+        (file("missing"), "No such file"),
+        (folder.path().into(), "is a folder"),
+        ("/dev/null".into(), "is no regular file"),
+        (file("empty"), "is empty"),
+        (file("huge"), "at most 1099511627776"),
+    ];
+    for (file, expected) in table {
+        let finished = upload(&ada, &document, &file).arg(NOWHERE).run().await;
+        assert_eq!(finished.failure().0, 1, "{}", finished.stderr);
+        assert!(finished.stderr.contains(expected), "{}", finished.stderr);
+    }
+}
+
+#[tokio::test]
+async fn whoever_may_not_is_told_so() {
+    let app = App::start().await;
+    let (mut ada, document) = (app.ada(), app.new_document().await);
+    let session = ada.create(&document, 1000).await.expect("a session");
+    for name in ["status", "cancel", "watch"] {
+        for target in [&session.name, &document] {
+            let asked = async |actor: &Actor| actor.command(name).arg(target).arg("--json").run().await.failure();
+            assert_eq!(asked(&app.bob()).await, (4, "NOT_SESSION_OWNER".into()), "{name} {target}");
+            assert_eq!(asked(&app.mallory()).await.0, 3, "{name} {target}");
+            assert_eq!(asked(&app.bearer("nonsense")).await, (4, "TOKEN_MALFORMED".into()), "{name} {target}");
+        }
+    }
+    let (_folder, file) = sample_file(1000);
+    let (code, _) = upload(&app.bob(), &document, &file).run().await.failure();
+    assert_eq!(code, 1, "another session is active");
+    let downloaded = app.mallory().command("download").arg(&document).arg("--json").run().await;
+    assert_eq!(downloaded.failure().0, 3);
+}
+
+#[tokio::test]
+async fn what_is_not_there_and_what_is_over_have_codes_of_their_own() {
+    let app = App::start().await;
+    let (ada, document) = (app.ada(), app.new_document().await);
+    let asked = async |command: Command| command.arg("--json").run().await.failure();
+    let cancel = |target: &str| ada.command("cancel").arg(target);
+    assert_eq!(asked(ada.command("status").arg(&document)).await, (3, "UPLOAD_SESSION_NOT_FOUND".into()));
+    assert_eq!(asked(cancel(&document)).await, (3, "UPLOAD_SESSION_NOT_FOUND".into()));
+    assert_eq!(cancel(&document).arg("--allow-missing").run().await.code, Some(0));
+    assert_eq!(asked(ada.command("download").arg(&document)).await, (1, "DOCUMENT_NOT_UPLOADED".into()));
+
+    let session = ada.clone().create(&document, 1000).await.expect("a session");
+    let other = "--etag=01234567-89ab-7def-8123-456789abcdef";
+    assert_eq!(asked(cancel(&document).arg(other)).await, (1, "ETAG_MISMATCH".into()));
+    for _ in 0..2 {
+        assert_eq!(cancel(&document).arg(format!("--etag={}", session.etag)).run().await.code, Some(0));
+    }
+    assert_eq!(asked(ada.command("watch").arg(&document)).await, (5, "UPLOAD_SESSION_CANCELED".into()));
+
+    let document = app.uploaded_document().await;
+    assert_eq!(asked(ada.command("cancel").arg(&document)).await, (5, "UPLOAD_SESSION_COMPLETED".into()));
+    let (_folder, file) = sample_file(7);
+    let upload = ada.command("upload").file(&file).arg(format!("--document={document}"));
+    assert_eq!(asked(upload).await, (1, "DOCUMENT_ALREADY_UPLOADED".into()));
+}
+
+#[tokio::test]
+async fn a_service_that_is_not_there_and_a_wrong_command_line_have_codes_of_their_own() {
+    let app = App::start().await;
+    let (ada, document) = (app.ada(), app.new_document().await);
+    let away = ada.command("status").arg(&document).arg(NOWHERE).arg("--json").run().await;
+    assert_eq!(away.failure().0, 6);
+    assert!(away.stderr.contains("cannot reach the service at 127.0.0.1:1"), "{}", away.stderr);
+
+    for wrong in [
+        ada.command("status"),
+        ada.command("status").arg("printers/p"),
+        ada.command("upload").arg("file"),
+        ada.command("download").arg(&document).arg("--output=-").arg("--json"),
+        Command::new("status").arg(&document),
+    ] {
+        assert_eq!(wrong.run().await.code, Some(2));
+    }
+}

@@ -1,0 +1,105 @@
+//! `print-upload upload` when somebody wants it to end: Ctrl-C, a signal, a cancel from elsewhere.
+
+use nix::sys::signal::Signal;
+use print_upload::proto::upload_session::State;
+
+use crate::{
+    command_resume::{LARGE, sample_file, slow_upload, under_way, upload},
+    harness::{Actor, App, crc32c, sample_bytes},
+};
+
+const QUESTION: &str = "Keep the upload session, to resume later, or cancel the upload? [K/c]";
+
+#[tokio::test]
+async fn canceled_from_elsewhere_it_ends() {
+    let app = App::start().await;
+    let (mut ada, document, (_folder, file)) = (app.ada(), app.new_document().await, sample_file(LARGE));
+    let uploading = slow_upload(&ada, &document, &file).start();
+    let session = under_way(&mut ada, &document).await;
+
+    let canceled = ada.command("cancel").arg(&session.name).run().await;
+    assert_eq!((canceled.code, canceled.stdout), (Some(0), format!("canceled {}\n", session.name)));
+
+    let finished = uploading.ended().await;
+    assert_eq!(finished.failure(), (5, "UPLOAD_SESSION_CANCELED".into()));
+    assert!(finished.stderr.contains(&session.name), "{}", finished.stderr);
+}
+
+#[tokio::test]
+async fn without_a_terminal_a_signal_keeps_the_session() {
+    let app = App::start().await;
+    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+        let (mut ada, document, (_folder, file)) = (app.ada(), app.new_document().await, sample_file(LARGE));
+        let uploading = slow_upload(&ada, &document, &file).start();
+        let session = under_way(&mut ada, &document).await;
+
+        uploading.signal(signal);
+
+        let finished = uploading.ended().await;
+        assert_eq!(finished.failure().0, code);
+        assert!(finished.stderr.contains(&format!("print-upload cancel {}", session.name)), "{}", finished.stderr);
+        assert_eq!(state_of(&mut ada, &session.name).await, State::Active);
+        upload(&ada, &document, &file).run().await.json();
+    }
+}
+
+#[tokio::test]
+async fn a_signal_cancels_the_upload_where_that_was_asked_for() {
+    let app = App::start().await;
+    let (mut ada, document, (_folder, file)) = (app.ada(), app.new_document().await, sample_file(LARGE));
+    let uploading = slow_upload(&ada, &document, &file).arg("--on-interrupt=cancel").start();
+    let session = under_way(&mut ada, &document).await;
+
+    uploading.signal(Signal::SIGTERM);
+
+    assert_eq!(uploading.ended().await.failure(), (5, "UPLOAD_SESSION_CANCELED".into()));
+    assert_eq!(state_of(&mut ada, &session.name).await, State::Canceled);
+}
+
+#[tokio::test]
+async fn on_a_terminal_it_asks_and_does_as_it_is_told() {
+    let app = App::start().await;
+    let table = [("c\n", 5, State::Canceled), ("\n", 130, State::Active), ("k\n", 130, State::Active)];
+    for (answer, code, state) in table {
+        let (mut ada, document, (_folder, file)) = (app.ada(), app.new_document().await, sample_file(LARGE));
+        let mut uploading = shown_upload(&ada, &document, &file).start_on_terminal();
+        let session = under_way(&mut ada, &document).await;
+
+        uploading.type_in("\x03").await;
+        uploading.hear(QUESTION).await;
+        uploading.type_in(answer).await;
+
+        let finished = uploading.ended().await;
+        assert_eq!(finished.code, Some(code), "{answer:?}: {}", finished.stdout);
+        assert!(finished.stdout.contains(" of 5.72 MiB  "), "the bar is shown: {}", finished.stdout);
+        assert_eq!(state_of(&mut ada, &session.name).await, state, "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_second_interrupt_leaves_at_once_and_keeps_the_session() {
+    let app = App::start().await;
+    let (mut ada, document, (_folder, file)) = (app.ada(), app.new_document().await, sample_file(LARGE));
+    let mut uploading = shown_upload(&ada, &document, &file).start_on_terminal();
+    let session = under_way(&mut ada, &document).await;
+
+    uploading.type_in("\x03").await;
+    uploading.hear(QUESTION).await;
+    uploading.type_in("\x03").await;
+
+    let finished = uploading.ended().await;
+    assert_eq!(finished.code, Some(130), "{}", finished.stdout);
+    assert_eq!(state_of(&mut ada, &session.name).await, State::Active);
+    let report = upload(&ada, &document, &file).run().await.json();
+    assert_eq!(report["document"]["crc32c"], crc32c(&sample_bytes(LARGE)));
+}
+
+/// A slow upload for people, with its bar.
+fn shown_upload(actor: &Actor, document: &str, file: &std::path::Path) -> crate::harness::Command {
+    let command = actor.command("upload").file(file).arg(format!("--document={document}"));
+    command.arg("--range-size=100KiB").arg("--limit-rate=1MiB")
+}
+
+async fn state_of(actor: &mut Actor, session: &str) -> State {
+    actor.get(session).await.expect("the session").state()
+}

@@ -1,0 +1,177 @@
+//! A command of the program, as a person or a script runs it.
+
+use std::{
+    path::Path,
+    process::Stdio,
+    sync::{Arc, Mutex},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::Value;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
+    process::{Child, ChildStdin, Command as Process},
+    task::JoinHandle,
+};
+
+use super::eventually;
+
+/// A command that is being put together.
+#[derive(Debug)]
+pub struct Command {
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+}
+
+/// A command under way, killed when it is dropped.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    terminal: Option<ChildStdin>,
+    stdout: Said,
+    stderr: Said,
+}
+
+/// What a command has said so far, and the task that listens.
+#[derive(Debug)]
+struct Said {
+    text: Arc<Mutex<Vec<u8>>>,
+    listening: JoinHandle<()>,
+}
+
+/// How a command has ended.
+#[derive(Debug)]
+pub struct Finished {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Command {
+    /// `print-upload NAME`.
+    pub fn new(name: &str) -> Self {
+        Self { arguments: vec![name.into()], environment: Vec::new() }
+    }
+
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// One more argument.
+    pub fn arg(mut self, argument: impl Into<String>) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    /// One more argument, a file.
+    pub fn file(self, file: &Path) -> Self {
+        self.arg(file.to_str().expect("text"))
+    }
+
+    /// Starts it.
+    pub fn start(self) -> Running {
+        let mut process = Process::new(env!("CARGO_BIN_EXE_print-upload"));
+        process.args(&self.arguments).stdin(Stdio::null());
+        Running::spawn(process, self.environment)
+    }
+
+    /// Starts it on a terminal of its own: what is typed there is its input, and Ctrl-C its interrupt. Both outputs are the
+    /// terminal's.
+    pub fn start_on_terminal(self) -> Running {
+        let quoted = |word: &String| format!("'{}'", word.replace('\'', r"'\''"));
+        let words: Vec<String> = self.arguments.iter().map(quoted).collect();
+        let line = format!("'{}' {}", env!("CARGO_BIN_EXE_print-upload"), words.join(" "));
+        let mut process = Process::new("script");
+        process.args(["--quiet", "--return", "--flush", "--command", &line, "/dev/null"]).stdin(Stdio::piped());
+        Running::spawn(process, self.environment)
+    }
+
+    /// Runs it to its end.
+    pub async fn run(self) -> Finished {
+        self.start().ended().await
+    }
+}
+
+impl Running {
+    fn spawn(mut process: Process, environment: Vec<(String, String)>) -> Self {
+        for inherited in ["DATABASE_URL", "RUST_LOG", "GRPC_ADDR", "CA_CERT", "PRINT_UPLOAD_TOKEN", "PRINT_UPLOAD_URL"]
+        {
+            process.env_remove(inherited);
+        }
+        process.envs(environment).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let mut child = process.spawn().expect("the command starts");
+        let stdout = Said::listen(child.stdout.take().expect("piped"));
+        let stderr = Said::listen(child.stderr.take().expect("piped"));
+        let terminal = child.stdin.take();
+        Self { child, terminal, stdout, stderr }
+    }
+
+    /// Waits until it has said this on its standard output, or on its terminal.
+    pub async fn hear(&self, text: &str) {
+        eventually(text, async || self.stdout.so_far().contains(text)).await;
+    }
+
+    /// Types on its terminal.
+    pub async fn type_in(&mut self, text: &str) {
+        let terminal = self.terminal.as_mut().expect("a terminal");
+        terminal.write_all(text.as_bytes()).await.expect("it reads");
+        terminal.flush().await.expect("it reads");
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        let pid = self.child.id().expect("it is running");
+        kill(Pid::from_raw(pid.try_into().expect("a process id")), signal).expect("it is told");
+    }
+
+    /// Waits for its end.
+    pub async fn ended(mut self) -> Finished {
+        let status = self.child.wait().await.expect("it was running");
+        let (stdout, stderr) = (self.stdout.all().await, self.stderr.all().await);
+        Finished { code: status.code(), stdout, stderr }
+    }
+}
+
+impl Said {
+    fn listen(mut output: impl AsyncRead + Unpin + Send + 'static) -> Self {
+        let text = Arc::new(Mutex::new(Vec::new()));
+        let heard = Arc::clone(&text);
+        let listening = tokio::spawn(async move {
+            let mut buffer = [0; 4096];
+            while let Ok(length @ 1..) = output.read(&mut buffer).await {
+                heard.lock().expect("unpoisoned").extend_from_slice(&buffer[..length]);
+            }
+        });
+        Self { text, listening }
+    }
+
+    fn so_far(&self) -> String {
+        String::from_utf8_lossy(&self.text.lock().expect("unpoisoned")).into_owned()
+    }
+
+    async fn all(self) -> String {
+        self.listening.await.expect("read");
+        let text = self.text.lock().expect("unpoisoned");
+        String::from_utf8_lossy(&text).into_owned()
+    }
+}
+
+impl Finished {
+    /// What it has printed, one JSON object.
+    pub fn json(&self) -> Value {
+        assert_eq!(self.code, Some(0), "{}", self.stderr);
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}", self.stdout))
+    }
+
+    /// Its exit code, and the reason that it gives with `--json`.
+    pub fn failure(&self) -> (i32, String) {
+        let error: Value = serde_json::from_str(&self.stderr).unwrap_or_else(|_| panic!("no JSON: {}", self.stderr));
+        let code = self.code.expect("an exit code");
+        assert_eq!(error["error"]["exitCode"], code, "{error}");
+        (code, error["error"]["reason"].as_str().unwrap_or_default().to_owned())
+    }
+}
