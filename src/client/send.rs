@@ -131,3 +131,50 @@ async fn moving<T>(
 fn signed(offset: u64) -> Result<i64, Error> {
     i64::try_from(offset).map_err(|error| Error::Internal(error.to_string()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use tonic::Code;
+
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(30);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_range_that_does_not_move_is_given_up() {
+        let in_flight = InFlight::new(&watch::Sender::default());
+        let stalled = moving(TIMEOUT, 10, &in_flight, pending::<Result<(), Status>>()).await;
+        assert_eq!(stalled.expect_err("nothing moves").code(), Code::DeadlineExceeded);
+        in_flight.counter()(10);
+        let unanswered = moving(TIMEOUT, 10, &in_flight, pending::<Result<(), Status>>()).await;
+        assert_eq!(unanswered.expect_err("no answer").code(), Code::DeadlineExceeded);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_range_that_moves_may_take_its_time() {
+        let in_flight = InFlight::new(&watch::Sender::default());
+        let count = in_flight.counter();
+        let begun = Instant::now();
+        let answer = async {
+            for _ in 0..10 {
+                sleep(TIMEOUT * 9 / 10).await;
+                count(1);
+            }
+            Ok(())
+        };
+        moving(TIMEOUT, 10, &in_flight, answer).await.expect("an answer");
+        assert!(begun.elapsed() > TIMEOUT * 8);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_is_sent_than_agreed() {
+        let (pace, begun) = (Pace::new(Some(1000)), Instant::now());
+        assert_eq!(pace.chunk_bytes(), 250);
+        for _ in 0..=20 {
+            pace.wait_for(250).await;
+        }
+        assert_eq!(begun.elapsed().as_millis(), 5000, "the last of 5,250 bytes");
+    }
+}

@@ -12,7 +12,10 @@ use print_upload::{
 };
 use tokio::{io::AsyncReadExt, sync::watch, task::JoinHandle};
 
-use crate::harness::{Actor, App, Proxy, crc32c, eventually, sample_bytes};
+use crate::{
+    faults::behind_a_proxy,
+    harness::{Actor, App, Cut, Proxy, crc32c, eventually, sample_bytes},
+};
 
 const SIZE: usize = 8_000_000;
 
@@ -25,6 +28,12 @@ async fn behind_proxy(app: &App) -> (Client, Proxy) {
 fn client_at(actor: &Actor, address: &str) -> Client {
     let credential = Credential::access_token(actor.token()).expect("a token");
     Client::new(&format!("http://{address}"), credential).expect("a client")
+}
+
+/// Whoever holds a session's upload URL.
+fn holder(app: &App, session: &UploadSession) -> Client {
+    let credential = Credential::of_upload_url(&session.upload_url).expect("an upload URL");
+    Client::new(&format!("http://{}", app.address), credential).expect("a client")
 }
 
 async fn create(client: &Client, document: &str) -> UploadSession {
@@ -87,6 +96,24 @@ async fn an_upload_goes_on_when_its_connection_breaks() {
 }
 
 #[tokio::test]
+async fn a_completion_that_nobody_heard_of_is_found_out() {
+    let (app, database) = behind_a_proxy().await;
+    for shows_upload_url in [false, true] {
+        let owner = client_at(&app.ada(), &app.address.to_string());
+        let session = create(&owner, &app.new_document().await).await;
+        let (client, credential) =
+            if shows_upload_url { (holder(&app, &session), "upload-url") } else { (owner, "access-token") };
+        database.arm(credential.as_bytes(), Cut::BeforeTheAnswer);
+        let (source, progress) = (Source::bytes(sample_bytes(SIZE)), watch::Sender::default());
+
+        let uploaded = client.upload(&session, &source, &UploadOptions::default(), &progress).await.expect("uploaded");
+
+        assert!(!database.is_armed(), "the answer to the commit was lost");
+        assert_eq!((uploaded.crc32c(), uploaded.size_bytes), (crc32c(&sample_bytes(SIZE)), SIZE as i64));
+    }
+}
+
+#[tokio::test]
 async fn an_upload_gives_up_when_nobody_is_there_for_too_long() {
     let app = App::start().await;
     let (client, mut proxy) = behind_proxy(&app).await;
@@ -144,8 +171,7 @@ async fn a_download_goes_on_where_its_connection_broke() {
 async fn the_holder_of_an_upload_url_uploads_without_a_token() {
     let app = App::start().await;
     let session = create(&client_at(&app.ada(), &app.address.to_string()), &app.new_document().await).await;
-    let credential = Credential::of_upload_url(&session.upload_url).expect("an upload URL");
-    let holder = Client::new(&format!("http://{}", app.address), credential).expect("a client");
+    let holder = holder(&app, &session);
     let seen = holder.session(&session.name).await.expect("the session");
     let (uploading, _) = begin(&holder, &seen);
     assert_eq!(uploading.await.expect("no panic").expect("uploaded"), crc32c(&sample_bytes(SIZE)));

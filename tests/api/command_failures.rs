@@ -2,6 +2,8 @@
 
 use std::{fs::File, path::PathBuf};
 
+use tokio::net::TcpListener;
+
 use crate::{
     command_resume::{sample_file, upload},
     harness::{Actor, App, Command},
@@ -84,6 +86,13 @@ async fn a_service_that_is_not_there_and_a_wrong_command_line_have_codes_of_thei
     let away = ada.command("status").arg(&document).arg(NOWHERE).arg("--json").run().await;
     assert_eq!(away.failure().0, 6);
     assert!(away.stderr.contains("cannot reach the service at 127.0.0.1:1"), "{}", away.stderr);
+
+    // Somebody listens, and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let server = format!("--server={}", silent.local_addr().expect("an address"));
+    let silence = ada.command("status").arg(&document).arg(server).arg("--timeout=200ms").arg("--json").run().await;
+    assert_eq!(silence.failure().0, 6);
+    assert!(silence.stderr.contains("did not answer within 200ms"), "{}", silence.stderr);
 
     for wrong in [
         ada.command("status"),

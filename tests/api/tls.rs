@@ -9,7 +9,7 @@ use print_upload::{
 };
 use tempfile::TempDir;
 
-use crate::harness::{App, Program, RestActor, eventually, user_claims};
+use crate::harness::{App, Command, Program, RestActor, eventually, user_claims};
 
 /// A service with a certificate of a throw-away authority, and ada's document in it.
 async fn behind_tls() -> (App, String, TempDir, ThrowAwayCertificate) {
@@ -52,6 +52,16 @@ async fn both_listeners_speak_tls_and_nothing_else() {
     let trusting = client::connect(&[&grpc], Some(certificate.ca_pem.as_bytes())).expect("a transport");
     let request = || GetPrintDocumentRequest { name: document.clone() };
     Client::over(trusting, token.clone()).documents.get_print_document(request()).await.expect("the document");
+
+    let command = || Command::new("status").arg(&document).env("PRINT_UPLOAD_TOKEN", &user_claims().signed());
+    let command = |server: &str| command().arg("--json").arg(format!("--server={server}"));
+    let authority = certificate.ca_file().display().to_string();
+    // Without a scheme it is TLS that is meant, since an authority is named.
+    for server in [grpc.clone(), grpc.replace("https://", "")] {
+        let seen = command(&server).env("CA_CERT", &authority).run().await.json();
+        assert_eq!(seen["state"], "STATE_CANCELED", "{server}");
+    }
+    assert_eq!(command(&grpc).run().await.failure().0, 6, "nobody knows it");
 
     let system = client::connect(&[&grpc], None).expect("a transport");
     Client::over(system, token.clone()).documents.get_print_document(request()).await.expect_err("nobody knows it");

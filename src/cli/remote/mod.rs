@@ -86,7 +86,7 @@ pub(super) struct UploadUrl {
 /// How long a command that takes its time goes on trying.
 #[derive(Debug, Args)]
 pub(super) struct Patience {
-    /// How long to go on trying while the service cannot be reached or has no room.
+    /// How long to go on, once under way, while the service cannot be reached or has no room.
     #[arg(long, default_value = "1m", value_parser = duration, help_heading = "Service")]
     patience: Duration,
 }

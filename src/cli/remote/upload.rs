@@ -146,7 +146,10 @@ impl Upload {
         asked: Asked,
     ) -> Failure {
         let name = &session.name;
-        if !signals.wants_cancel(self.on_interrupt, asked).await {
+        // A script that reads JSON is not asked.
+        let is_asked_for_json = self.on_interrupt == OnInterrupt::Ask && self.remote.json;
+        let on_interrupt = if is_asked_for_json { OnInterrupt::Keep } else { self.on_interrupt };
+        if !signals.wants_cancel(on_interrupt, asked).await {
             let message = format!(
                 "interrupted; {name} is kept until {} at least: the same command resumes it, `print-upload cancel {name}` cancels it",
                 output::time(session.expire_time)
