@@ -11,6 +11,8 @@
 //! where its row is the fence that makes a cancel final; [`blobs`] keeps the bytes; [`guard`] lets a call in with a typed
 //! proof; [`rpc`] answers it; [`sweeper`] cleans up behind it; [`gateway`] translates it for those who speak Microsoft
 //! Graph; [`server`] puts everything together, and [`dev`] runs it all on one machine.
+//!
+//! Programs that upload need [`client`] and the messages in [`proto`], and nothing else of this.
 
 pub mod blobs;
 pub mod catalog;

@@ -9,9 +9,12 @@ use tonic::Status;
 
 use super::{
     Client, Error, Progress,
-    retry::{backoff, retry_delay, within},
+    retry::{backoff, on_a_slow_line, retry_delay, within},
 };
-use crate::proto::{DownloadPrintDocumentRequest, PrintDocument, download_print_document_response::Content};
+use crate::{
+    proto::{DownloadPrintDocumentRequest, PrintDocument, download_print_document_response::Content},
+    range::MAX_CHUNK_BYTES,
+};
 
 /// What has been written so far. A document never changes, so that any number of streams make one whole.
 #[derive(Debug, Default)]
@@ -67,7 +70,8 @@ impl Client {
         let request = DownloadPrintDocumentRequest { name: document.into(), offset };
         let mut documents = self.documents.clone();
         let mut messages = within(self.timeout, documents.download_print_document(request)).await?.into_inner();
-        while let Some(message) = within(self.timeout, messages.message()).await? {
+        let patience = on_a_slow_line(self.timeout, MAX_CHUNK_BYTES as u64);
+        while let Some(message) = within(patience, messages.message()).await? {
             match message.content {
                 Some(Content::Document(document)) => {
                     let size = document.size_bytes.try_into().unwrap_or_default();

@@ -8,6 +8,7 @@ use tonic_types::StatusExt;
 use uuid::Uuid;
 
 use super::error::reason;
+use crate::listen::STREAM_WINDOW;
 
 /// How often a call is made before its failure is told.
 const ATTEMPTS: u32 = 3;
@@ -17,6 +18,9 @@ const FIRST_DELAY: Duration = Duration::from_millis(100);
 
 /// How long to wait at most, when the service does not say.
 const LONGEST_DELAY: Duration = Duration::from_secs(5);
+
+/// What a line carries at least of each range or download.
+const SLOWEST_BYTES_PER_SECOND: u64 = 8 * 1024;
 
 /// How long the service wants to be left alone before the call that failed like this may succeed; nothing when it would
 /// fail again.
@@ -73,6 +77,11 @@ pub(super) async fn within<T>(
     answer: impl Future<Output = Result<T, Status>>,
 ) -> Result<T, Status> {
     timeout(deadline, answer).await.unwrap_or_else(|_| Err(no_answer(deadline)))
+}
+
+/// How long to wait for an answer when so many bytes may still be on the line: handed over is not yet sent.
+pub(super) fn on_a_slow_line(deadline: Duration, bytes: u64) -> Duration {
+    deadline + Duration::from_secs(bytes.min(u64::from(STREAM_WINDOW)).div_ceil(SLOWEST_BYTES_PER_SECOND))
 }
 
 pub(super) fn no_answer(deadline: Duration) -> Status {

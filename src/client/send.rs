@@ -13,7 +13,7 @@ use tonic::{Request, Status};
 use super::{
     Client, Error, Progress, Source,
     progress::InFlight,
-    retry::{no_answer, within},
+    retry::{no_answer, on_a_slow_line, within},
 };
 use crate::proto::{RangeHeader, UploadRangeRequest, UploadRangeResponse, upload_range_request::Content};
 
@@ -103,7 +103,8 @@ impl Pace {
     }
 }
 
-/// Waits for the answer as long as bytes move. Once all are handed over, and whenever none moves, no longer than `timeout`.
+/// Waits for the answer as long as bytes move. While none moves no longer than `timeout`; once all are handed over as long as
+/// the last of them may take on a slow line, and then `timeout`.
 async fn moving<T>(
     timeout: Duration,
     length: u64,
@@ -114,7 +115,7 @@ async fn moving<T>(
     let mut seen = 0;
     loop {
         if seen == length {
-            return within(timeout, answer).await;
+            return within(on_a_slow_line(timeout, length), answer).await;
         }
         tokio::select! {
             answer = &mut answer => return answer,
@@ -145,8 +146,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_range_that_does_not_move_is_given_up() {
         let in_flight = InFlight::new(&watch::Sender::default());
+        let begun = Instant::now();
         let stalled = moving(TIMEOUT, 10, &in_flight, pending::<Result<(), Status>>()).await;
         assert_eq!(stalled.expect_err("nothing moves").code(), Code::DeadlineExceeded);
+        assert_eq!(begun.elapsed(), TIMEOUT);
         in_flight.counter()(10);
         let unanswered = moving(TIMEOUT, 10, &in_flight, pending::<Result<(), Status>>()).await;
         assert_eq!(unanswered.expect_err("no answer").code(), Code::DeadlineExceeded);

@@ -133,3 +133,20 @@ fn exists(file: &Path) -> Failure {
 fn failed(file: &Path, error: &io::Error) -> Failure {
     Failure::new(1, format!("{}: {error}", file.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(name: &str) -> PrintDocument {
+        PrintDocument { document_name: name.into(), state: State::Uploaded.into(), ..Default::default() }
+    }
+
+    #[test]
+    fn whoever_uploaded_a_document_chooses_no_folder_of_ours() {
+        assert_eq!(own_name(&named("poster.pdf")).expect("a file name"), Path::new("poster.pdf"));
+        for name in ["../poster.pdf", "/etc/passwd", "a/b", "a/", "..", ".", ""] {
+            assert!(own_name(&named(name)).is_err(), "{name}");
+        }
+    }
+}
