@@ -6,7 +6,7 @@ use clap::{Args, Parser};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-use crate::{blobs::PUT_TIMEOUT, services::Limits, store::Terms, tls::TlsFiles};
+use crate::{blobs::PUT_TIMEOUT, services::Limits, store::Terms, telemetry::Telemetry, tls::TlsFiles};
 
 /// How long an object may take to appear after its range has timed out.
 const PUT_MARGIN: Duration = Duration::from_secs(60);
@@ -26,6 +26,10 @@ pub struct Config {
     /// TLS, on every listener.
     #[command(flatten)]
     pub tls: TlsFiles,
+
+    /// How the service is watched.
+    #[command(flatten)]
+    pub telemetry: Telemetry,
 
     /// Postgres (15 or newer), postgres://user:password@host/database.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]

@@ -10,10 +10,12 @@
 //! Read in this order: [`session`] says what a session is and who may do what with it; [`store`] keeps it in Postgres,
 //! where its row is the fence that makes a cancel final; [`blobs`] keeps the bytes; [`guard`] lets a call in with a typed
 //! proof; [`rpc`] answers it; [`sweeper`] cleans up behind it; [`gateway`] translates it for those who speak Microsoft
-//! Graph; [`server`] puts everything together, and [`dev`] runs it all on one machine.
+//! Graph; [`telemetry`] and [`admin`] let operators watch; [`server`] puts everything together, and [`dev`] runs it all on
+//! one machine.
 //!
 //! Programs that upload need [`client`] and the messages in [`proto`], and nothing else of this.
 
+pub mod admin;
 pub mod blobs;
 pub mod catalog;
 pub mod cli;

@@ -14,6 +14,7 @@ use tonic::service::Routes;
 use tonic_health::server::{HealthReporter, health_reporter};
 
 use crate::{
+    admin::{self, ServiceProbe},
     blobs::Blobs,
     client,
     config::Config,
@@ -43,6 +44,8 @@ pub struct Listeners {
     pub grpc: TcpListener,
     /// The REST gateway in front of it, if there is to be one.
     pub rest: Option<TcpListener>,
+    /// What operators ask (`/metrics`, `/healthz`, `/readyz`), if they may.
+    pub admin: Option<TcpListener>,
 }
 
 /// A service that is ready to serve.
@@ -106,7 +109,7 @@ impl Server {
         listeners: Listeners,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> anyhow::Result<Drained> {
-        let stop = CancellationToken::new();
+        let [stop, stopping, stop_admin] = [(); 3].map(|()| CancellationToken::new());
         let background = TaskTracker::new();
         let issuers = Arc::clone(&self.guard.issuers);
         let refresh_stop = stop.clone();
@@ -114,12 +117,16 @@ impl Server {
         background.spawn(sweeper::run(self.services.clone(), stop.clone()));
         background.spawn(relay::run(self.services.clone(), stop.clone()));
         background.close();
+        let admin = listeners.admin.map(|listener| {
+            let probe = ServiceProbe::new(self.services.clone(), Arc::clone(&self.guard.issuers), stopping.clone());
+            tokio::spawn(admin::serve(listener, probe, stop_admin.clone()))
+        });
 
         let (health, open) = open_routes().await?;
         let guarded = rpc::routes(self.services.clone()).into_axum_router().reset_fallback();
         let guarded = guarded.route_layer(middleware::from_fn_with_state(Arc::clone(&self.guard), guard::check));
-        let log = middleware::from_fn(telemetry::log_request);
-        let (mut doors, stopping) = (Vec::new(), CancellationToken::new());
+        let log = middleware::from_fn(telemetry::observe);
+        let mut doors = Vec::new();
         if let Some(listener) = listeners.rest {
             let upstream = client::in_process(guarded.clone().layer(log.clone()));
             let router = gateway::router(upstream, stopping.clone());
@@ -140,6 +147,10 @@ impl Server {
         };
         if timeout(STOP_TIMEOUT, stopped).await.is_err() {
             tracing::warn!("a database call is still under way, and is left alone");
+        }
+        stop_admin.cancel();
+        if let Some(admin) = admin {
+            admin.await.context("the admin listener")??;
         }
         drained
     }

@@ -14,6 +14,7 @@ use crate::{
     services::Services,
     session::Ended,
     store::{LEASE, Reclaim},
+    telemetry::meters,
 };
 
 /// How often sessions whose time has passed are looked for. Nobody waits for it: they count as expired before.
@@ -56,6 +57,7 @@ async fn told(services: &Services) {
 async fn expire(services: &Services) -> Result<(), Error> {
     loop {
         let expired = services.store.expire_due(BATCH).await?;
+        metrics::counter!(meters::EXPIRED_SESSIONS).increment(expired.len() as u64);
         for session in &expired {
             services.session_ended(*session, Ended::Expired);
         }
@@ -79,13 +81,18 @@ async fn reclaim(services: &Services) -> Result<(), Error> {
 }
 
 /// One pass over one session's objects.
+#[tracing::instrument(name = "sweeper.reclaim", level = "debug", skip_all, fields(upload.id = %reclaim.session.0))]
 async fn pass(services: &Services, reclaim: Reclaim) -> Result<(), Error> {
     let folder = Folder { tenant: reclaim.tenant, session: reclaim.session };
     let problem = match timeout(PASS_TIMEOUT, services.blobs.drop_all_except(folder, &reclaim.keep)).await {
-        Ok(Ok(())) => return Ok(services.store.settle_reclaim(&reclaim).await?),
+        Ok(Ok(())) => {
+            metrics::counter!(meters::RECLAIM_PASSES, "result" => "done").increment(1);
+            return Ok(services.store.settle_reclaim(&reclaim).await?);
+        }
         Ok(Err(error)) => error.to_string(),
         Err(_) => "the object store does not answer".into(),
     };
+    metrics::counter!(meters::RECLAIM_PASSES, "result" => "failed").increment(1);
     tracing::warn!(upload.id = %reclaim.session.0, error = problem, "bytes of an ended session are still there");
     Ok(services.store.defer_reclaim(&reclaim).await?)
 }

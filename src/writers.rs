@@ -70,6 +70,12 @@ impl Writers {
         untold.map(|(session, writing)| (writing.tenant, *session)).collect()
     }
 
+    /// How many ranges are being received.
+    pub fn count(&self) -> usize {
+        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.values().map(|writing| writing.writers).sum()
+    }
+
     /// Tells every writer of the session, stalled or not, that it has ended. Waits for none.
     pub fn tell(&self, session: SessionId, ended: Ended) {
         let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);

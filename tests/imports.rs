@@ -47,6 +47,23 @@ const ROOMS: &[(&str, &[&str])] = &[
             "crate::server",
         ],
     ),
+    (
+        "telemetry",
+        &[
+            "use sqlx",
+            "crate::store",
+            "crate::blobs",
+            "crate::guard",
+            "crate::rpc",
+            "crate::gateway",
+            "crate::session",
+            "crate::services",
+            "crate::server",
+            "crate::config",
+            "crate::client",
+        ],
+    ),
+    ("admin", &["sqlx", "jsonwebtoken", "crate::rpc", "crate::gateway", "crate::server", "crate::config"]),
     ("listen", &["sqlx", "crate::store", "crate::rpc", "crate::guard", "crate::gateway", "crate::config"]),
     (
         "client",

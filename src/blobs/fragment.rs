@@ -64,6 +64,7 @@ impl Fragment {
     }
 
     /// Does everything that publishing needs, which may have to wait for others. Nobody sees the object yet.
+    #[tracing::instrument(name = "blobs.prepare", level = "debug", skip_all)]
     pub async fn prepare(&mut self) -> Result<(), Error> {
         self.flush().await?;
         if let Sink::Spooled(spool) = &self.sink {
@@ -74,6 +75,7 @@ impl Fragment {
     }
 
     /// Makes the object durable and visible under its name, once it was prepared. It is part of nothing yet.
+    #[tracing::instrument(name = "blobs.publish", level = "debug", skip_all)]
     pub async fn publish(&mut self) -> Result<(), Error> {
         match mem::replace(&mut self.sink, Sink::Put) {
             Sink::Staged(mut upload) => drop(upload.complete().await?),

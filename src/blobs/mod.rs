@@ -91,6 +91,7 @@ impl Blobs {
     }
 
     /// Reads bytes of an object.
+    #[tracing::instrument(name = "blobs.read", level = "debug", skip_all)]
     pub async fn read(&self, folder: Folder, object: Uuid, range: Range<u64>) -> Result<Bytes, Error> {
         let path = folder.object(object);
         let (length, end) = (range.end - range.start, range.end);
@@ -113,6 +114,7 @@ impl Blobs {
     }
 
     /// Drops every object of the session but those in `keep`, unfinished ones included.
+    #[tracing::instrument(name = "blobs.drop_all_except", level = "debug", skip_all)]
     pub async fn drop_all_except(&self, folder: Folder, keep: &HashSet<Uuid>) -> Result<(), Error> {
         if let Some(root) = &self.local {
             return Ok(local::drop_all_except(root, folder, keep).await?);

@@ -6,12 +6,14 @@ use anyhow::Context;
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
-use super::serve::{listen_for_rest, report, until_asked_to_stop};
+use super::serve::{listen_for_operators, listen_for_rest, report, until_asked_to_stop};
 use crate::{
+    admin::{self, GatewayProbe},
     client,
     config::duration,
     gateway,
     listen::{self, Door, Protocol},
+    telemetry::Telemetry,
     tls::TlsFiles,
 };
 
@@ -35,6 +37,10 @@ pub(super) struct Gateway {
     #[command(flatten)]
     tls: TlsFiles,
 
+    /// How the gateway is watched.
+    #[command(flatten)]
+    pub(super) telemetry: Telemetry,
+
     /// How long calls under way may take to end when the gateway stops.
     #[arg(long, env = "DRAIN_TIMEOUT", default_value = "30s", value_parser = duration)]
     drain_timeout: Duration,
@@ -47,11 +53,20 @@ impl Gateway {
             self.upstream_ca.map(|file| fs::read(&file).with_context(|| format!("--upstream-ca {}", file.display())));
         let upstream = client::connect(&self.upstreams, ca.transpose()?.as_deref()).context("--upstream")?;
         let certificate = self.tls.load()?;
+        let operators = listen_for_operators(&self.telemetry).await?;
         let listener = listen_for_rest(self.rest_listen).await?;
-        let stopping = CancellationToken::new();
+        let (stopping, stop_admin) = (CancellationToken::new(), CancellationToken::new());
+        let admin = operators.map(|listener| {
+            let probe = GatewayProbe::new(upstream.clone(), stopping.clone());
+            tokio::spawn(admin::serve(listener, probe, stop_admin.clone()))
+        });
         let router = gateway::router(upstream, stopping.clone());
         let door = Door { listener, protocol: Protocol::Http, router };
         report(listen::serve(vec![door], certificate, self.drain_timeout, stopping, until_asked_to_stop()).await?);
+        stop_admin.cancel();
+        if let Some(admin) = admin {
+            admin.await.context("the admin listener")??;
+        }
         Ok(())
     }
 }

@@ -82,27 +82,16 @@ enum Command {
 impl Cli {
     /// Does what the command line says.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
-        telemetry::init(self.log_json, self.command.log_level());
-        match self.command {
-            Command::Upload(upload) => return Ok(upload.run().await),
-            Command::Status(status) => return Ok(status.run().await),
-            Command::Watch(watch) => return Ok(watch.run().await),
-            Command::Cancel(cancel) => return Ok(cancel.run().await),
-            Command::Download(download) => return Ok(download.run().await),
-            Command::Completions(completions) => completions.run()?,
-            Command::Man(man) => man.run()?,
-            Command::Dev(dev) => dev.run().await?,
-            Command::Demo => demo::run().await?,
-            Command::Serve(config) => serve::run(&config).await?,
-            Command::Gateway(gateway) => gateway.run().await?,
-            Command::Migrate { database_url, source } => {
-                store::migrate(database_url.expose_secret(), source.as_deref()).await.context("migrating")?;
-            }
-            Command::Token(token) => token.run()?,
-            Command::Catalog(catalog) => catalog.run().await?,
-            Command::WithPostgres { command } => return with_postgres::run(command).await,
-        }
-        Ok(ExitCode::SUCCESS)
+        let (service, telemetry) = match &self.command {
+            Command::Serve(config) => ("print-upload", Some(&config.telemetry)),
+            Command::Gateway(gateway) => ("print-upload-gateway", Some(&gateway.telemetry)),
+            _ => ("print-upload", None),
+        };
+        let otlp_endpoint = telemetry.and_then(|telemetry| telemetry.otlp_endpoint.as_deref());
+        let traces = telemetry::init(self.log_json, self.command.log_level(), service, otlp_endpoint)?;
+        let done = self.command.run().await;
+        traces.flush().await;
+        done
     }
 }
 
@@ -115,6 +104,29 @@ impl Command {
             }
             _ => "info",
         }
+    }
+
+    async fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Upload(upload) => return Ok(upload.run().await),
+            Self::Status(status) => return Ok(status.run().await),
+            Self::Watch(watch) => return Ok(watch.run().await),
+            Self::Cancel(cancel) => return Ok(cancel.run().await),
+            Self::Download(download) => return Ok(download.run().await),
+            Self::Completions(completions) => completions.run()?,
+            Self::Man(man) => man.run()?,
+            Self::Dev(dev) => dev.run().await?,
+            Self::Demo => demo::run().await?,
+            Self::Serve(config) => serve::run(&config).await?,
+            Self::Gateway(gateway) => gateway.run().await?,
+            Self::Migrate { database_url, source } => {
+                store::migrate(database_url.expose_secret(), source.as_deref()).await.context("migrating")?;
+            }
+            Self::Token(token) => token.run()?,
+            Self::Catalog(catalog) => catalog.run().await?,
+            Self::WithPostgres { command } => return with_postgres::run(command).await,
+        }
+        Ok(ExitCode::SUCCESS)
     }
 }
 

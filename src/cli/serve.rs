@@ -10,6 +10,7 @@ use crate::{
     config::Config,
     listen::Drained,
     server::{Listeners, Server},
+    telemetry::Telemetry,
 };
 
 /// Serves until the program is asked to stop. An invalid configuration, or a database or store that is not as it must be, fails
@@ -22,8 +23,9 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<()> {
         Some(address) => Some(listen_for_rest(address).await?),
         None => None,
     };
+    let admin = listen_for_operators(&config.telemetry).await?;
     tracing::info!(address = %grpc.local_addr()?, "serving");
-    report(server.serve(Listeners { grpc, rest }, until_asked_to_stop()).await?);
+    report(server.serve(Listeners { grpc, rest, admin }, until_asked_to_stop()).await?);
     Ok(())
 }
 
@@ -32,6 +34,14 @@ pub(super) async fn listen_for_rest(address: SocketAddr) -> anyhow::Result<TcpLi
     let listener = TcpListener::bind(address).await.with_context(|| format!("--rest-listen {address}"))?;
     tracing::info!(address = %listener.local_addr()?, "serving REST");
     Ok(listener)
+}
+
+/// Opens the operators' listener, if there is to be one.
+pub(super) async fn listen_for_operators(telemetry: &Telemetry) -> anyhow::Result<Option<TcpListener>> {
+    let Some(address) = telemetry.admin_listen else { return Ok(None) };
+    let listener = TcpListener::bind(address).await.with_context(|| format!("--admin-listen {address}"))?;
+    tracing::info!(address = %listener.local_addr()?, "serving operators");
+    Ok(Some(listener))
 }
 
 /// Ends when the program is asked to end, or cannot be asked.

@@ -92,7 +92,7 @@ impl Stack {
             Config { tls: certificate.as_ref().map(ThrowAwayCertificate::files).unwrap_or_default(), ..config };
         let server = Server::new(&config)?;
         let stop_serving = CancellationToken::new();
-        let listeners = Listeners { grpc, rest: Some(rest) };
+        let listeners = Listeners { grpc, rest: Some(rest), admin: None };
         let serving = tokio::spawn(server.serve(listeners, stop_serving.clone().cancelled_owned()));
 
         let sample = Sample::new();

@@ -1,6 +1,4 @@
-//! What every answer has: its ids, and where it is an error, its body. And the log line of the request.
-
-use std::time::Instant;
+//! What every answer has: its ids, and where it is an error, its body.
 
 use axum::{
     body::Body,
@@ -26,10 +24,6 @@ pub fn answered<T>(answer: Result<tonic::Response<T>, Status>) -> Result<(T, Req
 
 /// The middleware around every request.
 pub async fn finish(request: Request, next: Next) -> Response {
-    let begun = Instant::now();
-    let method = request.method().clone();
-    // Without the query: it may hold a capability.
-    let path = request.uri().path().to_owned();
     let client_request_id = request.headers().get(CLIENT_REQUEST_ID).filter(|id| is_plausible(id)).cloned();
 
     let mut response = next.run(request).await;
@@ -44,10 +38,8 @@ pub async fn finish(request: Request, next: Next) -> Response {
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         response.headers_mut().remove(header::CONTENT_LENGTH);
         *response.body_mut() = Body::from(body);
+        response.extensions_mut().insert(error.into_reason());
     }
-    let duration_ms = begun.elapsed().as_secs_f64() * 1000.0;
-    let status = response.status().as_u16();
-    tracing::info!(request.id = id, http.method = %method, http.path = path, http.status = status, duration_ms, "answered");
     response
 }
 

@@ -26,6 +26,10 @@ const UNREACHABLE_RETRY: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub struct Error(Box<Refusal>);
 
+/// Why a request is refused, for its log line.
+#[derive(Debug, Clone)]
+pub struct Reason(pub String);
+
 #[derive(Debug, Clone)]
 struct Refusal {
     row: Row,
@@ -89,6 +93,11 @@ impl Error {
         let mut error = Self::new(Code::OutOfRange, "OFFSET_OUT_OF_RANGE", "the document does not have these bytes");
         error.0.content_range = HeaderValue::from_str(&format!("bytes */{size_bytes}")).ok();
         error
+    }
+
+    /// What is left of it once the answer is made.
+    pub fn into_reason(self) -> Reason {
+        Reason(self.0.reason)
     }
 
     /// The body of the answer, as OData has it.

@@ -17,6 +17,7 @@ mod download;
 mod error;
 mod jobs;
 mod json;
+mod observe;
 mod odata;
 mod openapi;
 mod path;
@@ -25,6 +26,7 @@ mod status;
 mod unread;
 mod upload_session;
 mod upload_url;
+mod upstream;
 
 use axum::{
     Router, middleware,
@@ -34,7 +36,10 @@ use tokio_util::sync::CancellationToken;
 
 pub use openapi::DOCUMENT as OPENAPI;
 
-use crate::client::{Client, Credential, Transport};
+use crate::{
+    client::{Client, Credential, Transport},
+    telemetry::meters,
+};
 use error::Error;
 
 /// The versions of Graph whose paths are served, and no version at all.
@@ -56,6 +61,8 @@ impl Gateway {
 /// Everything the gateway serves, in front of the service that `upstream` leads to. Once it is `stopping`, it does not wait
 /// long for what is only to be thrown away.
 pub fn router(upstream: Transport, stopping: CancellationToken) -> Router {
+    meters::begin_rest();
+    let upstream = upstream::traced(upstream);
     let graph = PREFIXES
         .into_iter()
         .flat_map(|prefix| graph_routes().into_iter().map(move |(path, methods)| (format!("{prefix}{path}"), methods)));
@@ -66,6 +73,7 @@ pub fn router(upstream: Transport, stopping: CancellationToken) -> Router {
         .method_not_allowed_fallback(async || Error::method_not_allowed())
         .layer(middleware::from_fn(answer::finish))
         .layer(middleware::from_fn_with_state(stopping, unread::read_to_the_end))
+        .layer(middleware::from_fn(observe::observe))
         .with_state(Gateway { upstream })
 }
 

@@ -99,6 +99,11 @@ impl Issuers {
         self.issuers.iter().find(|issuer| substitute(&issuer.address, tid) == iss).map(Arc::as_ref)
     }
 
+    /// For each issuer, as it is configured, how long ago its keys were confirmed; nothing where there are none to use.
+    pub fn ages_of_keys(&self) -> impl Iterator<Item = (&str, Option<Duration>)> {
+        self.issuers.iter().map(|issuer| (issuer.address.as_str(), issuer.age_of_keys()))
+    }
+
     /// Keeps every issuer's keys fresh until `shutdown`.
     pub async fn refresh_until(&self, shutdown: CancellationToken) {
         let refreshes = self.issuers.iter().map(|issuer| issuer.refresh_forever(self.refresh));
@@ -156,6 +161,11 @@ impl Issuer {
     fn fresh_keys(&self) -> Option<Arc<HashMap<String, Key>>> {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         keys.as_ref().filter(|keys| keys.fetched.elapsed() < MAX_KEY_AGE).map(|keys| Arc::clone(&keys.keys))
+    }
+
+    fn age_of_keys(&self) -> Option<Duration> {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        keys.as_ref().map(|keys| keys.fetched.elapsed()).filter(|age| *age < MAX_KEY_AGE)
     }
 
     /// Fetches the keys; the old ones stay when that fails.

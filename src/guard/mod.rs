@@ -33,8 +33,11 @@ use crate::{
     error::Error,
     name::{DocumentId, DocumentName, JobName, SessionId, SessionName},
     proto::Proof,
-    session::{Caller, Capability, CatalogCaller, MissingSession, OwnedSession, PermittedDocument, PermittedPrinter},
+    session::{
+        Caller, Capability, CatalogCaller, MissingSession, OwnedSession, PermittedDocument, PermittedPrinter, Principal,
+    },
     store::Store,
+    telemetry::{CallerKind, RequestLog},
 };
 use access_token::AccessToken;
 use first_message::FirstMessage;
@@ -68,6 +71,25 @@ enum Credentials {
     Capability(Capability),
 }
 
+impl Credentials {
+    /// Lets the log know who calls.
+    fn tell(&self, log: &RequestLog) {
+        match self {
+            Self::Token(AccessToken { caller: Caller { tenant, principal }, .. }) => {
+                let kind = match principal {
+                    Principal::User(_) => CallerKind::User,
+                    Principal::Application(_) => CallerKind::Application,
+                };
+                log.caller_is(kind, tenant.0);
+            }
+            Self::Capability(capability) => {
+                log.caller_is(CallerKind::Capability, capability.tenant.0);
+                log.upload_is(capability.session.0);
+            }
+        }
+    }
+}
+
 /// The middleware: lets a call through with its proof, or answers it.
 pub async fn check(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
     match guard.admit(request).await {
@@ -77,11 +99,14 @@ pub async fn check(State(guard): State<Arc<Guard>>, request: Request, next: Next
 }
 
 impl Guard {
+    #[tracing::instrument(name = "guard.admit", level = "debug", skip_all)]
     async fn admit(&self, request: Request) -> Result<Request, Error> {
         // A body is not `Sync`: the parts are looked at on their own.
         let (mut parts, body) = request.into_parts();
         let rule = self.rules.of(parts.uri.path()).ok_or(Error::MethodUnknown)?;
+        let log = RequestLog::of(&parts.extensions);
         let credentials = self.authenticate(&parts.headers, rule).await?;
+        credentials.tell(&log);
         let (message, body) = first_message::read(body, rule).await?;
 
         let proofs = &mut parts.extensions;
@@ -98,10 +123,10 @@ impl Guard {
                 proofs.insert(self.prove_document(&message, &token, &job, Some(document)).await?);
             }
             (Credentials::Token(token), Proof::OwnedSession) => {
-                insert_session(proofs, self.prove_owner(&message, &token).await?, &message)?;
+                insert_session(proofs, self.prove_owner(&message, &token).await?, &message, &log)?;
             }
             (Credentials::Capability(capability), Proof::OwnedSession) => {
-                insert_session(proofs, self.prove_capability(&message, &capability).await?, &message)?;
+                insert_session(proofs, self.prove_capability(&message, &capability).await?, &message, &log)?;
             }
             (Credentials::Token(token), Proof::CatalogCaller) => {
                 proofs.insert(self.prove_catalog_caller(&message, &token.caller)?);
@@ -219,9 +244,13 @@ fn insert_session(
     proofs: &mut Extensions,
     session: Option<OwnedSession>,
     message: &FirstMessage<'_>,
+    log: &RequestLog,
 ) -> Result<(), Error> {
     match session {
-        Some(session) => drop(proofs.insert(session)),
+        Some(session) => {
+            log.upload_is(session.id().0);
+            proofs.insert(session);
+        }
         None if message.allow_missing() => drop(proofs.insert(MissingSession)),
         None => return Err(Error::SessionNotFound),
     }

@@ -1,6 +1,6 @@
 //! `UploadSessions`: create, look, send, delete.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use tonic::{Request, Response, Status, Streaming};
 use tracing::Instrument;
@@ -17,6 +17,7 @@ use crate::{
     services::Services,
     session::{Ended, MissingSession, OwnedSession, PermittedDocument, Properties},
     store::{Cancel, Created},
+    telemetry::{RequestLog, meters},
 };
 
 /// The longest name of a document, in characters.
@@ -37,7 +38,7 @@ impl UploadSessions for UploadSessionsService {
     ) -> Result<Response<UploadSession>, Status> {
         let services = Arc::clone(&self.0);
         let permitted: PermittedDocument = proof(request.extensions())?;
-        let request_id = request_id(request.extensions());
+        let (request_id, log) = (request_id(request.extensions()), RequestLog::of(request.extensions()));
         let properties = parse_properties(request.into_inner().properties, services.limits.max_document_bytes)?;
         let id = SessionId(Uuid::now_v7());
 
@@ -49,6 +50,7 @@ impl UploadSessions for UploadSessionsService {
             }
             match create.created {
                 Created::Session(session) => {
+                    log.upload_is(session.id.0);
                     reply::upload_session(&session, permitted.document().tenant, &services.upload_urls)
                 }
                 Created::OtherActive(session) => Err(Error::SessionActive(session)),
@@ -93,8 +95,12 @@ impl UploadSessions for UploadSessionsService {
 
         // In a task of its own: once the session has ended, its writers are told, whether the caller still listens or not.
         let deletion = async move {
+            let begun = Instant::now();
             match services.store.cancel(&owned, &request_id).await? {
-                Cancel::EndedNow(ended) | Cancel::EndedBefore(ended) => services.session_ended(owned.id(), ended),
+                Cancel::EndedNow(ended) | Cancel::EndedBefore(ended) => {
+                    services.session_ended(owned.id(), ended);
+                    metrics::histogram!(meters::CANCEL_DURATION).record(begun.elapsed());
+                }
                 Cancel::Completed => return Err(Error::SessionCompleted),
             }
             Ok(())

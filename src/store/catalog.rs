@@ -78,6 +78,7 @@ impl From<sqlx::Error> for CatalogError {
 
 impl Store {
     /// Creates or updates the tenant; answers what is stored.
+    #[tracing::instrument(name = "store.upsert_tenant", level = "debug", skip_all)]
     pub async fn upsert_tenant(&self, caller: &CatalogCaller, tenant: &Tenant) -> Result<Tenant, CatalogError> {
         let mut tx = self.pool.begin().in_time().await?;
         sqlx::query!(
@@ -105,6 +106,7 @@ impl Store {
     }
 
     /// Creates or updates a printer; answers what is stored.
+    #[tracing::instrument(name = "store.upsert_printer", level = "debug", skip_all)]
     pub async fn upsert_printer(&self, caller: &CatalogCaller, printer: &Printer) -> Result<Printer, CatalogError> {
         let mut tx = self.pool.begin().in_time().await?;
         sqlx::query!(
@@ -132,6 +134,7 @@ impl Store {
     }
 
     /// Creates or updates a printer share; answers what is stored.
+    #[tracing::instrument(name = "store.upsert_printer_share", level = "debug", skip_all)]
     pub async fn upsert_printer_share(
         &self,
         caller: &CatalogCaller,
@@ -166,6 +169,7 @@ impl Store {
     }
 
     /// Creates or updates a print task; answers what is stored.
+    #[tracing::instrument(name = "store.upsert_print_task", level = "debug", skip_all)]
     pub async fn upsert_print_task(&self, caller: &CatalogCaller, task: &PrintTask) -> Result<PrintTask, CatalogError> {
         let tenant = caller.tenant().0;
         let mut tx = self.pool.begin().in_time().await?;

@@ -24,6 +24,7 @@ pub struct CatalogPrintJob {
 
 impl Store {
     /// Creates or updates a job with its document; answers what is stored. Creator and document never change.
+    #[tracing::instrument(name = "store.upsert_print_job", level = "debug", skip_all)]
     pub async fn upsert_print_job(
         &self,
         caller: &CatalogCaller,
@@ -83,6 +84,7 @@ impl Store {
 
     /// Deletes a job: ends its active session, frees its bytes, and leaves a tombstone that no late upsert brings back.
     /// Answers the session that has ended, now or before, if any: its writers are to be told.
+    #[tracing::instrument(name = "store.delete_print_job", level = "debug", skip_all)]
     pub async fn delete_print_job(
         &self,
         caller: &CatalogCaller,

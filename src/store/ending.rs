@@ -40,6 +40,7 @@ pub(super) struct Canceler<'a> {
 
 impl Store {
     /// Cancels the session: the mission. A session whose time has passed expires instead.
+    #[tracing::instrument(name = "store.cancel", level = "debug", skip_all)]
     pub async fn cancel(&self, owned: &OwnedSession, request_id: &str) -> Result<Cancel, sqlx::Error> {
         let canceler = Canceler {
             principal: owned.owner(),

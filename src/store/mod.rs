@@ -14,6 +14,7 @@ mod range;
 mod reclaim;
 mod resolve;
 mod session;
+mod watch;
 
 use std::{
     future::Future,
@@ -29,6 +30,7 @@ use sqlx::{
 };
 use time::OffsetDateTime;
 use tokio::time::timeout;
+use tracing::{Instrument, Span};
 
 pub use catalog::{CatalogError, PrintTask, Printer, PrinterShare, Tenant};
 pub use catalog_job::CatalogPrintJob;
@@ -39,6 +41,7 @@ pub use range::{Committed, NewRange, StoredPiece};
 pub use reclaim::{LEASE, Reclaim};
 pub use resolve::{FoundDocument, FoundPrinter, FoundSession};
 pub use session::{Create, Created};
+pub use watch::{Backlog, Connections, Schema};
 
 /// The schema.
 pub static MIGRATOR: Migrator = sqlx::migrate!();
@@ -91,15 +94,7 @@ impl Store {
 
     /// Whether every migration of this program has been applied, and none that it does not know.
     pub async fn is_migrated(&self) -> Result<bool, sqlx::Error> {
-        let applied = sqlx::query_scalar!(
-            r#"select coalesce(max(version), 0) as "version!" from _sqlx_migrations where success"#
-        );
-        let newest = MIGRATOR.iter().map(|migration| migration.version).max();
-        match applied.fetch_one(&self.pool).in_time().await {
-            Ok(version) => Ok(Some(version) == newest),
-            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => Ok(false),
-            Err(error) => Err(error),
-        }
+        Ok(self.schema().await? == Schema::Current)
     }
 
     /// Closes every connection, once it is idle.
@@ -123,11 +118,19 @@ trait InTime<T>: Future<Output = Result<T, sqlx::Error>> + Sized {
     /// Waits for the answer as long as it may take.
     async fn in_time(self) -> Result<T, sqlx::Error> {
         let given_up = || sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, "the database does not answer"));
-        timeout(ANSWER_TIMEOUT, self).await.unwrap_or_else(|_| Err(given_up()))
+        timeout(ANSWER_TIMEOUT, self).instrument(statement()).await.unwrap_or_else(|_| Err(given_up()))
     }
 }
 
 impl<T, F: Future<Output = Result<T, sqlx::Error>>> InTime<T> for F {}
+
+/// The span of one statement. What only polls is part of nothing, and would make a trace a second of its own.
+fn statement() -> Span {
+    if Span::current().is_none() {
+        return Span::none();
+    }
+    tracing::debug_span!("postgres", otel.kind = "client", db.system.name = "postgresql")
+}
 
 /// A duration as a bind value. The configuration keeps every duration far below what Postgres can add to a time.
 fn interval(duration: Duration) -> PgInterval {

@@ -46,6 +46,7 @@ impl Store {
     /// Creates a job with its document on the printer. Nothing when the printer has a job of that id, deleted or not.
     ///
     /// Its revision is 0: any that the catalog's owner sends applies.
+    #[tracing::instrument(name = "store.create_print_job", level = "debug", skip_all)]
     pub async fn create_print_job(
         &self,
         permitted: &PermittedPrinter,
@@ -88,6 +89,7 @@ impl Store {
     }
 
     /// The job. `None` once it is deleted.
+    #[tracing::instrument(name = "store.print_job", level = "debug", skip_all)]
     pub async fn print_job(&self, permitted: &PermittedDocument) -> Result<Option<PrintJob>, sqlx::Error> {
         let document = permitted.document();
         let row = sqlx::query!(
@@ -124,6 +126,7 @@ impl Store {
     }
 
     /// Starts the job, if its document is uploaded and it is not canceled.
+    #[tracing::instrument(name = "store.start_print_job", level = "debug", skip_all)]
     pub async fn start_print_job(&self, permitted: &PermittedDocument) -> Result<Start, sqlx::Error> {
         let document = permitted.document();
         let started = sqlx::query!(
@@ -153,6 +156,7 @@ impl Store {
 
     /// Cancels the job and its document's active session, in one transaction. Answers whether there is such a job, and the
     /// session that has ended, now or before: its writers are to be told.
+    #[tracing::instrument(name = "store.cancel_print_job", level = "debug", skip_all)]
     pub async fn cancel_print_job(
         &self,
         permitted: &PermittedDocument,

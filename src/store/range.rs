@@ -57,6 +57,7 @@ struct FragmentRow {
 
 impl Store {
     /// The session as this range sees it now. `None` once it is purged.
+    #[tracing::instrument(name = "store.range_view", level = "debug", skip_all)]
     pub async fn range_view(&self, owned: &OwnedSession, range: ByteRange) -> Result<Option<RangeView>, sqlx::Error> {
         let row = sqlx::query!(
             r#"
@@ -92,6 +93,7 @@ impl Store {
 
     /// Commits a range: takes exactly its pieces and moves the session's expiry, or changes nothing and returns `None`.
     /// The last missing piece completes the document.
+    #[tracing::instrument(name = "store.commit_range", level = "debug", skip_all)]
     pub async fn commit_range(
         &self,
         owned: &OwnedSession,
@@ -170,11 +172,13 @@ impl Store {
     }
 
     /// The pieces that hold any byte of `range`, ascending.
+    #[tracing::instrument(name = "store.pieces_of", level = "debug", skip_all)]
     pub async fn pieces_of(&self, owned: &OwnedSession, range: ByteRange) -> Result<Vec<StoredPiece>, sqlx::Error> {
         self.pieces(owned.tenant(), owned.id(), range).await
     }
 
     /// The manifest of an uploaded document: every piece, ascending.
+    #[tracing::instrument(name = "store.manifest", level = "debug", skip_all)]
     pub async fn manifest(
         &self,
         permitted: &PermittedDocument,

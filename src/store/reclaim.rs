@@ -69,6 +69,7 @@ impl Store {
     }
 
     /// A pass went through. Only one that began when no writer of the session could be left was the last.
+    #[tracing::instrument(name = "store.settle_reclaim", level = "debug", skip_all)]
     pub async fn settle_reclaim(&self, reclaim: &Reclaim) -> Result<(), sqlx::Error> {
         sqlx::query!(
             "with done as (
@@ -91,6 +92,7 @@ impl Store {
     }
 
     /// A pass failed: it is tried again after a while that grows with every attempt.
+    #[tracing::instrument(name = "store.defer_reclaim", level = "debug", skip_all)]
     pub async fn defer_reclaim(&self, reclaim: &Reclaim) -> Result<(), sqlx::Error> {
         let doublings = u32::try_from(reclaim.attempts - 1).unwrap_or_default().min(16);
         let back_off = (Duration::from_millis(250) * 2u32.pow(doublings)).min(MAX_BACK_OFF);

@@ -39,6 +39,7 @@ pub struct FoundSession {
 
 impl Store {
     /// Resolves the name of a printer or share.
+    #[tracing::instrument(name = "store.printer_of", level = "debug", skip_all)]
     pub async fn printer_of(&self, tenant: TenantId, queue: &Queue) -> Result<FoundPrinter, sqlx::Error> {
         let (printer, share) = printer_or_share(queue);
         let row = sqlx::query!(
@@ -65,6 +66,7 @@ impl Store {
     /// Resolves the name of a job with its document, which may be named as well, and the document's session: the caller's
     /// own active one, else the caller's own latest ended one, else somebody else's active or latest. With `etag`: exactly
     /// that session of the document.
+    #[tracing::instrument(name = "store.document_of", level = "debug", skip_all)]
     pub async fn document_of(
         &self,
         caller: &Caller,
@@ -137,6 +139,7 @@ impl Store {
     }
 
     /// Resolves a session's id.
+    #[tracing::instrument(name = "store.session_by_id", level = "debug", skip_all)]
     pub async fn session_by_id(&self, tenant: TenantId, id: SessionId) -> Result<FoundSession, sqlx::Error> {
         let row = sqlx::query!(
             r#"

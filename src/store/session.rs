@@ -66,6 +66,7 @@ struct OpenedRow {
 impl Store {
     /// Creates the document's session with the id `id`, or finds the caller's active one with the same properties. A due
     /// session of the document is ended first.
+    #[tracing::instrument(name = "store.create_session", level = "debug", skip_all)]
     pub async fn create_session(
         &self,
         permitted: &PermittedDocument,
@@ -162,11 +163,13 @@ impl Store {
     }
 
     /// The session. Takes no lock. `None` once it is purged.
+    #[tracing::instrument(name = "store.upload_session", level = "debug", skip_all)]
     pub async fn upload_session(&self, owned: &OwnedSession) -> Result<Option<UploadSession>, sqlx::Error> {
         upload_session(&self.pool, owned.tenant(), owned.id()).await
     }
 
     /// The document's session, active or completed, if there is one.
+    #[tracing::instrument(name = "store.live_session", level = "debug", skip_all)]
     pub async fn live_session(&self, permitted: &PermittedDocument) -> Result<Option<UploadSession>, sqlx::Error> {
         let document = permitted.document();
         let id = sqlx::query_scalar!(

@@ -52,6 +52,11 @@ impl Actor {
         Self { client, address, token: None }
     }
 
+    /// The caller's access token.
+    pub fn access_token(&self) -> &str {
+        self.token.as_deref().expect("a caller with an access token")
+    }
+
     /// The same caller over REST.
     pub fn rest(&self, gateway: SocketAddr) -> RestActor {
         RestActor::new(gateway, self.token.as_deref())

@@ -82,7 +82,7 @@ impl App {
         self.address = grpc.local_addr().expect("an address");
         self.rest_address = rest.local_addr().expect("an address");
         let stop = CancellationToken::new();
-        let listeners = Listeners { grpc, rest: Some(rest) };
+        let listeners = Listeners { grpc, rest: Some(rest), admin: None };
         let serving = tokio::spawn(server.serve(listeners, stop.clone().cancelled_owned()));
         self.running = Some(Running { stop, serving });
     }

@@ -4,6 +4,7 @@ mod actor;
 mod app;
 mod authority;
 mod backend;
+mod collector;
 mod command;
 mod database;
 mod issuer;
@@ -19,6 +20,7 @@ pub use actor::{Actor, Digest, ErrorExt, Stalled, chunk, crc32c, header, job_of,
 pub use app::{App, CATALOG_CLIENT, ROBOT, eventually};
 pub use authority::Authority;
 pub use backend::{Backend, Bucket, settings_of};
+pub use collector::Collector;
 pub use command::Command;
 pub use issuer::{Claims, FOREIGN_TENANT, TENANT, application_claims, issuer, unknown_key, user_claims};
 pub use ledger::AuditRow;

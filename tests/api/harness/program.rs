@@ -25,7 +25,16 @@ pub struct Program {
 impl Program {
     /// Starts the program with these arguments.
     pub fn start(arguments: &[&str]) -> Self {
-        let mut child = command(arguments).stdin(Stdio::null()).spawn().expect("the program starts");
+        Self::start_with(arguments, &[])
+    }
+
+    /// The same, with variables in its environment.
+    pub fn start_with(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        let mut child = command(arguments)
+            .envs(variables.iter().copied())
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("the program starts");
         let (sender, lines) = mpsc::unbounded_channel();
         tokio::spawn(collect(child.stdout.take().expect("its output"), sender.clone()));
         tokio::spawn(collect(child.stderr.take().expect("its log"), sender));
@@ -34,16 +43,25 @@ impl Program {
 
     /// Starts `serve` on the data of an app, whose actors then call this program.
     pub async fn serve(app: &mut App) -> Self {
-        Self::serve_at(app, ([127, 0, 0, 1], 0).into()).await
+        Self::serve_with(app, &[]).await
     }
 
     /// The same at an address, where an earlier one may have been.
     pub async fn serve_at(app: &mut App, address: SocketAddr) -> Self {
+        Self::serve_at_with(app, address, &[]).await
+    }
+
+    /// The same on a free port, with variables in its environment.
+    pub async fn serve_with(app: &mut App, variables: &[(&str, &str)]) -> Self {
+        Self::serve_at_with(app, ([127, 0, 0, 1], 0).into(), variables).await
+    }
+
+    async fn serve_at_with(app: &mut App, address: SocketAddr, variables: &[(&str, &str)]) -> Self {
         let flags: Vec<String> = app.flags().map(|(flag, value)| format!("--{flag}={value}")).collect();
         let listen = format!("--listen={address}");
         let mut arguments = vec!["--log-json", "serve", listen.as_str(), "--rest-listen=127.0.0.1:0"];
         arguments.extend(flags.iter().map(String::as_str));
-        let mut program = Self::start(&arguments);
+        let mut program = Self::start_with(&arguments, variables);
         app.rest_address = program.address_of("serving REST").await;
         app.address = program.address_of("serving").await;
         program
@@ -51,20 +69,40 @@ impl Program {
 
     /// Starts `gateway` in front of services, and tells where it serves.
     pub async fn gateway(upstreams: &[SocketAddr], flags: &[&str]) -> (Self, SocketAddr) {
+        Self::gateway_with(upstreams, flags, &[]).await
+    }
+
+    /// The same, with variables in its environment.
+    pub async fn gateway_with(
+        upstreams: &[SocketAddr],
+        flags: &[&str],
+        variables: &[(&str, &str)],
+    ) -> (Self, SocketAddr) {
         let upstreams: Vec<String> = upstreams.iter().map(|address| format!("--upstream=http://{address}")).collect();
         let mut arguments = vec!["--log-json", "gateway", "--rest-listen=127.0.0.1:0"];
         arguments.extend(upstreams.iter().map(String::as_str));
         arguments.extend(flags);
-        let mut program = Self::start(&arguments);
+        let mut program = Self::start_with(&arguments, variables);
         let address = program.address_of("serving REST").await;
         (program, address)
+    }
+
+    /// The next of its log lines that holds `text`.
+    pub async fn log_line(&mut self, text: &str) -> serde_json::Value {
+        let line = self.hear(text).await;
+        serde_json::from_str(&line).expect("a line of JSON")
+    }
+
+    /// Where a program that was started with `--admin-listen` serves operators.
+    pub fn operators(&self) -> SocketAddr {
+        let told = self.said.iter().find(|line| line.contains(r#""message":"serving operators""#));
+        address_in(told.expect("it has told where it serves operators"))
     }
 
     /// The address that a listener of its has told.
     async fn address_of(&mut self, message: &str) -> SocketAddr {
         let line = self.hear(&format!(r#""message":"{message}""#)).await;
-        let line: serde_json::Value = serde_json::from_str(&line).expect("a line of JSON");
-        line["fields"]["address"].as_str().expect("an address").parse().expect("an address")
+        address_in(&line)
     }
 
     /// Waits for a line that holds `text`.
@@ -102,6 +140,11 @@ impl Program {
     pub async fn run(arguments: &[&str]) -> (ExitStatus, String) {
         Self::start(arguments).ended().await
     }
+}
+
+fn address_in(line: &str) -> SocketAddr {
+    let line: serde_json::Value = serde_json::from_str(line).expect("a line of JSON");
+    line["fields"]["address"].as_str().expect("an address").parse().expect("an address")
 }
 
 fn command(arguments: &[&str]) -> Command {

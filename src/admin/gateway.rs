@@ -1,0 +1,52 @@
+//! How a gateway is that stands in front of services elsewhere.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+
+use super::Probe;
+use crate::{client::Transport, telemetry::meters};
+
+/// How long a service may take to say how it is.
+const UPSTREAM_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Asks a gateway.
+#[derive(Debug)]
+pub struct GatewayProbe {
+    upstream: Transport,
+    stopping: CancellationToken,
+}
+
+impl GatewayProbe {
+    /// Of a gateway that is `stopping` once it drains.
+    pub fn new(upstream: Transport, stopping: CancellationToken) -> Self {
+        meters::record();
+        Self { upstream, stopping }
+    }
+
+    /// Over the way that calls take, hence of a service that calls would reach.
+    async fn is_served(&self) -> bool {
+        let request = HealthCheckRequest { service: String::new() };
+        let answer = HealthClient::new(self.upstream.clone()).check(request).await;
+        answer.is_ok_and(|answer| answer.get_ref().status() == ServingStatus::Serving)
+    }
+}
+
+impl Probe for GatewayProbe {
+    async fn obstacle(&self) -> Option<String> {
+        if self.stopping.is_cancelled() {
+            return Some("the gateway is stopping".into());
+        }
+        // A second time: the first may have gone to one of several that has just stopped.
+        for _ in 0..2 {
+            if let Ok(true) = timeout(UPSTREAM_TIMEOUT, self.is_served()).await {
+                return None;
+            }
+        }
+        Some("no upstream says that it serves".into())
+    }
+
+    async fn measure(&self) {}
+}

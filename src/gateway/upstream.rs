@@ -1,0 +1,27 @@
+//! The way to the service, with a span for every call: the service's own span becomes its child, wherever it runs.
+
+use axum::http;
+use tonic::body::Body;
+use tower::{ServiceExt, service_fn, util::BoxCloneSyncService};
+use tracing::Instrument;
+
+use crate::{client::Transport, telemetry::traces};
+
+/// The same way, with spans where traces are collected.
+pub fn traced(upstream: Transport) -> Transport {
+    if !traces::are_on() {
+        return upstream;
+    }
+    BoxCloneSyncService::new(service_fn(move |mut request: http::Request<Body>| {
+        let method = request.uri().path().trim_start_matches('/').to_owned();
+        let span = tracing::info_span!(
+            "call",
+            otel.name = method,
+            otel.kind = "client",
+            rpc.system.name = "grpc",
+            rpc.method = method
+        );
+        traces::continue_in(request.headers_mut(), &span);
+        upstream.clone().oneshot(request).instrument(span)
+    }))
+}

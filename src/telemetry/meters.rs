@@ -1,0 +1,104 @@
+//! The metrics: their names, and the recorder that `/metrics` is rendered from. docs/operations.md says what each of them
+//! means and what to do about it.
+//!
+//! Labels have few values: methods that are served, routes as they are registered, issuers as they are configured.
+
+use std::sync::OnceLock;
+
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+use super::rpc;
+
+/// Calls by `method` and `code`.
+pub const RPC_REQUESTS: &str = "print_upload_rpc_requests_total";
+/// From a call's first byte to the end of its answer, by `method`.
+pub const RPC_DURATION: &str = "print_upload_rpc_duration_seconds";
+/// Bytes of calls, by `method`.
+pub const RPC_RECEIVED_BYTES: &str = "print_upload_rpc_received_bytes_total";
+/// Bytes of answers, by `method`.
+pub const RPC_SENT_BYTES: &str = "print_upload_rpc_sent_bytes_total";
+/// REST requests by `method`, `route` and `status`.
+pub const REST_REQUESTS: &str = "print_upload_rest_requests_total";
+/// From a REST request's head to the end of its answer, by `method` and `route`.
+pub const REST_DURATION: &str = "print_upload_rest_duration_seconds";
+/// Sessions that are not over, of all replicas.
+pub const ACTIVE_SESSIONS: &str = "print_upload_active_sessions";
+/// Ranges that are being received on this replica.
+pub const WRITERS: &str = "print_upload_writers";
+/// From the begin of the deletion until the session has ended and its writers here have been told.
+pub const CANCEL_DURATION: &str = "print_upload_cancel_duration_seconds";
+/// Sessions that have expired, as far as this replica has swept them.
+pub const EXPIRED_SESSIONS: &str = "print_upload_expired_sessions_total";
+/// Ended sessions whose bytes should be gone and are not, of all replicas.
+pub const RECLAIM_QUEUE: &str = "print_upload_reclaim_queue_sessions";
+/// How long the oldest of them has been over.
+pub const RECLAIM_OLDEST_AGE: &str = "print_upload_reclaim_oldest_age_seconds";
+/// Passes over an ended session's objects, by `result`.
+pub const RECLAIM_PASSES: &str = "print_upload_reclaim_passes_total";
+/// Whether the database has answered the scrape.
+pub const DATABASE_UP: &str = "print_upload_database_up";
+/// Connections to the database, by `state`.
+pub const DATABASE_CONNECTIONS: &str = "print_upload_database_connections";
+/// How many connections to the database there may be.
+pub const DATABASE_MAX_CONNECTIONS: &str = "print_upload_database_max_connections";
+/// How old the keys of an `issuer` are.
+pub const ISSUER_KEYS_AGE: &str = "print_upload_issuer_keys_age_seconds";
+/// Always one; the label `version` says which program this is.
+pub const BUILD_INFO: &str = "print_upload_build_info";
+
+/// In seconds. A cancel takes a millisecond, a range as long as its caller takes to send it.
+const DURATION_BUCKETS: [f64; 16] =
+    [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 60.0, 600.0];
+
+/// One of a process: several services in one process count together.
+static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
+
+/// Begins to count, for good. `None` when somebody else already does, in a program that embeds this one.
+pub fn record() -> Option<&'static PrometheusHandle> {
+    let install = || {
+        let buckets = Matcher::Suffix("_duration_seconds".into());
+        let builder = PrometheusBuilder::new().set_buckets_for_metric(buckets, &DURATION_BUCKETS).ok()?;
+        let handle = builder.install_recorder().ok()?;
+        gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+        describe_gauge!(BUILD_INFO, "Always 1; the version of the program.");
+        Some(handle)
+    };
+    RECORDER.get_or_init(install).as_ref()
+}
+
+/// What a service counts, from zero: a first failure is to be seen as a change.
+pub fn begin_service() {
+    for method in rpc::methods() {
+        counter!(RPC_REQUESTS, "method" => method, "code" => "OK").increment(0);
+        drop(histogram!(RPC_DURATION, "method" => method));
+        counter!(RPC_RECEIVED_BYTES, "method" => method).increment(0);
+        counter!(RPC_SENT_BYTES, "method" => method).increment(0);
+    }
+    drop(histogram!(CANCEL_DURATION));
+    counter!(EXPIRED_SESSIONS).increment(0);
+    counter!(RECLAIM_PASSES, "result" => "done").increment(0);
+    counter!(RECLAIM_PASSES, "result" => "failed").increment(0);
+
+    describe_counter!(RPC_REQUESTS, "Calls, by method and canonical gRPC code.");
+    describe_histogram!(RPC_DURATION, "From a call's headers to the end of its answer.");
+    describe_counter!(RPC_RECEIVED_BYTES, "Bytes of the bodies of calls, counted when the call has ended.");
+    describe_counter!(RPC_SENT_BYTES, "Bytes of the bodies of answers, counted when the call has ended.");
+    describe_gauge!(ACTIVE_SESSIONS, "Upload sessions that are not over, of all replicas; at most 100000 are counted.");
+    describe_gauge!(WRITERS, "Ranges that this replica is receiving.");
+    describe_histogram!(CANCEL_DURATION, "Of a deletion: until the session has ended and its writers here know.");
+    describe_counter!(EXPIRED_SESSIONS, "Sessions that this replica has found expired.");
+    describe_gauge!(RECLAIM_QUEUE, "Ended sessions whose bytes wait to be dropped, of all replicas.");
+    describe_gauge!(RECLAIM_OLDEST_AGE, "For how long the bytes of the oldest of them have been waiting.");
+    describe_counter!(RECLAIM_PASSES, "Passes over the objects of an ended session, by result: done or failed.");
+    describe_gauge!(DATABASE_UP, "Whether the database has answered this scrape: 1 or 0.");
+    describe_gauge!(DATABASE_CONNECTIONS, "Connections to the database, by state: idle or in_use.");
+    describe_gauge!(DATABASE_MAX_CONNECTIONS, "How many connections to the database this replica may have.");
+    describe_gauge!(ISSUER_KEYS_AGE, "Since when an issuer's keys are unconfirmed; +Inf when there are none.");
+}
+
+/// What a REST gateway counts.
+pub fn begin_rest() {
+    describe_counter!(REST_REQUESTS, "REST requests, by method, route and status; none when the caller hung up.");
+    describe_histogram!(REST_DURATION, "From a REST request's head to the end of its answer.");
+}

@@ -1,0 +1,68 @@
+//! What operators see of the program: one log line a request, traces over OTLP, metrics for Prometheus. None of them ever
+//! holds a token, an upload URL, a query or a body.
+//!
+//! [`observe`] is the layer around every RPC; the gateway has its own around every REST request. What only an inner room
+//! knows of a request, such as who calls, it leaves in the request's [`RequestLog`].
+
+mod body;
+pub mod meters;
+mod request_log;
+mod rpc;
+pub mod traces;
+
+use std::{io::IsTerminal, net::SocketAddr};
+
+use anyhow::Context;
+use clap::Args;
+use opentelemetry::trace::TracerProvider;
+use tracing_subscriber::{EnvFilter, Layer, filter::filter_fn, layer::SubscriberExt, util::SubscriberInitExt};
+
+pub use body::{Observed, Observer};
+pub use request_log::{CallerKind, RequestId, RequestLog};
+pub use rpc::observe;
+pub use traces::Traces;
+
+/// How the program is watched.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Telemetry {
+    /// Address to serve /metrics, /healthz and /readyz on, as plain HTTP; port 0 takes a free one. Without it there is none.
+    #[arg(long, env = "ADMIN_LISTEN")]
+    pub admin_listen: Option<SocketAddr>,
+
+    /// OTLP collector that traces are sent to over gRPC, http://host:4317 or https://host:4317. Without it there are no
+    /// traces. OpenTelemetry's other variables (OTEL_SERVICE_NAME, OTEL_TRACES_SAMPLER, …) hold as well.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    pub otlp_endpoint: Option<String>,
+}
+
+/// Logs to standard error, as text, or as JSON lines. `RUST_LOG` chooses what; `level` and above unless set. With a collector,
+/// traces go there under the name of the service, unless `OTEL_SERVICE_NAME` says another.
+pub fn init(json: bool, level: &str, service: &'static str, otlp_endpoint: Option<&str>) -> anyhow::Result<Traces> {
+    let chosen = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let logs = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false);
+    let logs = if json { logs.json().boxed() } else { logs.boxed() };
+    let logs = logs.with_filter(chosen);
+
+    let traces = match otlp_endpoint.filter(|endpoint| !endpoint.is_empty()) {
+        Some(endpoint) => Traces::to(endpoint, service).with_context(|| format!("--otlp-endpoint {endpoint}"))?,
+        None => Traces::default(),
+    };
+    let spans = traces.provider().map(|provider| {
+        tracing_opentelemetry::layer()
+            .with_tracer(provider.tracer("print-upload"))
+            .with_location(false)
+            .with_threads(false)
+            .with_tracked_inactivity(false)
+            .with_target(false)
+            .with_level(false)
+            .with_filter(filter_fn(traces::is_traced))
+    });
+    // A second call, in a program that embeds this one, leaves the first one's logs as they are.
+    if tracing_subscriber::registry().with(spans).with(logs).try_init().is_err() {
+        tracing::debug!("logs were set up before");
+    }
+    Ok(traces)
+}

@@ -1,0 +1,232 @@
+//! The layer around every RPC: its span, its log line and its metrics. All three are written when the whole answer has
+//! gone, trailers included, or when the caller has hung up.
+
+use std::{
+    collections::HashSet,
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
+
+use axum::{
+    extract::Request,
+    http::{HeaderMap, HeaderValue},
+    middleware::Next,
+    response::Response,
+};
+use prost_reflect::DescriptorPool;
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+use tracing::{Instrument, Span, field};
+use uuid::Uuid;
+
+use super::{Observed, Observer, RequestId, RequestLog, meters, traces};
+use crate::proto::DESCRIPTOR;
+
+/// What a method is called that the service does not have: its name is the caller's to choose, and is not repeated.
+const UNKNOWN_METHOD: &str = "unknown";
+
+/// Methods of others that are served as well.
+const OPEN_METHODS: [&str; 4] = [
+    "grpc.health.v1.Health/Check",
+    "grpc.health.v1.Health/Watch",
+    "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+];
+
+/// Every method that is served, as `{service}/{method}`.
+static METHODS: LazyLock<HashSet<String>> = LazyLock::new(|| {
+    let pool = DescriptorPool::decode(DESCRIPTOR).unwrap_or_default();
+    let own = pool.services().flat_map(|service| {
+        service.methods().map(|method| format!("{}/{}", service.full_name(), method.name())).collect::<Vec<_>>()
+    });
+    own.chain(OPEN_METHODS.map(str::to_owned)).collect()
+});
+
+/// The middleware around every RPC.
+pub async fn observe(mut request: Request, next: Next) -> Response {
+    let id = Uuid::now_v7().to_string();
+    let method = method_of(request.uri().path());
+    let (log, span) = (RequestLog::default(), span_of(method, &id));
+    traces::continue_from(request.headers(), &span);
+    request.extensions_mut().insert(RequestId(id.clone()));
+    request.extensions_mut().insert(log.clone());
+    let request = request.map(|body| Observed::body(body, log.clone()));
+    let mut call = Call { method, id, begun: Instant::now(), log, span: span.clone(), sent: 0, outcome: None };
+
+    let mut response = next.run(request).instrument(span).await;
+    if let Ok(id) = HeaderValue::from_str(&call.id) {
+        response.headers_mut().insert("request-id", id);
+    }
+    call.look_for_status(response.headers());
+    response.map(|body| Observed::body(body, call))
+}
+
+fn method_of(path: &str) -> &'static str {
+    METHODS.get(path.trim_start_matches('/')).map_or(UNKNOWN_METHOD, String::as_str)
+}
+
+/// Probes come every few seconds: they are counted, and leave nothing else when they go well.
+fn is_probe(method: &str) -> bool {
+    method.starts_with("grpc.health.v1.")
+}
+
+fn span_of(method: &'static str, id: &str) -> Span {
+    if is_probe(method) {
+        return Span::none();
+    }
+    tracing::info_span!(
+        "request",
+        otel.name = method,
+        otel.kind = "server",
+        otel.status_code = field::Empty,
+        rpc.system.name = "grpc",
+        rpc.method = method,
+        rpc.response.status_code = field::Empty,
+        request.id = id,
+        caller.kind = field::Empty,
+        upload.id = field::Empty,
+    )
+}
+
+/// One call. What is known of it when it is dropped is written.
+struct Call {
+    method: &'static str,
+    id: String,
+    begun: Instant,
+    log: RequestLog,
+    span: Span,
+    sent: u64,
+    outcome: Option<Outcome>,
+}
+
+struct Outcome {
+    code: Code,
+    reason: Option<String>,
+}
+
+impl Call {
+    /// The status is in the headers of an answer without a message, else in the trailers.
+    fn look_for_status(&mut self, headers: &HeaderMap) {
+        let Some(status) = Status::from_header_map(headers) else { return };
+        let reason = status.get_details_error_info().map(|info| info.reason);
+        self.outcome = Some(Outcome { code: status.code(), reason });
+    }
+
+    fn measure(&self, code: &'static str, duration: Duration) {
+        let method = self.method;
+        metrics::histogram!(meters::RPC_DURATION, "method" => method).record(duration);
+        metrics::counter!(meters::RPC_RECEIVED_BYTES, "method" => method).increment(self.log.request_bytes());
+        metrics::counter!(meters::RPC_SENT_BYTES, "method" => method).increment(self.sent);
+        metrics::counter!(meters::RPC_REQUESTS, "method" => method, "code" => code).increment(1);
+    }
+}
+
+impl Observer for Call {
+    fn data(&mut self, bytes: usize) {
+        self.sent += bytes as u64;
+    }
+
+    fn trailers(&mut self, trailers: &HeaderMap) {
+        self.look_for_status(trailers);
+    }
+
+    fn end(&mut self) {
+        // An answer that never says how it went.
+        self.outcome.get_or_insert(Outcome { code: Code::Unknown, reason: None });
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        let duration = self.begun.elapsed();
+        let hung_up = Outcome { code: Code::Cancelled, reason: None };
+        let Outcome { code, reason } = self.outcome.take().unwrap_or(hung_up);
+        let name = name_of(code);
+        let (caller, upload) = (self.log.caller_kind(), self.log.upload().map(field::display));
+        self.measure(name, duration);
+        if code == Code::Ok && is_probe(self.method) {
+            return;
+        }
+
+        self.span.record("rpc.response.status_code", name).record("caller.kind", caller);
+        if let Some(upload) = &upload {
+            self.span.record("upload.id", upload);
+        }
+        if is_fault_of_the_service(code) {
+            self.span.record("otel.status_code", "ERROR");
+        }
+        tracing::info!(
+            parent: None,
+            request.id = self.id,
+            rpc.method = self.method,
+            grpc.code = name,
+            error.reason = reason,
+            caller.kind = caller,
+            tenant.id = self.log.tenant().map(field::display),
+            upload.id = upload,
+            request.bytes = self.log.request_bytes(),
+            response.bytes = self.sent,
+            duration_ms = duration.as_micros() as f64 / 1000.0,
+            trace.id = traces::id_of(&self.span).map(field::display),
+            "answered"
+        );
+    }
+}
+
+/// As OpenTelemetry's conventions for gRPC servers have it: everything else is the caller's affair.
+fn is_fault_of_the_service(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Unknown
+            | Code::DeadlineExceeded
+            | Code::Unimplemented
+            | Code::Internal
+            | Code::Unavailable
+            | Code::DataLoss
+    )
+}
+
+/// The code's name in google.rpc.Code.
+fn name_of(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+/// Every method that is served, so that its metrics are there before its first call.
+pub(super) fn methods() -> impl Iterator<Item = &'static str> {
+    METHODS.iter().map(String::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_methods_that_are_served_are_named() {
+        assert_eq!(
+            method_of("/print.upload.v1.UploadSessions/DeleteUploadSession"),
+            "print.upload.v1.UploadSessions/DeleteUploadSession"
+        );
+        assert_eq!(method_of("/grpc.health.v1.Health/Check"), "grpc.health.v1.Health/Check");
+        for odd in ["/", "", "/print.upload.v1.UploadSessions/Nothing", "/uploadSessions/x"] {
+            assert_eq!(method_of(odd), UNKNOWN_METHOD, "{odd}");
+        }
+    }
+}

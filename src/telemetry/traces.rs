@@ -1,0 +1,148 @@
+//! Traces: spans to a collector over OTLP, and W3C Trace Context in and out.
+//!
+//! Spans are collected by a thread of the SDK's own. Its queue is bounded: a collector that is slow or gone costs spans, and
+//! never a call.
+
+use std::{
+    env,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use opentelemetry::{
+    KeyValue, TraceId,
+    propagation::{Extractor, Injector, TextMapPropagator},
+    trace::TraceContextExt,
+};
+use opentelemetry_otlp::{SpanExporter, WithTonicConfig};
+use opentelemetry_sdk::{
+    Resource,
+    propagation::TraceContextPropagator,
+    resource::{EnvResourceDetector, TelemetryResourceDetector},
+    trace::SdkTracerProvider,
+};
+use tonic::transport::{ClientTlsConfig, Endpoint};
+use tracing::{Level, Metadata, Span};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+/// How long the program waits at its end for its last spans to be taken.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long connecting to the collector may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Whether spans are collected. Without it nothing here does anything.
+static IS_ON: AtomicBool = AtomicBool::new(false);
+
+/// The traces of this program, if it has a collector.
+#[derive(Debug, Default)]
+pub struct Traces(Option<SdkTracerProvider>);
+
+impl Traces {
+    /// Sends traces to a collector; connects when there is something to send.
+    pub(super) fn to(endpoint: &str, service: &'static str) -> anyhow::Result<Self> {
+        let mut address = Endpoint::from_shared(endpoint.to_owned()).context("not an address")?;
+        anyhow::ensure!(matches!(address.uri().scheme_str(), Some("http" | "https")), "must be http(s)://host:port");
+        if address.uri().scheme_str() == Some("https") {
+            address = address.tls_config(ClientTlsConfig::new().with_native_roots())?;
+        }
+        let channel = address.connect_timeout(CONNECT_TIMEOUT).connect_lazy();
+        let exporter = SpanExporter::builder().with_tonic().with_channel(channel).build()?;
+        let provider =
+            SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource(service)).build();
+        IS_ON.store(true, Ordering::Relaxed);
+        Ok(Self(Some(provider)))
+    }
+
+    pub(super) fn provider(&self) -> Option<&SdkTracerProvider> {
+        self.0.as_ref()
+    }
+
+    /// Sends what has not been sent yet, as long as that may take.
+    pub async fn flush(self) {
+        let Some(provider) = self.0 else { return };
+        let flushed = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(FLUSH_TIMEOUT)).await;
+        if !matches!(flushed, Ok(Ok(()))) {
+            tracing::warn!("the last spans could not be sent");
+        }
+    }
+}
+
+/// What all spans have in common. The environment has the last word, see OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES.
+fn resource(service: &'static str) -> Resource {
+    let own = [KeyValue::new("service.name", service), KeyValue::new("service.version", env!("CARGO_PKG_VERSION"))];
+    let resource = Resource::builder_empty()
+        .with_attributes(own)
+        .with_detector(Box::new(TelemetryResourceDetector))
+        .with_detector(Box::new(EnvResourceDetector::new()));
+    match env::var("OTEL_SERVICE_NAME") {
+        Ok(name) if !name.is_empty() => resource.with_service_name(name).build(),
+        _ => resource.build(),
+    }
+}
+
+/// This program's own spans, and in them what went wrong and the statements that were run: never their values.
+pub(super) fn is_traced(metadata: &Metadata<'_>) -> bool {
+    let is_own = metadata.target().starts_with("print_upload");
+    if metadata.is_span() {
+        return is_own && *metadata.level() <= Level::DEBUG;
+    }
+    (is_own && *metadata.level() <= Level::WARN) || metadata.target() == "sqlx::query"
+}
+
+/// Whether traces are collected.
+pub fn are_on() -> bool {
+    IS_ON.load(Ordering::Relaxed)
+}
+
+/// Lets a request's span belong to the trace that its headers name (`traceparent`), if they do.
+pub fn continue_from(headers: &HeaderMap, span: &Span) {
+    if !are_on() {
+        return;
+    }
+    let context = TraceContextPropagator::new().extract(&Incoming(headers));
+    if context.span().span_context().is_valid() {
+        // Fails only where the span is not collected.
+        let _ = span.set_parent(context);
+    }
+}
+
+/// Names the span in a request's headers, so that what answers belongs to the same trace.
+pub fn continue_in(headers: &mut HeaderMap, span: &Span) {
+    if are_on() {
+        TraceContextPropagator::new().inject_context(&span.context(), &mut Outgoing(headers));
+    }
+}
+
+/// The trace that the span belongs to, where it is collected.
+pub fn id_of(span: &Span) -> Option<TraceId> {
+    if !are_on() {
+        return None;
+    }
+    let id = span.context().span().span_context().trace_id();
+    (id != TraceId::INVALID).then_some(id)
+}
+
+struct Incoming<'a>(&'a HeaderMap);
+
+impl Extractor for Incoming<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key)?.to_str().ok()
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        self.0.keys().map(HeaderName::as_str).collect()
+    }
+}
+
+struct Outgoing<'a>(&'a mut HeaderMap);
+
+impl Injector for Outgoing<'_> {
+    fn set(&mut self, key: &str, value: String) {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(key), HeaderValue::from_str(&value)) {
+            self.0.insert(name, value);
+        }
+    }
+}

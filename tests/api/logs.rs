@@ -1,0 +1,208 @@
+//! What the program writes down: one line a request, with the fields that matter, and never a secret.
+
+use std::{fs, path::Path};
+
+use axum::http::Method;
+use bytes::Bytes;
+use print_upload::{client, proto::DownloadPrintDocumentRequest};
+use serde_json::Value;
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+
+use crate::harness::{App, Program, call_raw, eventually, frame, sample_bytes};
+
+/// A program on the data of an app that has a document of ada's.
+async fn program(variables: &[(&str, &str)]) -> (App, String, Program) {
+    let mut app = App::start().await;
+    let document = app.new_document().await;
+    app.stop().await;
+    let program = Program::serve_with(&mut app, variables).await;
+    (app, document, program)
+}
+
+/// The lines of the requests that have this method or route, in short.
+fn answered(said: &str, what: &str) -> Vec<Value> {
+    let lines =
+        said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).map(|line| line["fields"].clone());
+    let about =
+        |line: &Value| [&line["rpc.method"], &line["http.route"]].iter().any(|name| name.as_str() == Some(what));
+    lines.filter(|line| line["message"] == "answered" && about(line)).collect()
+}
+
+/// Some fields of a line.
+fn only(line: &Value, fields: &[&str]) -> String {
+    let text = |field: &&str| line[field].as_str().map_or_else(|| line[field].to_string(), str::to_owned);
+    fields.iter().map(text).collect::<Vec<_>>().join(" ")
+}
+
+/// Every field of these lines is in docs/operations.md.
+fn assert_documented(lines: &[Value]) {
+    let documentation = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md");
+    let documentation = fs::read_to_string(documentation).expect("docs/operations.md");
+    for field in lines.iter().flat_map(|line| line.as_object().expect("fields").keys()) {
+        assert!(field == "message" || documentation.contains(&format!("`{field}`")), "{field}");
+    }
+}
+
+const SESSIONS: &str = "print.upload.v1.UploadSessions";
+
+#[tokio::test]
+async fn every_call_leaves_one_line_that_says_who_did_what_and_how_it_went() {
+    let (app, document, program) = program(&[]).await;
+    let (mut ada, bytes) = (app.ada(), sample_bytes(1000));
+    let session = ada.create(&document, bytes.len()).await.expect("a session");
+    ada.send(&session, &bytes, 0..500).await.expect("a range");
+    ada.holder_of(&session).get(&session.name).await.expect("a look");
+    app.bob().delete(&session.name).await.expect_err("it is not bob's");
+    let upstream = client::connect(&[format!("http://{}", app.address)], None).expect("an address");
+    HealthClient::new(upstream).check(HealthCheckRequest::default()).await.expect("it serves");
+    app.bearer("nonsense").delete(&session.name).await.expect_err("nobody");
+    let request_id = ada.delete_traced(&session.name).await.expect("deleted");
+    program.terminate();
+    let (_, said) = program.ended().await;
+
+    let fields = ["grpc.code", "error.reason", "caller.kind", "upload.id"];
+    let lines = |rpc: &str| {
+        let lines = answered(&said, &format!("{SESSIONS}/{rpc}"));
+        let short = lines.iter().map(|line| only(line, &fields).replace(&session.etag, "{session}"));
+        short.collect::<Vec<_>>().join("\n")
+    };
+    insta::assert_snapshot!(lines("CreateUploadSession"), @"OK null user {session}");
+    insta::assert_snapshot!(lines("UploadRange"), @"OK null user {session}");
+    insta::assert_snapshot!(lines("GetUploadSession"), @"OK null capability {session}");
+    insta::assert_snapshot!(lines("DeleteUploadSession"), @r"
+    PERMISSION_DENIED NOT_SESSION_OWNER user null
+    UNAUTHENTICATED TOKEN_MALFORMED none null
+    OK null user {session}
+    ");
+    let deletions = answered(&said, &format!("{SESSIONS}/DeleteUploadSession"));
+    assert_eq!(deletions[2]["request.id"], request_id.as_str());
+    assert_eq!(deletions[2]["tenant.id"], crate::harness::TENANT.to_string());
+    let range = &answered(&said, &format!("{SESSIONS}/UploadRange"))[0];
+    assert!(range["request.bytes"].as_u64().is_some_and(|bytes| (500..700).contains(&bytes)), "{range}");
+    assert!(range["response.bytes"].as_u64().is_some_and(|bytes| bytes > 5), "{range}");
+    assert!(range["duration_ms"].as_f64().is_some_and(|duration| duration > 0.0), "{range}");
+    assert_documented(&deletions);
+    assert!(!said.contains("grpc.health.v1"), "probes that go well are not worth a line");
+}
+
+#[tokio::test]
+async fn a_download_leaves_its_line_when_the_last_byte_has_gone() {
+    let mut app = App::start().await;
+    let document = app.uploaded_document().await;
+    app.stop().await;
+    let program = Program::serve(&mut app).await;
+    let (_, bytes) = app.ada().download(&document, 0).await.expect("a download");
+    program.terminate();
+    let (_, said) = program.ended().await;
+
+    let lines = answered(&said, "print.upload.v1.PrintDocuments/DownloadPrintDocument");
+    assert_eq!(lines.len(), 1, "{said}");
+    assert_eq!(only(&lines[0], &["grpc.code", "caller.kind"]), "OK user");
+    assert!(lines[0]["response.bytes"].as_u64() > Some(bytes.len() as u64), "{lines:?}");
+}
+
+#[tokio::test]
+async fn a_caller_who_hangs_up_leaves_a_line_as_well() {
+    let mut app = App::start().await;
+    let (document, unfinished) = (app.new_document().await, app.new_document().await);
+    let bytes = sample_bytes(8_000_000);
+    app.ada().upload(&document, &bytes).await.expect("an upload");
+    app.stop().await;
+    let mut program = Program::serve(&mut app).await;
+
+    // More than is sent ahead to somebody who does not read.
+    let request = DownloadPrintDocumentRequest { name: document, offset: 0 };
+    let mut download = app.ada().client.documents.download_print_document(request).await.expect("a download");
+    download.get_mut().message().await.expect("it goes well").expect("the document");
+    drop(download);
+    let line = program.log_line("PrintDocuments/DownloadPrintDocument").await["fields"].clone();
+    assert_eq!(only(&line, &["grpc.code", "caller.kind"]), "CANCELLED user", "{line}");
+
+    let session = app.ada().create(&unfinished, bytes.len()).await.expect("a session");
+    let (_still_held, stalled) = app.ada().stall(&session, &bytes, 0..1000);
+    eventually("the writer is under way", async || app.files_of(&session).len() == 1).await;
+    stalled.abort();
+    let line = program.log_line("UploadSessions/UploadRange").await["fields"].clone();
+    assert_eq!(line["upload.id"], session.etag.as_str(), "{line}");
+}
+
+#[tokio::test]
+async fn a_method_that_does_not_exist_is_not_repeated() {
+    let (app, _, mut program) = program(&[]).await;
+    let path = "/print.upload.v1.UploadSessions/BrewCoffee";
+    call_raw(app.address, path, &[], tokio_stream::once(frame(0, 0, b""))).await.expect_err("no such method");
+
+    let line = program.log_line(r#""rpc.method":"unknown""#).await;
+
+    assert_eq!(line["fields"]["grpc.code"], "UNIMPLEMENTED");
+    assert!(!line.to_string().contains("Coffee"), "{line}");
+}
+
+#[tokio::test]
+async fn a_rest_request_leaves_a_line_with_its_route() {
+    let (app, document, program) = program(&[]).await;
+    let (ada, bytes) = (app.rest(&app.ada()), sample_bytes(1000));
+    let url = ada.begin(&document, bytes.len()).await;
+    ada.put(&url, &bytes, 0..500).await;
+    let canceled = ada.cancel(&document).await;
+    ada.put(&url, &bytes, 500..1000).await;
+    ada.get("/v1.0/nothing?secret=1").await;
+    program.terminate();
+    let (_, said) = program.ended().await;
+
+    let session = answered(&said, "/uploadSessions/{session}");
+    let fields = ["http.method", "http.status", "error.reason", "hung_up"];
+    let lines: Vec<String> = session.iter().map(|line| only(line, &fields)).collect();
+    insta::assert_snapshot!(lines.join("\n"), @r"
+    PUT 202 null false
+    PUT 409 UPLOAD_SESSION_CANCELED false
+    ");
+    assert_eq!(session[0]["request.bytes"], 500);
+    assert_documented(&session);
+    let route = "/print/{queues}/{queue}/jobs/{job}/documents/{document}/uploadSession";
+    let cancel = &answered(&said, route)[0];
+    assert_eq!(only(cancel, &fields), "DELETE 204 null false");
+    assert_eq!(cancel["request.id"], canceled.header("request-id"), "the service's own id");
+    assert_eq!(answered(&said, "unknown").len(), 1);
+    assert!(!said.contains("nothing") && !said.contains("secret=1"), "{said}");
+}
+
+#[tokio::test]
+async fn no_secret_is_ever_logged_whatever_the_log_level() {
+    let (app, document, program) = program(&[("RUST_LOG", "trace")]).await;
+    let key = app.flag("upload-token-key").to_owned();
+    let token = app.ada().access_token().to_owned();
+    let bytes = Bytes::from_static(b"the body of a confidential document");
+    let ada = app.rest(&app.ada());
+    let url = ada.begin(&document, bytes.len()).await;
+    ada.put(&url, &bytes, 0..10).await;
+    // As a client sends it that does not know of sensitive headers; over HTTP/2, whose library likes to tell.
+    let capability = url.split_once("tempauthtoken=").expect("an upload URL").1.to_owned();
+    let path = "/print.upload.v1.UploadSessions/GetUploadSession";
+    let bearer = format!("Bearer {token}");
+    for header in [("authorization", bearer.as_str()), ("upload-token", capability.as_str())] {
+        let _ = call_raw(app.address, path, &[header], tokio_stream::once(frame(0, 0, b""))).await;
+    }
+    let http2 = reqwest::Client::builder().http2_prior_knowledge().build().expect("a client");
+    let local = format!("http://{}{}", app.rest_address, &url[url.find("/uploadSessions").expect("its path")..]);
+    let seen = http2.request(Method::GET, local).send().await.expect("an answer");
+    assert_eq!(seen.status(), 200);
+    ada.cancel(&document).await;
+    app.bearer("a-token-that-is-none").get(&document).await.expect_err("nobody");
+    program.terminate();
+    let (_, said) = program.ended().await;
+
+    // The libraries too: h2 tells of every frame.
+    assert!(said.contains(r#""level":"TRACE""#) && said.contains("Headers { stream_id"), "it does log");
+    let password = app.database.url.split_once("://").and_then(|(_, rest)| rest.split_once('@')).map(|(user, _)| user);
+    let password = password.and_then(|user| user.split_once(':')).map(|(_, password)| password).unwrap_or_default();
+    let secrets = [&token, &capability, &key, "tempauthtoken", "confidential", "a-token-that-is-none"];
+    for secret in secrets.into_iter().chain((password.len() > 4).then_some(password)) {
+        let line = said.lines().find(|line| line.contains(secret));
+        assert!(line.is_none(), "{secret}: {line:?}");
+    }
+    // Nor a part of one: a token's payload alone would tell who somebody is.
+    for part in token.split('.').chain(capability.split('.')) {
+        assert!(!said.contains(part), "{part}");
+    }
+}
