@@ -293,6 +293,22 @@ async fn the_documentation_names_every_metric_and_no_other() {
     assert_eq!(documented.collect::<BTreeSet<_>>(), operator.scrape().await.names());
 }
 
+#[test]
+fn alerts_are_about_metrics_that_are_documented_and_lead_into_the_runbook() {
+    let (alerts, operations) = (documentation("alerts.yml"), documentation("operations.md"));
+    let is_part_of_a_name = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    let metrics = alerts.split(|letter| !is_part_of_a_name(letter)).filter(|word| word.starts_with("print_upload_"));
+    for metric in metrics {
+        let metric = metric.trim_end_matches("_bucket");
+        assert!(operations.contains(&format!("\n| `{metric}` |")), "{metric}");
+    }
+    let runbooks: Vec<&str> = alerts.lines().filter_map(|line| line.trim().strip_prefix("runbook: ")).collect();
+    assert_eq!(runbooks.len(), alerts.matches("alert: ").count());
+    for heading in runbooks {
+        assert!(operations.contains(&format!("\n### {heading}\n")), "{heading}");
+    }
+}
+
 fn documentation(file: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(file);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
