@@ -3,10 +3,16 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser};
-use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-use crate::{blobs::PUT_TIMEOUT, services::Limits, store::Terms, telemetry::Telemetry, tls::TlsFiles};
+use crate::{
+    blobs::PUT_TIMEOUT,
+    secret_files::{DatabaseUrl, UploadTokenKeys},
+    services::Limits,
+    store::Terms,
+    telemetry::Telemetry,
+    tls::TlsFiles,
+};
 
 /// How long an object may take to appear after its range has timed out.
 const PUT_MARGIN: Duration = Duration::from_secs(60);
@@ -31,9 +37,9 @@ pub struct Config {
     #[command(flatten)]
     pub telemetry: Telemetry,
 
-    /// Postgres (15 or newer), postgres://user:password@host/database.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    pub database_url: SecretString,
+    /// Where Postgres is.
+    #[command(flatten)]
+    pub database: DatabaseUrl,
 
     /// Most connections to Postgres.
     #[arg(long, env = "DATABASE_CONNECTIONS", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
@@ -69,16 +75,9 @@ pub struct Config {
     #[arg(long = "catalog-client", env = "CATALOG_CLIENT", value_delimiter = ',')]
     pub catalog_clients: Vec<String>,
 
-    /// Secret of at least 32 bytes that upload URLs are signed with. The first one signs, all verify; replicas share
-    /// them. Separate several with commas.
-    #[arg(
-        long = "upload-token-key",
-        env = "UPLOAD_TOKEN_KEY",
-        value_delimiter = ',',
-        hide_env_values = true,
-        required = true
-    )]
-    pub upload_token_keys: Vec<SecretString>,
+    /// What upload URLs are signed with.
+    #[command(flatten)]
+    pub upload_token_keys: UploadTokenKeys,
 
     /// Base of upload URLs: where the outside reaches the REST gateway. It may be another host than that of the Graph paths.
     #[arg(long, env = "PUBLIC_URL", default_value = "http://127.0.0.1:8080", value_parser = public_url)]
@@ -167,11 +166,6 @@ impl Config {
             tombstone_retention: self.tombstone_retention,
             max_fragments: self.max_fragments,
         }
-    }
-
-    /// The database's address, password included.
-    pub fn database_url(&self) -> &str {
-        self.database_url.expose_secret()
     }
 }
 

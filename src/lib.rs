@@ -33,6 +33,7 @@ pub mod relay;
 mod repeat;
 mod replicas;
 pub mod rpc;
+pub mod secret_files;
 pub mod server;
 pub mod services;
 pub mod session;

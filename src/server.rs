@@ -4,6 +4,7 @@ use std::{env, future::Future, sync::Arc, time::Duration};
 
 use anyhow::{Context, ensure};
 use axum::{Router, middleware};
+use secrecy::ExposeSecret;
 use tokio::{
     net::TcpListener,
     sync::{Notify, Semaphore},
@@ -64,13 +65,11 @@ impl Server {
             config.session_idle_timeout <= config.session_lifetime,
             "--session-idle-timeout must not be longer than --session-lifetime"
         );
-        let is_postgres =
-            ["postgres://", "postgresql://"].iter().any(|scheme| config.database_url().starts_with(scheme));
-        ensure!(is_postgres, "--database-url must be postgres://user:password@host/database");
+        let database_url = config.database.read()?;
         let issuers =
             Issuers::new(&config.issuers, config.audiences.clone(), config.keys_refresh, config.keys_refetch)?;
-        let upload_urls = Arc::new(UploadUrls::new(&config.public_url, &config.upload_token_keys)?);
-        let store = Store::connect_lazily(config.database_url(), config.database_connections, config.terms())
+        let upload_urls = Arc::new(UploadUrls::new(&config.public_url, &config.upload_token_keys.read()?)?);
+        let store = Store::connect_lazily(database_url.expose_secret(), config.database_connections, config.terms())
             .context("--database-url")?;
         let spool = config.spool_dir.clone().unwrap_or_else(env::temp_dir);
         let blobs = Blobs::open(&config.store, config.store_settings.as_deref(), &spool).context("--store")?;

@@ -83,6 +83,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("cli/remote", &["crate::store", "crate::blobs", "crate::guard", "crate::rpc", "crate::server", "crate::dev"]),
+    ("secret_files.rs", &["sqlx", "tonic", "axum", "crate::"]),
     ("tls.rs", &["sqlx", "tonic", "axum", "crate::"]),
     ("sweeper.rs", &["tonic", "axum", "crate::rpc"]),
     ("relay.rs", &["tonic", "sqlx", "axum", "crate::rpc", "crate::blobs"]),

@@ -16,10 +16,10 @@ use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use nix::unistd::geteuid;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{config::Config, store, telemetry};
+use crate::{config::Config, secret_files::DatabaseUrl, store, telemetry};
 
 /// Upload sessions of print jobs, over gRPC: create, send byte ranges, look, resume, and delete to cancel for good.
 #[derive(Debug, Parser)]
@@ -55,9 +55,8 @@ enum Command {
     Gateway(gateway::Gateway),
     /// Bring the database to this program's schema.
     Migrate {
-        /// Postgres (15 or newer), postgres://user:password@host/database.
-        #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-        database_url: SecretString,
+        #[command(flatten)]
+        database: DatabaseUrl,
 
         /// Folder with other migrations than this program's own: those of a change that does not compile yet.
         #[arg(long, hide = true)]
@@ -119,8 +118,8 @@ impl Command {
             Self::Demo => demo::run().await?,
             Self::Serve(config) => serve::run(&config).await?,
             Self::Gateway(gateway) => gateway.run().await?,
-            Self::Migrate { database_url, source } => {
-                store::migrate(database_url.expose_secret(), source.as_deref()).await.context("migrating")?;
+            Self::Migrate { database, source } => {
+                store::migrate(database.read()?.expose_secret(), source.as_deref()).await.context("migrating")?;
             }
             Self::Token(token) => token.run()?,
             Self::Catalog(catalog) => catalog.run().await?,

@@ -52,6 +52,7 @@ mod rest_early_answer;
 mod rest_errors;
 mod rest_jobs;
 mod rest_upload;
+mod secret_files;
 mod session;
 mod states;
 mod stores;

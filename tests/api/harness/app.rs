@@ -99,6 +99,12 @@ impl App {
         self.flags.insert(flag.into(), value.into());
     }
 
+    /// Says something in another way at the next start.
+    pub fn replace_flag(&mut self, flag: &str, other: &str, value: &str) {
+        self.flags.remove(flag);
+        self.set_flag(other, value);
+    }
+
     /// The value of a flag.
     pub fn flag(&self, flag: &str) -> &str {
         &self.flags[flag]

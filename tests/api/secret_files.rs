@@ -1,0 +1,82 @@
+//! Secrets of `serve` and `migrate` out of files, as containers are given them.
+
+use std::{fs, path::Path};
+
+use print_upload::client::Credential;
+
+use crate::harness::{Actor, App, Program, sample_bytes};
+
+/// The flags that an app is served with, but for those of these names.
+fn flags_without(app: &App, left_out: &[&str]) -> Vec<String> {
+    let flags = app.flags().filter(|(flag, _)| !left_out.contains(flag));
+    flags.map(|(flag, value)| format!("--{flag}={value}")).collect()
+}
+
+fn written(folder: &Path, name: &str, text: &str) -> String {
+    let file = folder.join(name);
+    fs::write(&file, text).expect("a file");
+    file.display().to_string()
+}
+
+async fn run(command: &str, flags: &[String]) -> (Option<i32>, String) {
+    let arguments: Vec<&str> = std::iter::once(command).chain(flags.iter().map(String::as_str)).collect();
+    let (status, said) = Program::run(&arguments).await;
+    (status.code(), said)
+}
+
+#[tokio::test]
+async fn a_replica_whose_secrets_are_files_takes_up_what_one_with_flags_began() {
+    let mut app = App::start().await;
+    let (document, bytes) = (app.new_document().await, sample_bytes(1000));
+    let session = app.ada().create(&document, bytes.len()).await.expect("a session");
+    app.stop().await;
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let url = written(folder.path(), "database-url", &format!("{}\n", app.flag("database-url")));
+    let keys = format!("a newer key, which signs from now on\n\n{}\n", app.flag("upload-token-key"));
+    let keys = written(folder.path(), "upload-token-key", &keys);
+    let (code, said) = run("migrate", &[format!("--database-url-file={url}")]).await;
+    assert_eq!(code, Some(0), "{said}");
+    app.replace_flag("database-url", "database-url-file", &url);
+    app.replace_flag("upload-token-key", "upload-token-key-file", &keys);
+    let _program = Program::serve(&mut app).await;
+
+    let upload_url = Credential::of_upload_url(&session.upload_url).expect("an upload URL");
+    Actor::with(app.address, upload_url).send(&session, &bytes, 0..1000).await.expect("the old key still verifies");
+    assert!(app.ada().download(&document, 0).await.expect("a download").1 == bytes);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_secret_file_is_said_by_its_flag() {
+    let mut app = App::start().await;
+    app.stop().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let empty = written(folder.path(), "empty", "\n");
+    let short = written(folder.path(), "short", "short\n");
+    let table = [
+        ("database-url", "database-url-file", "/nowhere", "--database-url-file /nowhere"),
+        ("database-url", "database-url-file", empty.as_str(), "--database-url-file must be postgres://"),
+        ("upload-token-key", "upload-token-key-file", "/nowhere", "--upload-token-key-file /nowhere"),
+        ("upload-token-key", "upload-token-key-file", empty.as_str(), "holds no key"),
+        ("upload-token-key", "upload-token-key-file", short.as_str(), "at least 32 bytes"),
+    ];
+    for (flag, file_flag, file, expected) in table {
+        let mut flags = flags_without(&app, &[flag]);
+        flags.push(format!("--{file_flag}={file}"));
+        let (code, said) = run("serve", &flags).await;
+        assert_eq!(code, Some(1), "{file_flag}={file}: {said}");
+        assert!(said.starts_with("print-upload: ") && said.contains(expected), "{file_flag}={file}: {said}");
+        assert_eq!(said.lines().count(), 1, "{file_flag}={file}: {said}");
+    }
+
+    for (flag, file_flag) in [("database-url", "database-url-file"), ("upload-token-key", "upload-token-key-file")] {
+        let mut both = flags_without(&app, &[]);
+        both.push(format!("--{file_flag}={short}"));
+        let (code, said) = run("serve", &both).await;
+        assert_eq!(code, Some(2), "{said}");
+        assert!(said.contains(&format!("--{flag}")) && said.contains(&format!("--{file_flag}")), "{said}");
+        let (code, said) = run("serve", &flags_without(&app, &[flag])).await;
+        assert_eq!(code, Some(2), "one of both is needed: {said}");
+        assert!(said.contains(&format!("--{flag}")) && said.contains(&format!("--{file_flag}")), "{said}");
+    }
+}
