@@ -1,7 +1,8 @@
 //! The configuration of `serve`: every knob is a flag and an environment variable.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
 
+use anyhow::Context;
 use clap::{Args, Parser};
 use url::Url;
 
@@ -66,6 +67,10 @@ pub struct Config {
     /// metadata are at the tenant "common". Repeat it, or separate several with commas.
     #[arg(long = "issuer", env = "ISSUER", value_delimiter = ',', required = true)]
     pub issuers: Vec<String>,
+
+    /// Who else may sign the certificate of an issuer, PEM, beside the system's authorities.
+    #[arg(long, env = "ISSUER_CA", value_name = "FILE")]
+    pub issuer_ca: Option<PathBuf>,
 
     /// What the claim `aud` of an access token must be. Repeat it, or separate several with commas.
     #[arg(long = "audience", env = "AUDIENCE", value_delimiter = ',', required = true)]
@@ -145,6 +150,12 @@ impl Config {
     pub fn from_flags<'a>(flags: impl IntoIterator<Item = (&'a str, &'a str)>) -> anyhow::Result<Self> {
         let arguments = flags.into_iter().map(|(flag, value)| format!("--{flag}={value}"));
         Ok(Flags::try_parse_from(arguments)?.config)
+    }
+
+    /// Who else may sign the certificate of an issuer.
+    pub fn issuer_ca(&self) -> anyhow::Result<Option<Vec<u8>>> {
+        let read = |file: &PathBuf| fs::read(file).with_context(|| format!("--issuer-ca {}", file.display()));
+        self.issuer_ca.as_ref().map(read).transpose()
     }
 
     /// What a caller may ask for.

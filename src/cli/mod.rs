@@ -5,6 +5,8 @@ mod completions;
 mod demo;
 mod dev;
 mod gateway;
+mod healthcheck;
+mod issuer;
 mod man;
 mod remote;
 mod serve;
@@ -62,6 +64,10 @@ enum Command {
         #[arg(long, hide = true)]
         source: Option<PathBuf>,
     },
+    /// Ask whether a service serves; the exit status is the answer.
+    Healthcheck(healthcheck::Healthcheck),
+    /// Run the development issuer alone, over https.
+    Issuer(issuer::Issuer),
     /// Mint a token of the development issuer.
     Token(token::Token),
     /// Maintain the catalog.
@@ -121,6 +127,8 @@ impl Command {
             Self::Migrate { database, source } => {
                 store::migrate(database.read()?.expose_secret(), source.as_deref()).await.context("migrating")?;
             }
+            Self::Healthcheck(healthcheck) => healthcheck.run().await?,
+            Self::Issuer(issuer) => issuer.run().await?,
             Self::Token(token) => token.run()?,
             Self::Catalog(catalog) => catalog.run().await?,
             Self::WithPostgres { command } => return with_postgres::run(command).await,

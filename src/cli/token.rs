@@ -2,7 +2,6 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use anyhow::{Context, ensure};
 use clap::{ArgGroup, Args};
 use uuid::Uuid;
 
@@ -40,7 +39,7 @@ pub(super) struct Token {
     #[arg(long, default_value = "12h", value_parser = humantime::parse_duration)]
     lifetime: Duration,
 
-    /// Folder of the embedded default, which holds the issuer's keys [default: as for `dev`].
+    /// Folder of `dev` or of `issuer`, which holds the issuer's keys [default: as for `dev`].
     #[arg(long)]
     data_dir: Option<PathBuf>,
 }
@@ -49,19 +48,13 @@ impl Token {
     /// Prints the token.
     pub(super) fn run(self) -> anyhow::Result<()> {
         let data_dir = self.data_dir.map_or_else(default_data_dir, Ok)?;
-        ensure!(
-            TokenIssuer::has_keys(&data_dir),
-            "{} holds no issuer: start `print-upload dev` first",
-            data_dir.display()
-        );
-        let port = std::fs::read_to_string(data_dir.join("issuer-port")).context("the issuer's port")?;
-        let address = format!("127.0.0.1:{}", port.trim()).parse().context("the issuer's port")?;
+        let issuer = TokenIssuer::of_folder(&data_dir)?;
         let subject = match (self.user, self.application) {
             (Some(oid), _) => Subject::User { oid, scopes: self.scopes },
             (None, Some(app_id)) => Subject::Application { app_id, roles: self.roles },
             (None, None) => anyhow::bail!("say --user or --application"),
         };
-        println!("{}", TokenIssuer::open(&data_dir, address)?.issue(self.tenant, &subject, self.lifetime)?);
+        println!("{}", issuer.issue(self.tenant, &subject, self.lifetime)?);
         Ok(())
     }
 }

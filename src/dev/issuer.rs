@@ -1,9 +1,9 @@
 //! A token issuer for development: a template issuer like the Microsoft identity platform, with discovery and a real key
-//! set over HTTP on a loopback address. It issues any token to anybody who can read its keys.
+//! set, over HTTP on a loopback address or over https. It issues any token to anybody who can read its keys.
 
 use std::{fs, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use aws_lc_rs::{
     encoding::{AsDer, Pkcs8V1Der},
     rsa::KeySize,
@@ -27,6 +27,9 @@ pub const TOKEN_LIFETIME: Duration = Duration::from_secs(12 * 60 * 60);
 /// The files that hold the issuer's private keys, PKCS #8 in PEM.
 const RSA_KEY: &str = "issuer-rsa.pem";
 const P256_KEY: &str = "issuer-p256.pem";
+
+/// The file that says under which address they sign.
+const ADDRESS: &str = "issuer-address";
 
 /// Signs tokens.
 #[derive(Clone)]
@@ -95,9 +98,17 @@ impl TokenIssuer {
         Ok(Self { address, rsa, ec })
     }
 
-    /// Whether a folder holds an issuer's keys.
-    pub fn has_keys(folder: &Path) -> bool {
-        fs::exists(folder.join(RSA_KEY)).unwrap_or_default()
+    /// The issuer that has written its address into a folder with its keys.
+    pub fn of_folder(folder: &Path) -> anyhow::Result<Self> {
+        let file = folder.join(ADDRESS);
+        let is_there = fs::exists(&file)? && fs::exists(folder.join(RSA_KEY))?;
+        ensure!(is_there, "{} holds no issuer: start `print-upload dev` first", folder.display());
+        Self::with_keys(folder, fs::read_to_string(&file)?.trim().to_owned())
+    }
+
+    /// Lets others sign in the issuer's name: those who can read its folder.
+    pub fn write_address(&self, folder: &Path) -> anyhow::Result<()> {
+        secrets::write(&folder.join(ADDRESS), self.address.as_bytes())
     }
 
     /// Issues a token.
@@ -142,20 +153,25 @@ impl TokenIssuer {
         Ok(json!({"keys": [self.rsa.public()?, self.ec.public()?]}))
     }
 
-    /// Serves discovery and the key set until `shutdown`.
+    /// Serves discovery and the key set on loopback until `shutdown`.
     pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let router = self.router(&format!("http://{}", listener.local_addr()?))?;
+        axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await?;
+        Ok(())
+    }
+
+    /// Discovery and the key set, for an issuer that is reached at `base`.
+    pub fn router(&self, base: &str) -> anyhow::Result<Router> {
         let key_set = Arc::new(self.key_set()?);
-        let jwks_uri = format!("http://{}/discovery/v2.0/keys", listener.local_addr()?);
-        let address = self.address;
+        let jwks_uri = format!("{base}/discovery/v2.0/keys");
+        let address = self.address.clone();
         let metadata = move |extract::Path(tenant): extract::Path<String>| async move {
             let issuer = if tenant == "common" { address } else { address.replace("{tenantid}", &tenant) };
             Json(json!({"issuer": issuer, "jwks_uri": jwks_uri}))
         };
-        let router = Router::new()
+        Ok(Router::new()
             .route("/{tenant}/v2.0/.well-known/openid-configuration", get(metadata))
-            .route("/discovery/v2.0/keys", get(move || async move { Json(Value::clone(&key_set)) }));
-        axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await?;
-        Ok(())
+            .route("/discovery/v2.0/keys", get(move || async move { Json(Value::clone(&key_set)) })))
     }
 }
 

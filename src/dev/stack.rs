@@ -77,6 +77,7 @@ impl Stack {
 
         let issuer_listener = listen_as_before(&data_dir.join("issuer-port")).await?;
         let issuer = TokenIssuer::open(&data_dir, issuer_listener.local_addr()?)?;
+        issuer.write_address(&data_dir)?;
         let stop_issuer = CancellationToken::new();
         let issuing = tokio::spawn(issuer.clone().serve(issuer_listener, stop_issuer.clone()));
 

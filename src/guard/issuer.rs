@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use reqwest::{Client, redirect::Policy};
+use reqwest::{Certificate, Client, redirect::Policy};
 use serde::{Deserialize, de::DeserializeOwned};
 use tokio::{sync::Mutex, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -82,15 +82,17 @@ struct PublishedKeys {
 }
 
 impl Issuers {
-    /// Trusts the issuers at `addresses`, for tokens whose `aud` is one of `audiences`. Keys are fetched anew every
-    /// `refresh`; for an unknown key at most every `refetch`.
+    /// Trusts the issuers at `addresses`, for tokens whose `aud` is one of `audiences`. Beside the system's authorities,
+    /// those in `ca` (PEM) may sign an issuer's certificate. Keys are fetched anew every `refresh`; for an unknown key at
+    /// most every `refetch`.
     pub fn new(
         addresses: &[String],
+        ca: Option<&[u8]>,
         audiences: Vec<String>,
         refresh: Duration,
         refetch: Duration,
     ) -> Result<Self, IssuerError> {
-        let issuers = addresses.iter().map(|address| Issuer::new(address, refetch).map(Arc::new));
+        let issuers = addresses.iter().map(|address| Issuer::new(address, ca, refetch).map(Arc::new));
         Ok(Self { issuers: issuers.collect::<Result<_, _>>()?, audiences, refresh })
     }
 
@@ -112,13 +114,19 @@ impl Issuers {
 }
 
 impl Issuer {
-    fn new(address: &str, refetch: Duration) -> Result<Self, IssuerError> {
+    fn new(address: &str, ca: Option<&[u8]>, refetch: Duration) -> Result<Self, IssuerError> {
         let fail = |problem: String| IssuerError { address: address.into(), problem };
         let url = Url::parse(&substitute(address, COMMON_TENANT)).map_err(|error| fail(error.to_string()))?;
         if !is_confidential(&url) {
             return Err(fail("must be https, or http on a loopback address".into()));
         }
-        let client = Client::builder().timeout(FETCH_TIMEOUT).redirect(Policy::none()).build();
+        let authorities =
+            Certificate::from_pem_bundle(ca.unwrap_or_default()).map_err(|error| fail(error.to_string()))?;
+        if ca.is_some() && authorities.is_empty() {
+            return Err(fail("the file of its authority holds no certificate".into()));
+        }
+        let client = Client::builder().timeout(FETCH_TIMEOUT).redirect(Policy::none());
+        let client = client.tls_certs_merge(authorities).build();
         Ok(Self {
             address: address.into(),
             client: client.map_err(|error| fail(error.to_string()))?,
@@ -244,7 +252,7 @@ mod tests {
 
     #[test]
     fn plain_http_is_for_loopback_only() {
-        let trusted = |address: &str| Issuer::new(address, Duration::ZERO).is_ok();
+        let trusted = |address: &str| Issuer::new(address, None, Duration::ZERO).is_ok();
         assert!(trusted("https://login.example/{tenantid}/v2.0"));
         assert!(trusted("http://127.0.0.1:1/{tenantid}/v2.0"));
         assert!(trusted("http://[::1]:1"));
