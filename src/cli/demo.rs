@@ -7,19 +7,17 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use bytes::Bytes;
 use tonic::Code;
 
+use super::sample_document::{SIZE, bytes, header, properties, quarter};
 use crate::{
     client::{Client, Credential},
     dev::{Options, ScratchFolder, Stack, postgres::Durability},
     proto::{
-        CreateUploadSessionRequest, DeleteUploadSessionRequest, DocumentProperties, GetUploadSessionRequest,
-        RangeHeader, UploadSession, upload_session::State,
+        CreateUploadSessionRequest, DeleteUploadSessionRequest, GetUploadSessionRequest, UploadSession,
+        upload_session::State,
     },
 };
-
-const DOCUMENT_BYTES: usize = 8 * 1000 * 1000;
 
 /// How long bytes may stay after the delete has answered.
 const RECLAIM_DEADLINE: Duration = Duration::from_secs(1);
@@ -50,13 +48,10 @@ async fn tell(stack: &Stack) -> anyhow::Result<()> {
     let session = create(&mut owner, document).await?;
     send_out_of_order(&mut owner, &session.name).await?;
     let active = get(&mut owner, &name).await?;
-    ensure!(
-        active.state() == State::Active && active.received_bytes == DOCUMENT_BYTES as i64 / 4 * 3,
-        "an active session"
-    );
+    ensure!(active.state() == State::Active && active.received_bytes == SIZE as i64 / 4 * 3, "an active session");
     let stored = bytes_under(&stack.bytes_folder())?;
     println!("  the store holds {stored} bytes\n");
-    ensure!(stored >= DOCUMENT_BYTES as u64 / 4 * 3, "the store holds what was sent");
+    ensure!(stored >= SIZE as u64 / 4 * 3, "the store holds what was sent");
 
     println!("DeleteUploadSession, by somebody else");
     let refused = other.sessions.delete_upload_session(delete(&name)).await;
@@ -85,12 +80,7 @@ async fn tell(stack: &Stack) -> anyhow::Result<()> {
 
 async fn create(client: &mut Client, document: &str) -> anyhow::Result<UploadSession> {
     println!("CreateUploadSession {document}");
-    let properties = DocumentProperties {
-        document_name: "poster.pdf".into(),
-        content_type: "application/pdf".into(),
-        size_bytes: DOCUMENT_BYTES as i64,
-    };
-    let request = CreateUploadSessionRequest { parent: document.into(), properties: Some(properties) };
+    let request = CreateUploadSessionRequest { parent: document.into(), properties: Some(properties()) };
     let session = client.sessions.create_upload_session(request).await?.into_inner();
     describe(&session);
     ensure!(session.state() == State::Active && session.received_bytes == 0, "a new session is active and empty");
@@ -99,19 +89,10 @@ async fn create(client: &mut Client, document: &str) -> anyhow::Result<UploadSes
 
 /// The third quarter, the first, the last: the second stays missing.
 async fn send_out_of_order(client: &mut Client, session: &str) -> anyhow::Result<()> {
-    let quarter = DOCUMENT_BYTES / 4;
-    for start in [2 * quarter, 0, 3 * quarter] {
-        let end = start + quarter;
-        println!("UploadRange {session} [{start}, {end})");
-        let header = RangeHeader {
-            name: session.into(),
-            start: start as i64,
-            end: end as i64,
-            total: DOCUMENT_BYTES as i64,
-            ..Default::default()
-        };
-        let bytes: Bytes = (start..end).map(|position| (position % 251) as u8).collect();
-        let answer = client.upload_range(header, bytes).await?;
+    for number in [2, 0, 3] {
+        let range = quarter(number);
+        println!("UploadRange {session} [{}, {})", range.start, range.end);
+        let answer = client.upload_range(header(session, &range), bytes(range)).await?;
         println!("  missing: {:?}\n", spans(&answer.next_expected_ranges));
     }
     Ok(())

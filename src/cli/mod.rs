@@ -9,7 +9,9 @@ mod healthcheck;
 mod issuer;
 mod man;
 mod remote;
+mod sample_document;
 mod serve;
+mod smoke;
 mod token;
 mod with_postgres;
 
@@ -66,6 +68,8 @@ enum Command {
     },
     /// Ask whether a service serves; the exit status is the answer.
     Healthcheck(healthcheck::Healthcheck),
+    /// Check a running stack from outside: upload, delete, download, through both doors.
+    Smoke(smoke::Smoke),
     /// Run the development issuer alone, over https.
     Issuer(issuer::Issuer),
     /// Mint a token of the development issuer.
@@ -128,6 +132,7 @@ impl Command {
                 store::migrate(database.read()?.expose_secret(), source.as_deref()).await.context("migrating")?;
             }
             Self::Healthcheck(healthcheck) => healthcheck.run().await?,
+            Self::Smoke(smoke) => smoke.run().await?,
             Self::Issuer(issuer) => issuer.run().await?,
             Self::Token(token) => token.run()?,
             Self::Catalog(catalog) => catalog.run().await?,

@@ -239,3 +239,21 @@ async fn the_demo_holds() {
     let (status, said) = Program::run(&["demo"]).await;
     assert!(status.success() && said.contains("All of it held."), "{said}");
 }
+
+#[tokio::test]
+async fn what_smoke_checks_holds_and_it_says_so_when_something_does_not() {
+    let folder = data_dir();
+    let dev = Dev::start(&folder).await;
+    let data_dir = format!("--data-dir={}", folder.path().display());
+    let server = format!("--server={}", dev.variables["GRPC_ADDR"]);
+    let rest = format!("--rest-url={}", dev.variables["REST_URL"]);
+
+    let (status, said) = Program::run(&["smoke", &server, &rest, &data_dir]).await;
+    assert!(status.success() && said.contains("all 42 checks held"), "{said}");
+
+    let no_service = format!("--rest-url={}/elsewhere", dev.variables["REST_URL"].replace("http:", "https:"));
+    let (status, said) = Program::run(&["smoke", &server, &no_service, &data_dir]).await;
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("ok  gRPC") && said.contains("print-upload: creating a session"), "{said}");
+    dev.stop().await;
+}

@@ -1,0 +1,111 @@
+//! `print-upload smoke`: what a running stack must do, checked from outside, through both of its doors. It says a line a
+//! check, and fails at the first that does not hold.
+
+mod door;
+mod grpc;
+mod replicas;
+mod rest;
+mod story;
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::{Context, ensure};
+use clap::Args;
+
+use super::default_data_dir;
+use crate::{
+    client::{self, Client, Credential, Transport},
+    dev::{
+        issuer::{Subject, TokenIssuer},
+        sample,
+    },
+    proto::CreatePrintJobRequest,
+};
+
+/// How long the tokens hold: longer than any check.
+const TOKEN_LIFETIME: Duration = Duration::from_secs(600);
+
+/// Where the stack is. It must hold the sample tenants and their printer, and trust the development issuer.
+#[derive(Debug, Args)]
+pub(super) struct Smoke {
+    /// The gRPC door: host:port, http://host:port or https://host:port.
+    #[arg(long, env = "GRPC_ADDR", default_value = "127.0.0.1:50051")]
+    server: String,
+
+    /// The REST door. Upload URLs are asked of it as well, wherever they point to.
+    #[arg(long, env = "REST_URL", default_value = "http://127.0.0.1:8080")]
+    rest_url: String,
+
+    /// Folder of `dev` or of `issuer`, which holds the issuer's keys [default: as for `dev`].
+    #[arg(long)]
+    data_dir: Option<PathBuf>,
+}
+
+/// The users in the story, by their tokens.
+#[derive(Debug)]
+struct Cast {
+    owner: String,
+    other: String,
+    foreigner: String,
+}
+
+/// The lines of what has been checked.
+#[derive(Debug, Default)]
+struct Checks {
+    held: usize,
+}
+
+impl Smoke {
+    /// Checks everything.
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        let data_dir = self.data_dir.map_or_else(default_data_dir, Ok)?;
+        let cast = Cast::new(&TokenIssuer::of_folder(&data_dir)?)?;
+        let endpoint = if self.server.contains("://") { self.server } else { format!("http://{}", self.server) };
+        let transport = client::connect(&[endpoint], None).context("--server")?;
+        let mut checks = Checks::default();
+
+        let grpc = grpc::Grpc::new(&transport);
+        story::tell(&grpc, &cast, &new_document(&transport, &cast).await?, &mut checks).await?;
+        let rest = rest::Rest::new(&self.rest_url)?;
+        story::tell(&rest, &cast, &new_document(&transport, &cast).await?, &mut checks).await?;
+        replicas::tell(&transport, &cast, &new_document(&transport, &cast).await?, &mut checks).await?;
+
+        println!("all {} checks held", checks.held);
+        Ok(())
+    }
+}
+
+impl Cast {
+    fn new(issuer: &TokenIssuer) -> anyhow::Result<Self> {
+        let user = |tenant, oid: &str, scopes: &[&str]| {
+            let scopes = scopes.iter().map(|&scope| scope.into()).collect();
+            issuer.issue(tenant, &Subject::User { oid: oid.into(), scopes }, TOKEN_LIFETIME)
+        };
+        let own = ["PrintJob.Create", "PrintJob.ReadWrite", "Printer.Read.All"];
+        let all = ["PrintJob.ReadWrite.All", "Printer.Read.All"];
+        Ok(Self {
+            owner: user(sample::TENANT, sample::OWNER, &own)?,
+            other: user(sample::TENANT, sample::OTHER, &all)?,
+            foreigner: user(sample::FOREIGN_TENANT, sample::OTHER, &all)?,
+        })
+    }
+}
+
+impl Checks {
+    /// Says what held, or fails with what did not.
+    fn check(&mut self, door: &str, what: &str, holds: bool) -> anyhow::Result<()> {
+        ensure!(holds, "{door}: not so: {what}");
+        println!("ok  {door}  {what}");
+        self.held += 1;
+        Ok(())
+    }
+}
+
+/// A new job of the owner's; answers its document's name.
+async fn new_document(transport: &Transport, cast: &Cast) -> anyhow::Result<String> {
+    let mut owner = Client::over(transport.clone(), Credential::access_token(&cast.owner)?);
+    let request =
+        CreatePrintJobRequest { parent: format!("printers/{}", sample::PRINTER), configuration: String::new() };
+    let job = owner.jobs.create_print_job(request).await.context("creating a print job")?;
+    Ok(job.into_inner().document)
+}
