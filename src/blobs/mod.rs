@@ -113,6 +113,13 @@ impl Blobs {
         head.is_ok_and(|head| head.is_ok_and(|object| object.size < end))
     }
 
+    /// Whether the session has no object, as far as the store shows what it has.
+    pub async fn is_empty(&self, folder: Folder) -> Result<bool, Error> {
+        let mut objects = self.store.list(Some(&folder.path()));
+        let first = timeout(READ_TIMEOUT, objects.try_next()).await.map_err(|_| timed_out())?;
+        Ok(first?.is_none())
+    }
+
     /// Drops every object of the session but those in `keep`, unfinished ones included.
     #[tracing::instrument(name = "blobs.drop_all_except", level = "debug", skip_all)]
     pub async fn drop_all_except(&self, folder: Folder, keep: &HashSet<Uuid>) -> Result<(), Error> {

@@ -7,23 +7,32 @@ mod replicas;
 mod rest;
 mod story;
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, ensure};
 use clap::Args;
 
 use super::default_data_dir;
 use crate::{
+    blobs::{Blobs, Folder},
     client::{self, Client, Credential, Transport},
     dev::{
         issuer::{Subject, TokenIssuer},
         sample,
     },
+    name::{SessionId, TenantId},
     proto::CreatePrintJobRequest,
 };
+use door::Session;
 
 /// How long the tokens hold: longer than any check.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(600);
+
+/// How long bytes may stay after a cancel. It takes a second, while the store answers.
+const RECLAIM_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Where the stack is. It must hold the sample tenants and their printer, and trust the development issuer.
 #[derive(Debug, Args)]
@@ -39,6 +48,15 @@ pub(super) struct Smoke {
     /// Folder of `dev` or of `issuer`, which holds the issuer's keys [default: as for `dev`].
     #[arg(long)]
     data_dir: Option<PathBuf>,
+
+    /// The service's object store, as `serve` is told of it. Without it nobody looks whether a canceled upload's bytes are
+    /// gone.
+    #[arg(long, env = "STORE")]
+    store: Option<String>,
+
+    /// File with the store's settings, as `serve` is told of it.
+    #[arg(long, env = "STORE_SETTINGS", requires = "store")]
+    store_settings: Option<PathBuf>,
 }
 
 /// The users in the story, by their tokens.
@@ -49,10 +67,11 @@ struct Cast {
     foreigner: String,
 }
 
-/// The lines of what has been checked.
-#[derive(Debug, Default)]
+/// The lines of what has been checked, and what it is checked with.
+#[derive(Debug)]
 struct Checks {
     held: usize,
+    store: Option<Blobs>,
 }
 
 impl Smoke {
@@ -62,7 +81,9 @@ impl Smoke {
         let cast = Cast::new(&TokenIssuer::of_folder(&data_dir)?)?;
         let endpoint = if self.server.contains("://") { self.server } else { format!("http://{}", self.server) };
         let transport = client::connect(&[endpoint], None).context("--server")?;
-        let mut checks = Checks::default();
+        let open = |url: &String| Blobs::open(url, self.store_settings.as_deref(), &std::env::temp_dir());
+        let store = self.store.as_ref().map(open).transpose().context("--store")?;
+        let mut checks = Checks { held: 0, store };
 
         let grpc = grpc::Grpc::new(&transport);
         story::tell(&grpc, &cast, &new_document(&transport, &cast).await?, &mut checks).await?;
@@ -70,6 +91,9 @@ impl Smoke {
         story::tell(&rest, &cast, &new_document(&transport, &cast).await?, &mut checks).await?;
         replicas::tell(&transport, &cast, &new_document(&transport, &cast).await?, &mut checks).await?;
 
+        if checks.store.is_none() {
+            println!("--  whether the object store holds anything of a canceled upload was not checked: no --store");
+        }
         println!("all {} checks held", checks.held);
         Ok(())
     }
@@ -98,6 +122,19 @@ impl Checks {
         println!("ok  {door}  {what}");
         self.held += 1;
         Ok(())
+    }
+
+    /// Waits until no object of a session is left, if the store is known.
+    async fn nothing_is_left(&mut self, door: &str, session: &Session) -> anyhow::Result<()> {
+        let Some(store) = &self.store else { return Ok(()) };
+        let session = SessionId(session.id.parse().context("the session's id")?);
+        let folder = Folder { tenant: TenantId(sample::TENANT), session };
+        let deadline = Instant::now() + RECLAIM_DEADLINE;
+        while !store.is_empty(folder).await? {
+            ensure!(Instant::now() < deadline, "{door}: the object store still holds bytes of a canceled upload");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        self.check(door, "the object store holds nothing of it", true)
     }
 }
 

@@ -62,7 +62,7 @@ pub(super) async fn tell(
         let holds = told.code == Grpc::CONFLICT && told.reason == "UPLOAD_SESSION_CANCELED";
         checks.check(Grpc::NAME, &format!("a stalled writer is told of the cancel: {told}"), holds)?;
     }
-    Ok(())
+    checks.nothing_is_left(Grpc::NAME, &session).await
 }
 
 /// Sends a range but for its last byte.

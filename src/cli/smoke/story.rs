@@ -39,7 +39,8 @@ async fn cancel<D: Door>(door: &D, cast: &Cast, document: &str, checks: &mut Che
     checks.check(D::NAME, "the second delete is OK", true)?;
 
     let late = door.send(owner, &session, quarter(1)).await;
-    refused(checks, D::NAME, "a late range", late, D::CONFLICT, "UPLOAD_SESSION_CANCELED")
+    refused(checks, D::NAME, "a late range", late, D::CONFLICT, "UPLOAD_SESSION_CANCELED")?;
+    checks.nothing_is_left(D::NAME, &session).await
 }
 
 async fn complete<D: Door>(door: &D, cast: &Cast, document: &str, checks: &mut Checks) -> anyhow::Result<()> {
