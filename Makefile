@@ -3,7 +3,7 @@
 
 PROGRAM := target/debug/print-upload
 
-.PHONY: dev demo test clients bench docs lint sqlx sqlx-check postgres
+.PHONY: dev demo test clients bench docs stack-test lint sqlx sqlx-check postgres
 
 dev: postgres
 	cargo run -- dev
@@ -22,6 +22,10 @@ clients: postgres
 
 bench: postgres
 	cargo bench
+
+# The docker-compose stack from nothing to nothing. STAND_IN=1 where no image registry is reachable.
+stack-test:
+	tests/stack/run
 
 # Writes docs/reference from the protos' comments and the program's help; `make test` fails when it is out of date.
 docs:
