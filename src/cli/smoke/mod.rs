@@ -15,10 +15,10 @@ use std::{
 use anyhow::{Context, ensure};
 use clap::Args;
 
-use super::default_data_dir;
+use super::{default_data_dir, remote::Server};
 use crate::{
     blobs::{Blobs, Folder},
-    client::{self, Client, Credential, Transport},
+    client::{Client, Credential, Transport},
     dev::{
         issuer::{Subject, TokenIssuer},
         sample,
@@ -37,9 +37,9 @@ const RECLAIM_DEADLINE: Duration = Duration::from_secs(10);
 /// Where the stack is. It must hold the sample tenants and their printer, and trust the development issuer.
 #[derive(Debug, Args)]
 pub(super) struct Smoke {
-    /// The gRPC door: host:port, http://host:port or https://host:port.
-    #[arg(long, env = "GRPC_ADDR", default_value = "127.0.0.1:50051")]
-    server: String,
+    /// The gRPC door.
+    #[command(flatten)]
+    server: Server,
 
     /// The REST door. Upload URLs are asked of it as well, wherever they point to.
     #[arg(long, env = "REST_URL", default_value = "http://127.0.0.1:8080")]
@@ -79,8 +79,7 @@ impl Smoke {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let data_dir = self.data_dir.map_or_else(default_data_dir, Ok)?;
         let cast = Cast::new(&TokenIssuer::of_folder(&data_dir)?)?;
-        let endpoint = if self.server.contains("://") { self.server } else { format!("http://{}", self.server) };
-        let transport = client::connect(&[endpoint], None).context("--server")?;
+        let transport = self.server.connect()?;
         let open = |url: &String| Blobs::open(url, self.store_settings.as_deref(), &std::env::temp_dir());
         let store = self.store.as_ref().map(open).transpose().context("--store")?;
         let mut checks = Checks { held: 0, store };
