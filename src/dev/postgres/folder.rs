@@ -11,6 +11,10 @@ use nix::sys::signal::kill;
 use nix::unistd::{Pid, geteuid};
 use tokio::time::{Instant, sleep};
 
+/// How long a previous owner may take to let go of the folder: one that was killed, or has just started a program which
+/// holds its files until it runs.
+const OWNER: Duration = Duration::from_secs(1);
+
 /// How long the server of an owner which was killed may take for its fast shutdown.
 const PREVIOUS: Duration = Duration::from_secs(15);
 const POLL: Duration = Duration::from_millis(20);
@@ -82,15 +86,11 @@ impl Folder {
         Ok(Some(major.with_context(|| format!("PG_VERSION in {}", data.display()))?))
     }
 
-    /// Makes us the only owner for as long as the file is held.
-    pub(super) fn own(&self) -> Result<File> {
-        let file = self.open_private("lock")?;
-        match file.try_lock() {
-            Ok(()) => Ok(file),
-            Err(TryLockError::WouldBlock) => {
-                bail!("another process uses the Postgres in {}", self.path.display())
-            }
-            Err(TryLockError::Error(error)) => Err(error).context("locking the folder of Postgres"),
+    /// Makes us the only owner for as long as the file is held. Waits a moment for a previous owner that is about to end.
+    pub(super) async fn own(&self) -> Result<File> {
+        match self.lock_within("lock", OWNER).await? {
+            Some(file) => Ok(file),
+            None => bail!("another process uses the Postgres in {}", self.path.display()),
         }
     }
 
@@ -109,16 +109,18 @@ impl Folder {
 
     /// The lock every server process holds, or `None` when it is still held at the deadline.
     pub(super) async fn no_server_within(&self, limit: Duration) -> Result<Option<File>> {
-        let file = self.open_private("server.lock")?;
+        self.lock_within("server.lock", limit).await
+    }
+
+    async fn lock_within(&self, name: &str, limit: Duration) -> Result<Option<File>> {
+        let file = self.open_private(name)?;
         let deadline = Instant::now() + limit;
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(Some(file)),
                 Err(TryLockError::WouldBlock) if Instant::now() < deadline => sleep(POLL).await,
                 Err(TryLockError::WouldBlock) => return Ok(None),
-                Err(TryLockError::Error(error)) => {
-                    return Err(error).context("locking server.lock");
-                }
+                Err(TryLockError::Error(error)) => return Err(error).with_context(|| format!("locking {name}")),
             }
         }
     }

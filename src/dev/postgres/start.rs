@@ -41,7 +41,7 @@ impl Start {
     /// Makes sure of the folder, the programs and the data. The file makes us the folder's owner.
     pub(super) async fn prepare(dir: &Path, durability: Durability) -> Result<(Self, File)> {
         let folder = Folder::open(dir)?;
-        let owned = folder.own()?;
+        let owned = folder.own().await?;
         let binaries = Binaries::find(folder.major()?)?;
         let account = Account::choose(&folder.data())?;
         account.prove_access(folder.path(), &binaries).await?;
