@@ -8,7 +8,7 @@
 use std::{
     collections::HashSet,
     mem,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -18,12 +18,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    error::Error,
-    name::{SessionId, TenantId},
-    repeat::repeat,
-    services::Services,
-};
+use crate::{error::Error, name::SessionId, repeat::repeat, store::Store, writers::Writers};
 
 /// How often the sessions that are written to here are asked for their state.
 const ASK_INTERVAL: Duration = Duration::from_secs(5);
@@ -37,69 +32,71 @@ const LISTEN_INTERVAL: Duration = Duration::from_millis(200);
 /// How long the last announcement may take when the service stops.
 const LAST_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The sessions that have ended here and were not announced yet.
-#[derive(Debug, Default)]
+/// What this replica tells the others, and hears of them.
+#[derive(Debug)]
 pub struct Relay {
-    /// Never locked across an await.
+    store: Store,
+    writers: Arc<Writers>,
+    /// The sessions that have ended here and were not announced yet. Never locked across an await.
     ended: Mutex<HashSet<SessionId>>,
     gathered: Notify,
 }
 
 impl Relay {
+    /// Between the other replicas at this database and the writers of this one.
+    pub fn new(store: Store, writers: Arc<Writers>) -> Self {
+        Self { store, writers, ended: Mutex::default(), gathered: Notify::new() }
+    }
+
     /// Has a session announced, together with whatever ends meanwhile.
     pub fn announce(&self, session: SessionId) {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner).insert(session);
         self.gathered.notify_one();
     }
 
-    fn take(&self) -> Vec<SessionId> {
-        mem::take(&mut *self.ended.lock().unwrap_or_else(PoisonError::into_inner)).into_iter().collect()
+    /// Announces, listens and asks until `shutdown`.
+    pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
+        let announcing = repeat("announcing ended sessions", || self.tell(), || self.gathered.notified());
+        let listening = repeat("listening for ended sessions", || self.listen(), || sleep(LISTEN_INTERVAL));
+        let asking = repeat("asking for the writers' sessions", || self.ask(|_| true), || sleep(ASK_INTERVAL));
+        shutdown.run_until_cancelled(async { tokio::join!(announcing, listening, asking) }).await;
+        if timeout(LAST_TIMEOUT, self.tell()).await.is_err() {
+            tracing::debug!("other replicas were not told of the last ended sessions, and will ask");
+        }
     }
-}
 
-/// Announces, listens and asks until `shutdown`.
-pub async fn run(services: Services, shutdown: CancellationToken) {
-    let services = &services;
-    let gathered = || services.relay.gathered.notified();
-    let announcing = repeat("announcing ended sessions", || announce(services), gathered);
-    let listening = repeat("listening for ended sessions", || listen(services), || sleep(LISTEN_INTERVAL));
-    let asking = repeat("asking for the writers' sessions", || ask(services, |_| true), || sleep(ASK_INTERVAL));
-    shutdown.run_until_cancelled(async { tokio::join!(announcing, listening, asking) }).await;
-    if timeout(LAST_TIMEOUT, announce(services)).await.is_err() {
-        tracing::debug!("other replicas were not told of the last ended sessions, and will ask");
+    /// What cannot be told is dropped: every replica asks soon enough.
+    async fn tell(&self) -> Result<(), Error> {
+        let ended = mem::take(&mut *self.ended.lock().unwrap_or_else(PoisonError::into_inner));
+        if ended.is_empty() {
+            return Ok(());
+        }
+        Ok(self.store.announce(&Vec::from_iter(ended)).await?)
     }
-}
 
-/// What cannot be announced is dropped: every replica asks soon enough.
-async fn announce(services: &Services) -> Result<(), Error> {
-    let ended = services.relay.take();
-    if ended.is_empty() {
-        return Ok(());
+    /// Listens until the connection has been silent for long, or is lost, which only a failure to listen anew makes worth
+    /// telling.
+    async fn listen(&self) -> Result<(), Error> {
+        let mut announcements = self.store.listen().await?;
+        // Whatever was announced in between was not heard.
+        self.ask(|_| true).await?;
+        while let Ok(Ok(ended)) = timeout(SILENCE, announcements.next()).await {
+            let ended: HashSet<SessionId> = ended.into_iter().collect();
+            self.ask(|session| ended.contains(session)).await?;
+        }
+        Ok(())
     }
-    Ok(services.store.announce(&ended).await?)
-}
 
-/// Listens until the connection has been silent for long, or is lost, which only a failure to listen anew makes worth telling.
-async fn listen(services: &Services) -> Result<(), Error> {
-    let mut announcements = services.store.listen().await?;
-    // Whatever was announced in between was not heard.
-    ask(services, |_| true).await?;
-    while let Ok(Ok(ended)) = timeout(SILENCE, announcements.next()).await {
-        let ended: HashSet<SessionId> = ended.into_iter().collect();
-        ask(services, |session| ended.contains(session)).await?;
+    /// Asks for the state of sessions that are written to here, and tells the writers of those that have ended.
+    async fn ask(&self, about: impl Fn(&SessionId) -> bool) -> Result<(), Error> {
+        let mut sessions = self.writers.sessions();
+        sessions.retain(|(_, session)| about(session));
+        if sessions.is_empty() {
+            return Ok(());
+        }
+        for (session, ended) in self.store.ended_of(&sessions).await? {
+            self.writers.tell(session, ended);
+        }
+        Ok(())
     }
-    Ok(())
-}
-
-/// Asks for the state of sessions that are written to here, and tells the writers of those that have ended.
-async fn ask(services: &Services, about: impl Fn(&SessionId) -> bool) -> Result<(), Error> {
-    let sessions: Vec<(TenantId, SessionId)> =
-        services.writers.sessions().into_iter().filter(|(_, session)| about(session)).collect();
-    if sessions.is_empty() {
-        return Ok(());
-    }
-    for (session, ended) in services.store.ended_of(&sessions).await? {
-        services.writers.tell(session, ended);
-    }
-    Ok(())
 }

@@ -26,7 +26,7 @@ use crate::{
         DESCRIPTOR, print_catalog_server::PrintCatalogServer, print_documents_server::PrintDocumentsServer,
         print_jobs_server::PrintJobsServer, upload_sessions_server::UploadSessionsServer,
     },
-    relay,
+    relay::Relay,
     rpc::{self, PrintCatalogService, PrintDocumentsService, PrintJobsService, UploadSessionsService},
     services::Services,
     store::Store,
@@ -86,11 +86,12 @@ impl Server {
             store: store.clone(),
             catalog_clients: config.catalog_clients.clone(),
         };
+        let writers = Writers::new(config.max_writers as usize);
         let services = Services {
-            store,
+            store: store.clone(),
             blobs,
-            writers: Writers::new(config.max_writers as usize),
-            relay: Arc::default(),
+            relay: Arc::new(Relay::new(store, Arc::clone(&writers))),
+            writers,
             upload_urls,
             ranges: Arc::new(Semaphore::new(config.max_transfers as usize)),
             downloads: Arc::new(Semaphore::new(config.max_transfers as usize)),
@@ -120,7 +121,7 @@ impl Server {
         let refresh_stop = stop.clone();
         background.spawn(async move { issuers.refresh_until(refresh_stop).await });
         background.spawn(sweeper::run(self.services.clone(), stop.clone()));
-        background.spawn(relay::run(self.services.clone(), stop.clone()));
+        background.spawn(Arc::clone(&self.services.relay).run(stop.clone()));
         background.close();
         let admin = listeners.admin.map(|listener| {
             let probe = ServiceProbe::new(self.services.clone(), Arc::clone(&self.guard.issuers), stopping.clone());

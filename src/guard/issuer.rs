@@ -14,11 +14,8 @@ use tokio::{sync::Mutex, time::Instant};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::key::Key;
+use super::{key::Key, template::substitute};
 use crate::error::Error;
-
-/// What an issuer's address says where the tenant's id belongs.
-pub const TENANT_PLACEHOLDER: &str = "{tenantid}";
 
 /// The tenant whose metadata describe a template issuer, as at the Microsoft identity platform.
 const COMMON_TENANT: &str = "common";
@@ -44,7 +41,7 @@ pub struct Issuers {
     refresh: Duration,
 }
 
-/// One issuer. Its address may hold [`TENANT_PLACEHOLDER`]: then it speaks for many tenants.
+/// One issuer. Its address may hold `{tenantid}`: then it speaks for many tenants.
 #[derive(Debug)]
 pub struct Issuer {
     address: String,
@@ -232,10 +229,6 @@ impl Issuer {
     fn fail(&self, problem: String) -> IssuerError {
         IssuerError { address: self.address.clone(), problem }
     }
-}
-
-pub(super) fn substitute(address: &str, tenant: &str) -> String {
-    address.replace(TENANT_PLACEHOLDER, tenant)
 }
 
 /// Whether what is fetched from there cannot be read or replaced on the way.

@@ -5,7 +5,7 @@ use jsonwebtoken::{
     jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse},
 };
 
-use super::issuer::substitute;
+use super::template::substitute;
 
 /// A key that an issuer signs with.
 #[derive(Debug, Clone)]

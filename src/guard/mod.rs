@@ -11,6 +11,7 @@ mod issuer;
 mod key;
 mod permission;
 mod rules;
+mod template;
 mod upload_url;
 
 use std::sync::Arc;

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
-use super::rpc;
+use super::methods;
 
 /// Calls by `method` and `code`.
 pub const RPC_REQUESTS: &str = "print_upload_rpc_requests_total";
@@ -69,7 +69,7 @@ pub fn record() -> Option<&'static PrometheusHandle> {
 
 /// What a service counts, from zero: a first failure is to be seen as a change.
 pub fn begin_service() {
-    for method in rpc::methods() {
+    for method in methods::all() {
         counter!(RPC_REQUESTS, "method" => method, "code" => "OK").increment(0);
         drop(histogram!(RPC_DURATION, "method" => method));
         counter!(RPC_RECEIVED_BYTES, "method" => method).increment(0);

@@ -6,6 +6,7 @@
 
 mod body;
 pub mod meters;
+mod methods;
 mod request_log;
 mod rpc;
 pub mod traces;

@@ -1,11 +1,7 @@
 //! The layer around every RPC: its span, its log line and its metrics. All three are written when the whole answer has
 //! gone, trailers included, or when the caller has hung up.
 
-use std::{
-    collections::HashSet,
-    sync::LazyLock,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use axum::{
     extract::Request,
@@ -13,39 +9,17 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use prost_reflect::DescriptorPool;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 use tracing::{Instrument, Span, field};
 use uuid::Uuid;
 
-use super::{Observed, Observer, RequestId, RequestLog, meters, traces};
-use crate::proto::DESCRIPTOR;
-
-/// What a method is called that the service does not have: its name is the caller's to choose, and is not repeated.
-const UNKNOWN_METHOD: &str = "unknown";
-
-/// Methods of others that are served as well.
-const OPEN_METHODS: [&str; 4] = [
-    "grpc.health.v1.Health/Check",
-    "grpc.health.v1.Health/Watch",
-    "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
-    "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
-];
-
-/// Every method that is served, as `{service}/{method}`.
-static METHODS: LazyLock<HashSet<String>> = LazyLock::new(|| {
-    let pool = DescriptorPool::decode(DESCRIPTOR).unwrap_or_default();
-    let own = pool.services().flat_map(|service| {
-        service.methods().map(|method| format!("{}/{}", service.full_name(), method.name())).collect::<Vec<_>>()
-    });
-    own.chain(OPEN_METHODS.map(str::to_owned)).collect()
-});
+use super::{Observed, Observer, RequestId, RequestLog, meters, methods, traces};
 
 /// The middleware around every RPC.
 pub async fn observe(mut request: Request, next: Next) -> Response {
     let id = Uuid::now_v7().to_string();
-    let method = method_of(request.uri().path());
+    let method = methods::named_in(request.uri().path());
     let (log, span) = (RequestLog::default(), span_of(method, &id));
     traces::continue_from(request.headers(), &span);
     request.extensions_mut().insert(RequestId(id.clone()));
@@ -59,10 +33,6 @@ pub async fn observe(mut request: Request, next: Next) -> Response {
     }
     call.look_for_status(response.headers());
     response.map(|body| Observed::body(body, call))
-}
-
-fn method_of(path: &str) -> &'static str {
-    METHODS.get(path.trim_start_matches('/')).map_or(UNKNOWN_METHOD, String::as_str)
 }
 
 /// Probes come every few seconds: they are counted, and leave nothing else when they go well.
@@ -206,27 +176,5 @@ fn name_of(code: Code) -> &'static str {
         Code::Unavailable => "UNAVAILABLE",
         Code::DataLoss => "DATA_LOSS",
         Code::Unauthenticated => "UNAUTHENTICATED",
-    }
-}
-
-/// Every method that is served, so that its metrics are there before its first call.
-pub(super) fn methods() -> impl Iterator<Item = &'static str> {
-    METHODS.iter().map(String::as_str)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_methods_that_are_served_are_named() {
-        assert_eq!(
-            method_of("/print.upload.v1.UploadSessions/DeleteUploadSession"),
-            "print.upload.v1.UploadSessions/DeleteUploadSession"
-        );
-        assert_eq!(method_of("/grpc.health.v1.Health/Check"), "grpc.health.v1.Health/Check");
-        for odd in ["/", "", "/print.upload.v1.UploadSessions/Nothing", "/uploadSessions/x"] {
-            assert_eq!(method_of(odd), UNKNOWN_METHOD, "{odd}");
-        }
     }
 }

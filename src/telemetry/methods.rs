@@ -1,0 +1,54 @@
+//! The methods that are served, by the names that logs, traces and metrics give them.
+
+use std::{collections::HashSet, sync::LazyLock};
+
+use prost_reflect::DescriptorPool;
+
+use crate::proto::DESCRIPTOR;
+
+/// What a method is called that the service does not have: its name is the caller's to choose, and is not repeated.
+const UNKNOWN_METHOD: &str = "unknown";
+
+/// Methods of others that are served as well.
+const OPEN_METHODS: [&str; 4] = [
+    "grpc.health.v1.Health/Check",
+    "grpc.health.v1.Health/Watch",
+    "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+];
+
+/// Every method that is served, as `{service}/{method}`.
+static METHODS: LazyLock<HashSet<String>> = LazyLock::new(|| {
+    let pool = DescriptorPool::decode(DESCRIPTOR).unwrap_or_default();
+    let own = pool.services().flat_map(|service| {
+        service.methods().map(|method| format!("{}/{}", service.full_name(), method.name())).collect::<Vec<_>>()
+    });
+    own.chain(OPEN_METHODS.map(str::to_owned)).collect()
+});
+
+/// The method that a request's path names.
+pub(super) fn named_in(path: &str) -> &'static str {
+    METHODS.get(path.trim_start_matches('/')).map_or(UNKNOWN_METHOD, String::as_str)
+}
+
+/// Every method that is served, so that its metrics are there before its first call.
+pub(super) fn all() -> impl Iterator<Item = &'static str> {
+    METHODS.iter().map(String::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_methods_that_are_served_are_named() {
+        assert_eq!(
+            named_in("/print.upload.v1.UploadSessions/DeleteUploadSession"),
+            "print.upload.v1.UploadSessions/DeleteUploadSession"
+        );
+        assert_eq!(named_in("/grpc.health.v1.Health/Check"), "grpc.health.v1.Health/Check");
+        for odd in ["/", "", "/print.upload.v1.UploadSessions/Nothing", "/uploadSessions/x"] {
+            assert_eq!(named_in(odd), UNKNOWN_METHOD, "{odd}");
+        }
+    }
+}
