@@ -8,7 +8,7 @@ use url::Url;
 
 use crate::{
     blobs::PUT_TIMEOUT,
-    secret_files::{DatabaseUrl, UploadTokenKeys},
+    secret_files::{DatabaseUrl, SECRETS, UploadTokenKeys},
     services::Limits,
     store::Terms,
     telemetry::Telemetry,
@@ -68,7 +68,7 @@ pub struct Config {
     #[arg(long = "issuer", env = "ISSUER", value_delimiter = ',', required = true)]
     pub issuers: Vec<String>,
 
-    /// Who else may sign the certificate of an issuer, PEM, beside the system's authorities.
+    /// Who else may sign the certificate of any issuer, PEM, beside the system's authorities.
     #[arg(long, env = "ISSUER_CA", value_name = "FILE")]
     pub issuer_ca: Option<PathBuf>,
 
@@ -148,7 +148,14 @@ struct Flags {
 impl Config {
     /// A configuration from flags, without their dashes. What is not named comes from the environment, as for `serve`.
     pub fn from_flags<'a>(flags: impl IntoIterator<Item = (&'a str, &'a str)>) -> anyhow::Result<Self> {
-        let arguments = flags.into_iter().map(|(flag, value)| format!("--{flag}={value}"));
+        let mut arguments = Vec::new();
+        for (flag, value) in flags {
+            arguments.push(format!("--{flag}={value}"));
+            // A file that the environment names does not go before what is said here.
+            if SECRETS.contains(&flag) {
+                arguments.push(format!("--{flag}-file="));
+            }
+        }
         Ok(Flags::try_parse_from(arguments)?.config)
     }
 

@@ -1,37 +1,37 @@
 //! Secrets of the configuration: each given directly, or in a file, which neither the process list nor the environment
-//! shows.
+//! shows. Where both are given the file counts; what is empty is not given.
 
-use std::{fs, path::PathBuf};
+use std::fs;
 
 use anyhow::{Context, ensure};
 use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
 
+/// The flags of them that a file can be given in place of: `--{flag}-file`.
+pub const SECRETS: [&str; 2] = ["database-url", "upload-token-key"];
+
 /// Where Postgres is.
 #[derive(Debug, Clone, Args)]
-#[group(required = true, multiple = false)]
+#[group(required = true, multiple = true)]
 pub struct DatabaseUrl {
     /// Postgres (15 or newer), postgres://user:password@host/database.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<SecretString>,
 
-    /// File that holds the address of Postgres.
+    /// File that holds the address of Postgres, in place of it.
     #[arg(long, env = "DATABASE_URL_FILE", value_name = "FILE")]
-    database_url_file: Option<PathBuf>,
+    database_url_file: Option<String>,
 }
 
 impl DatabaseUrl {
     /// The address, password included.
     pub fn read(&self) -> anyhow::Result<SecretString> {
-        let url = match (&self.database_url, &self.database_url_file) {
-            (_, Some(file)) => read("--database-url-file", file)?,
-            (Some(url), None) => url.clone(),
-            // Only for a configuration that was not parsed.
-            (None, None) => SecretString::default(),
+        let (flag, url) = match given(&self.database_url_file) {
+            Some(file) => ("--database-url-file", read("--database-url-file", file)?),
+            None => ("--database-url", self.database_url.clone().unwrap_or_default()),
         };
         let schemes = ["postgres://", "postgresql://"];
         let is_postgres = schemes.iter().any(|scheme| url.expose_secret().starts_with(scheme));
-        let flag = if self.database_url_file.is_some() { "--database-url-file" } else { "--database-url" };
         ensure!(is_postgres, "{flag} must be postgres://user:password@host/database");
         Ok(url)
     }
@@ -39,31 +39,35 @@ impl DatabaseUrl {
 
 /// What upload URLs are signed with.
 #[derive(Debug, Clone, Args)]
-#[group(required = true, multiple = false)]
+#[group(required = true, multiple = true)]
 pub struct UploadTokenKeys {
     /// Secret of at least 32 bytes that upload URLs are signed with. The first one signs, all verify; replicas share
     /// them. Separate several with commas.
     #[arg(long = "upload-token-key", env = "UPLOAD_TOKEN_KEY", value_delimiter = ',', hide_env_values = true)]
     upload_token_keys: Vec<SecretString>,
 
-    /// File that holds these secrets, one a line.
+    /// File that holds these secrets, one a line, in place of them.
     #[arg(long, env = "UPLOAD_TOKEN_KEY_FILE", value_name = "FILE")]
-    upload_token_key_file: Option<PathBuf>,
+    upload_token_key_file: Option<String>,
 }
 
 impl UploadTokenKeys {
     /// The secrets, the one that signs first.
     pub fn read(&self) -> anyhow::Result<Vec<SecretString>> {
-        let Some(file) = &self.upload_token_key_file else { return Ok(self.upload_token_keys.clone()) };
+        let Some(file) = given(&self.upload_token_key_file) else { return Ok(self.upload_token_keys.clone()) };
         let keys = read("--upload-token-key-file", file)?;
         let lines = keys.expose_secret().lines().map(str::trim).filter(|line| !line.is_empty());
         let keys: Vec<SecretString> = lines.map(SecretString::from).collect();
-        ensure!(!keys.is_empty(), "--upload-token-key-file {} holds no key", file.display());
+        ensure!(!keys.is_empty(), "--upload-token-key-file {file} holds no key");
         Ok(keys)
     }
 }
 
-fn read(flag: &str, file: &PathBuf) -> anyhow::Result<SecretString> {
-    let text = fs::read_to_string(file).with_context(|| format!("{flag} {}", file.display()))?;
+fn given(file: &Option<String>) -> Option<&str> {
+    file.as_deref().filter(|file| !file.is_empty())
+}
+
+fn read(flag: &str, file: &str) -> anyhow::Result<SecretString> {
+    let text = fs::read_to_string(file).with_context(|| format!("{flag} {file}"))?;
     Ok(text.trim().into())
 }

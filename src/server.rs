@@ -76,7 +76,7 @@ impl Server {
         )?;
         let upload_urls = Arc::new(UploadUrls::new(&config.public_url, &config.upload_token_keys.read()?)?);
         let store = Store::connect_lazily(database_url.expose_secret(), config.database_connections, config.terms())
-            .context("--database-url")?;
+            .context("the address of the database")?;
         let spool = config.spool_dir.clone().unwrap_or_else(env::temp_dir);
         let blobs = Blobs::open(&config.store, config.store_settings.as_deref(), &spool).context("--store")?;
         let guard = Guard {

@@ -4,21 +4,23 @@
 set -eu
 umask 077
 
-random() {
-    od -An -N32 -tx1 /dev/urandom | tr -d ' \n'
-}
-
-# Names a file only once it is whole: a secret that was seen must never change.
-keep() {
-    if [ -e "$1" ]; then
-        cat >/dev/null
-        return
-    fi
-    rm -f "$1.new"
-    cat >"$1.new"
+# Names a file only once it is whole, and on the disk: a secret that was seen must never change.
+keep() { # FILE GROUP CONTENT
+    [ ! -e "$1" ] || return 0
+    printf '%s\n' "$3" >"$1.new"
     chgrp "$2" "$1.new"
     chmod 0440 "$1.new"
+    sync "$1.new"
     mv "$1.new" "$1"
+}
+
+keep_random() { # FILE GROUP
+    secret=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
+    [ ${#secret} = 64 ] || {
+        echo "secrets.sh: there is no randomness" >&2
+        exit 1
+    }
+    keep "$1" "$2" "$secret"
 }
 
 folder() {
@@ -32,25 +34,22 @@ folder postgres $database
 folder store $store
 folder service $service
 
-random | keep postgres/superuser-password $database
-random | keep postgres/service-password $database
-random | keep service/upload-token-key $service
-random | keep service/store-secret-key $service
+keep_random postgres/superuser-password $database
+keep_random postgres/service-password $database
+keep_random service/upload-token-key $service
+keep_random service/store-secret-key $service
 
-keep service/database-url $service <<END
-postgres://print_upload:$(cat postgres/service-password)@postgres/print_upload
-END
-keep service/store-settings $service <<END
-AWS_ENDPOINT_URL=http://store:8333
+# Read first: what cannot be read ends the script here, and not in the middle of a file.
+password=$(cat postgres/service-password)
+secret_key=$(cat service/store-secret-key)
+keep service/database-url $service "postgres://print_upload:$password@postgres/print_upload"
+keep service/store-settings $service "AWS_ENDPOINT_URL=http://store:8333
 AWS_ALLOW_HTTP=true
 AWS_REGION=us-east-1
 AWS_ACCESS_KEY_ID=print-upload
-AWS_SECRET_ACCESS_KEY=$(cat service/store-secret-key)
-END
-keep store/s3.json $store <<END
-{"identities": [{
-  "name": "print-upload",
-  "credentials": [{"accessKey": "print-upload", "secretKey": "$(cat service/store-secret-key)"}],
-  "actions": ["Read:documents", "Write:documents", "List:documents"]
-}]}
-END
+AWS_SECRET_ACCESS_KEY=$secret_key"
+keep store/s3.json $store "{\"identities\": [{
+  \"name\": \"print-upload\",
+  \"credentials\": [{\"accessKey\": \"print-upload\", \"secretKey\": \"$secret_key\"}],
+  \"actions\": [\"Read:documents\", \"Write:documents\", \"List:documents\"]
+}]}"

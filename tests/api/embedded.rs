@@ -252,7 +252,11 @@ async fn what_smoke_checks_holds_and_it_says_so_when_something_does_not() {
     assert!(status.success() && said.contains("was not checked") && said.contains("all 42 checks held"), "{said}");
     let store = format!("--store=file://{}", folder.path().join("bytes").display());
     let (status, said) = Program::run(&["smoke", &server, &rest, &data_dir, &store]).await;
-    assert!(status.success() && said.contains("all 45 checks held"), "{said}");
+    assert!(status.success() && said.contains("all 47 checks held"), "{said}");
+    let elsewhere = format!("--store=file://{}", folder.path().join("elsewhere").display());
+    let (status, said) = Program::run(&["smoke", &server, &rest, &data_dir, &elsewhere]).await;
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("not so: the object store holds what was sent"), "{said}");
 
     let no_service = format!("--rest-url={}/elsewhere", dev.variables["REST_URL"].replace("http:", "https:"));
     let (status, said) = Program::run(&["smoke", &server, &no_service, &data_dir]).await;

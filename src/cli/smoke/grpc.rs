@@ -92,7 +92,8 @@ impl Door for Grpc {
 fn answered<T>(answer: Result<T, Status>) -> Answer<T> {
     match answer {
         Ok(value) => Ok(Ok(value)),
-        Err(status) if status.code() == Code::Unavailable => Err(status.into()),
+        // Whatever the service refuses it gives a reason for; and while it is not there, nothing is refused.
+        Err(status) if status.code() == Code::Unavailable || refusal(&status).reason.is_empty() => Err(status.into()),
         Err(status) => Ok(Err(refusal(&status))),
     }
 }

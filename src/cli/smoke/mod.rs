@@ -14,6 +14,7 @@ use std::{
 
 use anyhow::{Context, ensure};
 use clap::Args;
+use tokio::time::timeout;
 
 use super::{default_data_dir, remote::Server};
 use crate::{
@@ -30,6 +31,9 @@ use door::Session;
 
 /// How long the tokens hold: longer than any check.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(600);
+
+/// How long all of it may take.
+const SMOKE_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// How long bytes may stay after a cancel. It takes a second, while the store answers.
 const RECLAIM_DEADLINE: Duration = Duration::from_secs(10);
@@ -77,6 +81,10 @@ struct Checks {
 impl Smoke {
     /// Checks everything.
     pub(super) async fn run(self) -> anyhow::Result<()> {
+        timeout(SMOKE_TIMEOUT, self.check()).await.context("a door has stopped answering")?
+    }
+
+    async fn check(self) -> anyhow::Result<()> {
         let data_dir = self.data_dir.map_or_else(default_data_dir, Ok)?;
         let cast = Cast::new(&TokenIssuer::of_folder(&data_dir)?)?;
         let transport = self.server.connect()?;
@@ -123,11 +131,17 @@ impl Checks {
         Ok(())
     }
 
+    /// Looks whether the store, if it is known, is the one that holds what was sent.
+    async fn something_is_kept(&mut self, door: &str, session: &Session) -> anyhow::Result<()> {
+        let Some(store) = &self.store else { return Ok(()) };
+        let holds = !store.is_empty(folder_of(session)?).await?;
+        self.check(door, "the object store holds what was sent", holds)
+    }
+
     /// Waits until no object of a session is left, if the store is known.
     async fn nothing_is_left(&mut self, door: &str, session: &Session) -> anyhow::Result<()> {
         let Some(store) = &self.store else { return Ok(()) };
-        let session = SessionId(session.id.parse().context("the session's id")?);
-        let folder = Folder { tenant: TenantId(sample::TENANT), session };
+        let folder = folder_of(session)?;
         let deadline = Instant::now() + RECLAIM_DEADLINE;
         while !store.is_empty(folder).await? {
             ensure!(Instant::now() < deadline, "{door}: the object store still holds bytes of a canceled upload");
@@ -135,6 +149,11 @@ impl Checks {
         }
         self.check(door, "the object store holds nothing of it", true)
     }
+}
+
+fn folder_of(session: &Session) -> anyhow::Result<Folder> {
+    let session = SessionId(session.id.parse().context("the session's id")?);
+    Ok(Folder { tenant: TenantId(sample::TENANT), session })
 }
 
 /// A new job of the owner's; answers its document's name.

@@ -1,6 +1,6 @@
 //! The REST door: plain HTTP, as any client of Microsoft Graph.
 
-use std::ops::Range;
+use std::{ops::Range, time::Duration};
 
 use anyhow::{Context, ensure};
 use bytes::Bytes;
@@ -10,6 +10,9 @@ use url::Url;
 
 use super::door::{Answer, Door, Refusal, Session};
 use crate::cli::sample_document::{SIZE, bytes, properties};
+
+/// How long an answer may take.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The door's address, and a client.
 pub(super) struct Rest {
@@ -25,7 +28,7 @@ struct Answered {
 impl Rest {
     pub(super) fn new(base: &str) -> anyhow::Result<Self> {
         let base = Url::parse(base).context("--rest-url")?;
-        Ok(Self { base, http: reqwest::Client::new() })
+        Ok(Self { base, http: reqwest::Client::builder().timeout(ANSWER_TIMEOUT).no_proxy().build()? })
     }
 
     /// A request to a document's own paths.
@@ -105,8 +108,10 @@ impl Answered {
 
 /// Sends a request. Any status but the expected ones is a refusal, which must say why.
 async fn expect(request: RequestBuilder, expected: &[u16]) -> Answer<Answered> {
-    let response = request.send().await?;
-    let answered = Answered { status: response.status().as_u16(), body: response.bytes().await? };
+    // An upload URL is a secret, and an error would tell it.
+    let response = request.send().await.map_err(reqwest::Error::without_url)?;
+    let status = response.status().as_u16();
+    let answered = Answered { status, body: response.bytes().await.map_err(reqwest::Error::without_url)? };
     if expected.contains(&answered.status) {
         return Ok(Ok(answered));
     }
@@ -119,4 +124,17 @@ async fn expect(request: RequestBuilder, expected: &[u16]) -> Answer<Answered> {
 fn parse_range(text: &str) -> Option<Range<usize>> {
     let (first, last) = text.split_once('-')?;
     Some(first.parse().ok()?..last.parse::<usize>().ok()? + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_door_that_does_not_answer_is_told_without_the_upload_url() {
+        let rest = Rest::new("http://127.0.0.1:1").expect("a door");
+        let upload = rest.upload(Method::PUT, "http://elsewhere/uploadSessions/x?tempauthtoken=secret");
+        let Err(error) = expect(upload.expect("a request"), &[202]).await else { panic!("nobody is there") };
+        assert!(!format!("{error:?}").contains("secret"), "{error:?}");
+    }
 }

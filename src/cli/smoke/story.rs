@@ -26,6 +26,8 @@ async fn cancel<D: Door>(door: &D, cast: &Cast, document: &str, checks: &mut Che
     let missing = granted("looking", door.missing(owner, document).await)?;
     checks.check(D::NAME, "quarter 1 is missing, and nothing else", missing == [quarter(1)])?;
 
+    checks.something_is_kept(D::NAME, &session).await?;
+
     let by_other = door.delete(&cast.other, document).await;
     refused(checks, D::NAME, "another user's delete", by_other, D::FORBIDDEN, "NOT_SESSION_OWNER")?;
     let by_foreigner = door.delete(&cast.foreigner, document).await;
