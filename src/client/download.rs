@@ -3,13 +3,12 @@
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
     sync::watch,
-    time::{Instant, sleep},
 };
 use tonic::Status;
 
 use super::{
     Client, Error, Progress,
-    retry::{backoff, on_a_slow_line, retry_delay, within},
+    retry::{self, on_a_slow_line, within},
 };
 use crate::{
     proto::{DownloadPrintDocumentRequest, PrintDocument, download_print_document_response::Content},
@@ -34,25 +33,14 @@ impl Client {
         progress: &watch::Sender<Progress>,
     ) -> Result<PrintDocument, Error> {
         let mut written = Written::default();
-        let (mut succeeded, mut attempt) = (Instant::now(), 0);
+        let mut patience = retry::Patience::new(self.patience);
         loop {
             let before = written.bytes;
-            let error = match self.read_on(document, &mut written, output, progress).await {
-                Ok(()) => break,
-                Err(error) => error,
-            };
+            let Err(error) = self.read_on(document, &mut written, output, progress).await else { break };
             if written.bytes > before {
-                (succeeded, attempt) = (Instant::now(), 0);
+                patience.succeeded();
             }
-            let Error::Call(status) = &error else { return Err(error) };
-            let Some(delay) = retry_delay(status) else { return Err(error) };
-            let delay = delay.max(backoff(attempt));
-            if succeeded.elapsed() + delay > self.patience {
-                return Err(error);
-            }
-            progress.send_modify(|progress| progress.trouble = Some(status.message().to_owned()));
-            sleep(delay).await;
-            attempt += 1;
+            patience.wait(error, progress).await?;
         }
         output.flush().await.map_err(Error::Output)?;
         written.checked()

@@ -29,6 +29,14 @@ pub enum Error {
         /// When.
         when: &'static str,
     },
+    /// The session was begun with other bytes. Nothing is sent: the session may be canceled.
+    #[error(
+        "the upload session holds other bytes than {file}: it was begun with another file, or this one was changed; cancel it, and begin anew"
+    )]
+    OtherBytes {
+        /// Which file.
+        file: String,
+    },
     /// The session takes as many bytes as were given at its creation, and the file has another size.
     #[error("the upload session is one of {session} bytes, the file has {file}")]
     OtherSize {

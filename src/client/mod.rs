@@ -12,6 +12,7 @@
 #![doc = include_str!("../../examples/upload.rs")]
 //! ```
 
+mod compare;
 mod credential;
 mod download;
 mod error;
@@ -125,6 +126,8 @@ impl Client {
     }
 
     /// Cancels the upload, for good. Doing it again is OK; so it is done again where nobody knows whether it was done.
+    /// By a document's name and without an etag, the second time may meet another session that the caller has created in the
+    /// meantime: name `uploadSessions/{id}` where that may happen.
     pub async fn cancel(&self, request: DeleteUploadSessionRequest) -> Result<(), Error> {
         let delete = || {
             let (mut sessions, request) = (self.sessions.clone(), self.timed(request.clone()));
@@ -143,7 +146,8 @@ impl Client {
         Ok(retry::call(self.timeout, get).await?)
     }
 
-    /// Sends one range once: its header, then its bytes in chunks.
+    /// Sends one range once: its header, then its bytes in chunks. Without a deadline: how long a range may take is the caller's
+    /// to say, as with `tokio::time::timeout`.
     pub async fn upload_range(&mut self, header: RangeHeader, bytes: Bytes) -> Result<UploadRangeResponse, Status> {
         let messages = range_messages(header, &bytes);
         Ok(self.sessions.upload_range(stream::iter(messages)).await?.into_inner())

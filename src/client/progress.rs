@@ -22,6 +22,13 @@ pub struct Progress {
     pub trouble: Option<String>,
 }
 
+impl Progress {
+    /// Whether everything is safe.
+    pub fn is_complete(&self) -> bool {
+        self.size > 0 && self.done >= self.size
+    }
+}
+
 /// One range's part in the progress of an upload. Once this is dropped, nothing of it is on its way any more.
 #[derive(Debug)]
 pub(super) struct InFlight {

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout},
+};
 use tonic::{Code, Response, Status};
 use tonic_types::StatusExt;
 use uuid::Uuid;
 
-use super::error::reason;
+use super::{Error, Progress, error::reason};
 use crate::listen::STREAM_WINDOW;
 
 /// How often a call is made before its failure is told.
@@ -43,10 +46,44 @@ pub fn retry_delay(status: &Status) -> Option<Duration> {
 }
 
 /// The wait before attempt number `attempt + 1`: twice as long each time, and not the same for everyone who waits.
-pub(super) fn backoff(attempt: u32) -> Duration {
+fn backoff(attempt: u32) -> Duration {
     let longest = FIRST_DELAY.saturating_mul(1 << attempt.min(10)).min(LONGEST_DELAY);
     let chance = f64::from(Uuid::new_v4().as_bytes()[0]) / 255.0;
     longest.mul_f64(0.5 + chance / 2.0)
+}
+
+/// How long a transfer goes on while it fails. What went well before the first failure does not count.
+#[derive(Debug)]
+pub(super) struct Patience {
+    limit: Duration,
+    failing_since: Option<Instant>,
+    attempt: u32,
+}
+
+impl Patience {
+    pub(super) fn new(limit: Duration) -> Self {
+        Self { limit, failing_since: None, attempt: 0 }
+    }
+
+    /// Something was acknowledged: the next failure is the first one again.
+    pub(super) fn succeeded(&mut self) {
+        (self.failing_since, self.attempt) = (None, 0);
+    }
+
+    /// Waits until another try may succeed, or fails with what the last one failed with.
+    pub(super) async fn wait(&mut self, error: Error, progress: &watch::Sender<Progress>) -> Result<(), Error> {
+        let Error::Call(status) = &error else { return Err(error) };
+        let Some(delay) = retry_delay(status) else { return Err(error) };
+        let delay = delay.max(backoff(self.attempt));
+        let failing_since = *self.failing_since.get_or_insert_with(Instant::now);
+        if failing_since.elapsed() + delay > self.limit {
+            return Err(error);
+        }
+        progress.send_modify(|progress| progress.trouble = Some(status.message().to_owned()));
+        sleep(delay).await;
+        self.attempt += 1;
+        Ok(())
+    }
 }
 
 /// Makes a call that may be done twice, again where that helps. The deadline holds for all attempts together.

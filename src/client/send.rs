@@ -43,14 +43,7 @@ impl Sender {
     pub(super) async fn send(self: Arc<Self>, range: Range<u64>) -> Result<UploadRangeResponse, Error> {
         let bytes = self.source.read(range.clone()).await?;
         let length = range.end - range.start;
-        let header = RangeHeader {
-            name: self.session.clone(),
-            start: signed(range.start)?,
-            end: signed(range.end)?,
-            total: signed(self.source.size_bytes())?,
-            crc32c: Some(crc32c::crc32c(&bytes)),
-            ..Default::default()
-        };
+        let header = self.header(&range, &bytes)?;
         let in_flight = InFlight::new(&self.progress);
         let body = Arc::clone(&self).body(header, bytes, in_flight.counter());
         let mut sessions = self.client.sessions.clone();
@@ -58,6 +51,17 @@ impl Sender {
         let answer = moving(self.client.timeout, length, &in_flight, answer).await?.into_inner();
         in_flight.acknowledged(length);
         Ok(answer)
+    }
+
+    pub(super) fn header(&self, range: &Range<u64>, bytes: &[u8]) -> Result<RangeHeader, Error> {
+        Ok(RangeHeader {
+            name: self.session.clone(),
+            start: signed(range.start)?,
+            end: signed(range.end)?,
+            total: signed(self.source.size_bytes())?,
+            crc32c: Some(crc32c::crc32c(bytes)),
+            ..Default::default()
+        })
     }
 
     /// The header, then chunks, no faster than agreed.

@@ -99,19 +99,11 @@ impl Source {
         Ok(crc)
     }
 
-    /// Fails when the file is not what it was.
-    pub(super) fn check_unchanged(&self) -> Result<(), Error> {
-        if let Inner::File(file) = &self.0 { file.check_unchanged() } else { Ok(()) }
-    }
-
-    /// Fails when the file was changed after some of it was sent by an earlier upload, which began at `begun`.
-    pub(super) fn check_older_than(&self, begun: SystemTime) -> Result<(), Error> {
+    /// What it is called in messages.
+    pub(super) fn shown(&self) -> &str {
         match &self.0 {
-            Inner::File(file) if file.modified > begun => Err(Error::Changed {
-                file: file.shown.clone(),
-                when: "after a part of it was uploaded: cancel that upload, and begin anew",
-            }),
-            _ => Ok(()),
+            Inner::Bytes(_) => "what is uploaded",
+            Inner::File(file) => &file.shown,
         }
     }
 }

@@ -1,21 +1,23 @@
 //! An upload: what a session misses, sent in parallel ranges, until the document is complete.
 
-use std::{collections::VecDeque, num::NonZero, ops::Range, sync::Arc, time::SystemTime};
+use std::{num::NonZero, ops::Range, sync::Arc};
 
-use tokio::{
-    sync::watch,
-    task::JoinSet,
-    time::{Instant, sleep},
-};
+use tokio::{sync::watch, task::JoinSet};
 use tonic::{Code, Status};
 
 use super::{
     Client, Error, Progress, Source,
     error::{limit, reason},
-    retry::{backoff, retry_delay},
+    retry::{Patience, retry_delay},
     send::{Pace, Sender},
 };
 use crate::proto::{ByteRange, PrintDocument, UploadRangeResponse, UploadSession, upload_session::State};
+
+/// Ranges that take too long are not made smaller than this, in bytes.
+const SMALLEST_RANGE_BYTES: NonZero<u64> = NonZero::new(64 * 1024).unwrap();
+
+/// How long a range may take at the agreed pace, in seconds: much less than the ten minutes that services give it.
+const RANGE_SECONDS: u64 = 60;
 
 /// How an upload is cut and paced. At most `parallel` ranges are in memory.
 #[derive(Debug, Clone)]
@@ -29,6 +31,17 @@ pub struct UploadOptions {
     pub bytes_per_second: Option<NonZero<u64>>,
 }
 
+impl UploadOptions {
+    /// With ranges that do not take too long at the agreed pace.
+    fn at_their_pace(mut self) -> Self {
+        if let Some(rate) = self.bytes_per_second {
+            let longest = rate.get().saturating_mul(RANGE_SECONDS) / u64::from(self.parallel.get());
+            self.range_bytes = self.range_bytes.min(NonZero::new(longest).unwrap_or(NonZero::<u64>::MIN));
+        }
+        self
+    }
+}
+
 impl Default for UploadOptions {
     fn default() -> Self {
         Self {
@@ -38,6 +51,9 @@ impl Default for UploadOptions {
         }
     }
 }
+
+/// A range, and how it went.
+type Sent = (Range<u64>, Result<UploadRangeResponse, Error>);
 
 /// How a round of ranges went.
 enum Round {
@@ -73,10 +89,13 @@ impl Client {
             pace: Pace::new(options.bytes_per_second.map(NonZero::get)),
             progress: progress.clone(),
         };
-        let upload = Upload { sender: Arc::new(sender), options: options.clone(), unanswered: Vec::new() };
+        if session.state() == State::Active {
+            sender.compare(session).await?;
+        }
+        let options = options.clone().at_their_pace();
+        let upload = Upload { sender: Arc::new(sender), options, unanswered: Vec::new() };
         // One more pass over the file, beside the upload: a resumed one does not see the bytes that are there already.
         let (document, here) = tokio::try_join!(upload.run(session.clone()), source.crc32c())?;
-        source.check_unchanged()?;
         if document.crc32c == Some(here) {
             Ok(document)
         } else {
@@ -93,30 +112,38 @@ struct Upload {
 }
 
 impl Upload {
-    async fn run(mut self, mut session: UploadSession) -> Result<PrintDocument, Error> {
-        let (mut succeeded, mut attempt) = (Instant::now(), 0);
+    async fn run(self, session: UploadSession) -> Result<PrintDocument, Error> {
+        let progress = self.sender.progress.clone();
+        let document = self.complete(session).await?;
+        // Also what somebody else has sent.
+        progress.send_modify(|progress| (progress.done, progress.trouble) = (progress.size, None));
+        Ok(document)
+    }
+
+    async fn complete(mut self, mut session: UploadSession) -> Result<PrintDocument, Error> {
+        let mut patience = Patience::new(self.sender.client.patience);
+        let mut done = self.done();
         loop {
             match session.state() {
                 State::Active => {}
                 State::Completed => return self.completed(&session).await,
                 ended => return Err(Error::Ended(ended)),
             }
-            let before = self.done();
             let error = match self.round(&session.next_expected_ranges).await {
                 Round::Completed(document) => return Ok(document),
                 Round::Sent => None,
                 Round::Broken(error) => Some(error),
             };
-            if self.done() > before {
-                (succeeded, attempt) = (Instant::now(), 0);
+            if self.done() > done {
+                done = self.done();
+                patience.succeeded();
             }
             if let Some(error) = error {
-                self.wait(error, succeeded, attempt).await?;
+                self.wait(error, &mut patience).await?;
             }
-            session = self.look(succeeded).await?;
+            session = self.look(&mut patience).await?;
             let received = session.received_bytes.try_into().unwrap_or_default();
             self.sender.progress.send_modify(|progress| progress.done = received);
-            attempt += 1;
         }
     }
 
@@ -127,13 +154,20 @@ impl Upload {
 
     /// Sends everything that is missing, some ranges at a time, until one fails.
     async fn round(&mut self, missing: &[ByteRange]) -> Round {
-        let mut ranges = cut(missing, self.options.range_bytes.get());
         let mut sending = JoinSet::new();
+        let round = self.send_all(missing, &mut sending).await;
+        // What is still on its way is of no use any more.
+        sending.shutdown().await;
+        round
+    }
+
+    async fn send_all(&mut self, missing: &[ByteRange], sending: &mut JoinSet<Sent>) -> Round {
+        let mut ranges = cut(missing, self.options.range_bytes.get());
         let mut broken = None;
         self.unanswered.clear();
         loop {
             while broken.is_none() && sending.len() < self.options.parallel.get() as usize {
-                let Some(range) = ranges.pop_front() else { break };
+                let Some(range) = ranges.next() else { break };
                 let sender = Arc::clone(&self.sender);
                 sending.spawn(async move { (range.clone(), sender.send(range).await) });
             }
@@ -145,7 +179,7 @@ impl Upload {
                     self.unanswered.push(range);
                     broken = Some(error);
                 }
-                // The others are dropped with the set: what fails for good ends the upload.
+                // What fails for good ends the upload.
                 Ok((_, Err(error))) => return Round::Broken(error),
                 Err(error) => return Round::Broken(Error::Internal(error.to_string())),
             }
@@ -154,19 +188,13 @@ impl Upload {
     }
 
     /// Waits until the next round may succeed, or fails with what the last one failed with.
-    async fn wait(&mut self, error: Error, succeeded: Instant, attempt: u32) -> Result<(), Error> {
-        let Error::Call(status) = error else { return Err(error) };
-        if self.adapt(&status) {
+    async fn wait(&mut self, error: Error, patience: &mut Patience) -> Result<(), Error> {
+        if let Error::Call(status) = &error
+            && self.adapt(status)
+        {
             return Ok(());
         }
-        let Some(delay) = retry_delay(&status) else { return Err(status.into()) };
-        let delay = delay.max(backoff(attempt));
-        if succeeded.elapsed() + delay > self.sender.client.patience {
-            return Err(status.into());
-        }
-        self.sender.progress.send_modify(|progress| progress.trouble = Some(status.message().to_owned()));
-        sleep(delay).await;
-        Ok(())
+        patience.wait(error, &self.sender.progress).await
     }
 
     /// Sends less at once when that is what the service says that it takes.
@@ -184,40 +212,44 @@ impl Upload {
                 self.options.parallel = fewer;
                 true
             }
+            // The line is slow.
+            Some("RANGE_TIMEOUT") => self.halve(),
             // Somebody else has sent the rest of it: the session will tell.
             Some("UPLOAD_SESSION_COMPLETED") => true,
             _ => false,
         }
     }
 
+    /// Half as much at once: smaller ranges, and then fewer of them. Each is less time on the same line.
+    fn halve(&mut self) -> bool {
+        let UploadOptions { range_bytes, parallel, .. } = &mut self.options;
+        if *range_bytes > SMALLEST_RANGE_BYTES {
+            let half = NonZero::new(range_bytes.get() / 2).unwrap_or(SMALLEST_RANGE_BYTES);
+            *range_bytes = half.max(SMALLEST_RANGE_BYTES);
+            return true;
+        }
+        let Some(fewer) = NonZero::new(parallel.get() / 2) else { return false };
+        *parallel = fewer;
+        true
+    }
+
     /// The session as it is now, as soon as the service tells.
-    async fn look(&self, succeeded: Instant) -> Result<UploadSession, Error> {
-        let client = &self.sender.client;
-        let mut attempt = 0;
+    async fn look(&self, patience: &mut Patience) -> Result<UploadSession, Error> {
         loop {
-            let error = match client.session(&self.sender.session).await {
+            match self.sender.client.session(&self.sender.session).await {
                 Ok(session) => return Ok(session),
-                Err(error) => error,
-            };
-            let Error::Call(status) = &error else { return Err(error) };
-            let Some(delay) = retry_delay(status) else { return Err(error) };
-            let delay = delay.max(backoff(attempt));
-            if succeeded.elapsed() + delay > client.patience {
-                return Err(error);
+                Err(error) => patience.wait(error, &self.sender.progress).await?,
             }
-            self.sender.progress.send_modify(|progress| progress.trouble = Some(status.message().to_owned()));
-            sleep(delay).await;
-            attempt += 1;
         }
     }
 
     /// The document of a session that was completed without an answer. Who shows an upload URL may not ask for it; but the
     /// range that completed it is answered once more when it is sent again.
     async fn completed(&self, session: &UploadSession) -> Result<PrintDocument, Error> {
-        let denied = match self.sender.client.document(&session.document).await {
-            Err(error) if error.code() == Some(Code::PermissionDenied) => error,
+        match self.sender.client.document(&session.document).await {
+            Err(error) if error.code() == Some(Code::PermissionDenied) => {}
             answer => return answer,
-        };
+        }
         for range in &self.unanswered {
             if let Ok(UploadRangeResponse { document: Some(document), .. }) =
                 Arc::clone(&self.sender).send(range.clone()).await
@@ -225,7 +257,7 @@ impl Upload {
                 return Ok(document);
             }
         }
-        Err(denied)
+        Err(Error::Ended(State::Completed))
     }
 }
 
@@ -243,26 +275,17 @@ fn check(session: &UploadSession, source: &Source) -> Result<(), Error> {
     if expected != source.size_bytes() {
         return Err(Error::OtherSize { session: expected, file: source.size_bytes() });
     }
-    let begun = session.create_time.and_then(|time| SystemTime::try_from(time).ok());
-    match begun {
-        Some(begun) if session.received_bytes > 0 => source.check_older_than(begun),
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 /// Ranges of at most `length` bytes, ascending.
-fn cut(missing: &[ByteRange], length: u64) -> VecDeque<Range<u64>> {
-    let mut ranges = VecDeque::new();
-    for range in missing {
-        let mut start = u64::try_from(range.start).unwrap_or_default();
+fn cut(missing: &[ByteRange], length: u64) -> impl Iterator<Item = Range<u64>> + Send {
+    let step = usize::try_from(length).unwrap_or(usize::MAX);
+    missing.iter().flat_map(move |range| {
+        let start = u64::try_from(range.start).unwrap_or_default();
         let end = u64::try_from(range.end).unwrap_or_default();
-        while start < end {
-            let next = end.min(start + length);
-            ranges.push_back(start..next);
-            start = next;
-        }
-    }
-    ranges
+        (start..end).step_by(step).map(move |start| start..end.min(start.saturating_add(length)))
+    })
 }
 
 #[cfg(test)]
@@ -272,8 +295,11 @@ mod tests {
     #[test]
     fn what_is_missing_is_cut_into_ranges() {
         let missing = [ByteRange { start: 0, end: 10 }, ByteRange { start: 15, end: 16 }];
+        let cut = |missing: &[ByteRange], length| super::cut(missing, length).collect::<Vec<_>>();
         assert_eq!(cut(&missing, 4), [0..4, 4..8, 8..10, 15..16]);
-        assert_eq!(cut(&missing, u64::MAX - 20), [0..10, 15..16]);
+        assert_eq!(cut(&missing, u64::MAX), [0..10, 15..16]);
         assert!(cut(&[], 4).is_empty());
+        let large = [ByteRange { start: 0, end: i64::MAX }];
+        assert_eq!(super::cut(&large, 1).nth(2), Some(2..3), "one at a time");
     }
 }

@@ -4,11 +4,11 @@
 #[expect(dead_code, reason = "its main is for the command line")]
 mod example;
 
-use std::num::NonZero;
+use std::{num::NonZero, time::Duration};
 
 use print_upload::{
     client::{Client, Credential, Error, Progress, Source, UploadOptions},
-    proto::{DocumentProperties, UploadSession},
+    proto::{DocumentProperties, UploadSession, upload_session::State},
 };
 use tokio::{io::AsyncReadExt, sync::watch, task::JoinHandle};
 
@@ -47,10 +47,19 @@ async fn create(client: &Client, document: &str) -> UploadSession {
 
 /// Begins an upload in small ranges at a pace that leaves time to disturb it.
 fn begin(client: &Client, session: &UploadSession) -> (JoinHandle<Result<u32, Error>>, watch::Receiver<Progress>) {
+    begin_with(client, session, 200_000)
+}
+
+/// The same in ranges of so many bytes.
+fn begin_with(
+    client: &Client,
+    session: &UploadSession,
+    range_bytes: u64,
+) -> (JoinHandle<Result<u32, Error>>, watch::Receiver<Progress>) {
     let (client, session) = (client.clone(), session.clone());
     let (progress, watching) = watch::channel(Progress::default());
     let options = UploadOptions {
-        range_bytes: NonZero::new(200_000).expect("some"),
+        range_bytes: NonZero::new(range_bytes).expect("some"),
         bytes_per_second: NonZero::new(4_000_000),
         ..UploadOptions::default()
     };
@@ -117,13 +126,51 @@ async fn a_completion_that_nobody_heard_of_is_found_out() {
 async fn an_upload_gives_up_when_nobody_is_there_for_too_long() {
     let app = App::start().await;
     let (client, mut proxy) = behind_proxy(&app).await;
-    let client = client.with_patience(std::time::Duration::from_millis(300));
+    let client = client.with_patience(Duration::from_millis(300));
     let session = create(&client, &app.new_document().await).await;
     let (uploading, watching) = begin(&client, &session);
     eventually("it has begun", async || watching.borrow().done > 0).await;
     proxy.go_away().await;
     let error = uploading.await.expect("no panic").expect_err("nobody is there");
     assert!(matches!(error, Error::Call(_)) && error.reason().is_none(), "{error:?}");
+}
+
+#[tokio::test]
+async fn what_went_well_before_a_break_costs_no_patience() {
+    let app = App::start().await;
+    let (client, mut proxy) = behind_proxy(&app).await;
+    let client = client.with_patience(Duration::from_secs(1));
+    let session = create(&client, &app.new_document().await).await;
+    // One range that takes longer than anybody is patient.
+    let (uploading, watching) = begin_with(&client, &session, SIZE as u64);
+    eventually("most of it is on its way", async || watching.borrow().in_flight > 7_000_000).await;
+    proxy.go_away().await;
+    proxy.come_back().await;
+
+    assert_eq!(uploading.await.expect("no panic").expect("uploaded"), crc32c(&sample_bytes(SIZE)));
+}
+
+#[tokio::test]
+async fn ranges_that_take_too_long_are_made_smaller() {
+    let app = App::with([("range-timeout", "1s")]).await;
+    let client = client_at(&app.ada(), &app.address.to_string());
+    let session = create(&client, &app.new_document().await).await;
+    let (uploading, watching) = begin_with(&client, &session, SIZE as u64);
+
+    assert_eq!(uploading.await.expect("no panic").expect("uploaded"), crc32c(&sample_bytes(SIZE)));
+    assert!(watching.borrow().sent > SIZE as u64, "some of it was in vain");
+}
+
+#[tokio::test]
+async fn whoever_holds_an_upload_url_is_told_that_somebody_else_has_completed_it() {
+    let app = App::start().await;
+    let owner = client_at(&app.ada(), &app.address.to_string());
+    let session = create(&owner, &app.new_document().await).await;
+    begin(&owner, &session).0.await.expect("no panic").expect("uploaded");
+    let holder = holder(&app, &session);
+    let seen = holder.session(&session.name).await.expect("the session");
+    let late = begin(&holder, &seen).0.await.expect("no panic").expect_err("not told the document");
+    assert!(matches!(late, Error::Ended(State::Completed)), "{late:?}");
 }
 
 #[tokio::test]

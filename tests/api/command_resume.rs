@@ -1,6 +1,10 @@
 //! `print-upload upload` when something breaks: what was acknowledged is not sent again.
 
-use std::{fs::File, path::PathBuf, time::SystemTime};
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
 
 use nix::sys::signal::Signal;
 use print_upload::proto::{UploadSession, upload_session::State};
@@ -113,8 +117,40 @@ async fn a_file_that_changes_while_it_is_uploaded_is_told_before_anything_is_com
 
     let again = upload(&ada, &document, &file).run().await;
     assert_eq!(again.failure().0, 7);
-    assert!(again.stderr.contains("after a part of it was uploaded"), "{}", again.stderr);
+    assert!(again.stderr.contains("holds other bytes than"), "{}", again.stderr);
     assert_eq!(ada.get(&session.name).await.expect("the session").state(), State::Active);
+}
+
+#[tokio::test]
+async fn another_file_of_the_same_size_is_not_mixed_into_an_upload() {
+    let app = App::start().await;
+    let (mut ada, document, (_folder, file)) = (app.ada(), app.new_document().await, sample_file(LARGE));
+    let session = ada.create(&document, LARGE).await.expect("a session");
+    ada.send(&session, &vec![7; LARGE].into(), 1000..2000).await.expect("other bytes");
+    // As if it had always been like this: the time of a file says nothing about its bytes.
+    set_modified(&file, SystemTime::UNIX_EPOCH);
+
+    let finished = upload(&ada, &document, &file).run().await;
+
+    assert_eq!(finished.failure(), (7, String::new()));
+    assert!(finished.stderr.contains("holds other bytes than"), "{}", finished.stderr);
+    assert_eq!(ada.get(&session.name).await.expect("the session").received_bytes, 1000, "nothing was sent");
+}
+
+#[tokio::test]
+async fn a_file_that_seems_to_be_of_tomorrow_is_resumed() {
+    let app = App::start().await;
+    let (mut ada, document, (_folder, file)) = (app.ada(), app.new_document().await, sample_file(LARGE));
+    let session = ada.create(&document, LARGE).await.expect("a session");
+    ada.send(&session, &sample_bytes(LARGE), 1000..300_000).await.expect("a range");
+    set_modified(&file, SystemTime::now() + Duration::from_secs(86_400));
+
+    let report = upload(&ada, &document, &file).run().await.json();
+    assert_eq!(report["sentBytes"], LARGE as i64 - 299_000);
+}
+
+fn set_modified(file: &Path, time: SystemTime) {
+    File::options().write(true).open(file).expect("the file").set_modified(time).expect("a time");
 }
 
 #[tokio::test]
@@ -122,10 +158,10 @@ async fn a_document_that_is_not_the_file_is_told() {
     let app = App::start().await;
     let (mut ada, document, (_folder, file)) = (app.ada(), app.new_document().await, sample_file(LARGE));
     let session = ada.create(&document, LARGE).await.expect("a session");
-    ada.send(&session, &vec![7; LARGE].into(), 0..1000).await.expect("other bytes");
-    // As if it had always been like this.
-    let long_ago = SystemTime::UNIX_EPOCH;
-    File::options().write(true).open(&file).expect("the file").set_modified(long_ago).expect("a time");
+    // Others in the middle, where nobody looks before the end.
+    let mut bytes = sample_bytes(LARGE).to_vec();
+    bytes[150_000] ^= 1;
+    ada.send(&session, &bytes.into(), 0..300_000).await.expect("other bytes");
 
     let finished = upload(&ada, &document, &file).run().await;
 

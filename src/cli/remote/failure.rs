@@ -95,7 +95,7 @@ impl From<Error> for Failure {
         let (code, reason) = (error.code(), error.reason());
         let exit = match (&error, reason.as_deref()) {
             (Error::Ended(state), _) => return Self::ended(*state, message),
-            (Error::DigestMismatch { .. } | Error::Changed { .. }, _)
+            (Error::DigestMismatch { .. } | Error::Changed { .. } | Error::OtherBytes { .. }, _)
             | (_, Some("DIGEST_CONFLICT" | "DIGEST_MISMATCH")) => 7,
             (_, Some("UPLOAD_SESSION_CANCELED" | "UPLOAD_SESSION_EXPIRED" | "UPLOAD_SESSION_COMPLETED")) => 5,
             _ => match code {
@@ -159,6 +159,7 @@ mod tests {
             (call(Refusal::DigestConflict), 7),
             (Error::DigestMismatch { there: None, here: 1 }, 7),
             (Error::Changed { file: "f".into(), when: "now" }, 7),
+            (Error::OtherBytes { file: "f".into() }, 7),
             (call(Refusal::EtagMismatch), 1),
             (call(Refusal::Internal("a bug".into())), 1),
         ];

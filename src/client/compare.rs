@@ -1,0 +1,109 @@
+//! Whether a session that is resumed was begun with the same bytes.
+
+use std::ops::Range;
+
+use super::{
+    Error,
+    error::reason,
+    retry::{Patience, on_a_slow_line, within},
+    send::Sender,
+};
+use crate::proto::UploadSession;
+
+/// How much is compared at each end of what has been received in one piece, in bytes.
+const COMPARED_BYTES: u64 = 64 * 1024;
+
+/// How many of those pieces are compared, from the first and from the last one.
+const COMPARED_AREAS: usize = 4;
+
+impl Sender {
+    /// Fails when the session holds other bytes than the source. A range that is there already and is sent again with a digest
+    /// is compared by the service, and changes nothing. Only a little is sent: that everything is the same is known at the end.
+    pub(super) async fn compare(&self, session: &UploadSession) -> Result<(), Error> {
+        let mut patience = Patience::new(self.client.patience);
+        for range in compared(&received(session, self.source.size_bytes())) {
+            while let Err(error) = self.repeat(range.clone()).await {
+                let Error::Call(status) = &error else { return Err(error) };
+                match reason(status).as_deref() {
+                    Some("DIGEST_CONFLICT") => return Err(Error::OtherBytes { file: self.source.shown().to_owned() }),
+                    // By somebody else, or a service of tiny ranges: the document's CRC32C will tell.
+                    Some("UPLOAD_SESSION_COMPLETED" | "RANGE_TOO_LARGE") => return Ok(()),
+                    _ => patience.wait(error, &self.progress).await?,
+                }
+            }
+            patience.succeeded();
+        }
+        self.progress.send_modify(|progress| progress.trouble = None);
+        Ok(())
+    }
+
+    async fn repeat(&self, range: Range<u64>) -> Result<(), Error> {
+        let bytes = self.source.read(range.clone()).await?;
+        let header = self.header(&range, &bytes)?;
+        let deadline = on_a_slow_line(self.client.timeout, bytes.len() as u64);
+        let mut client = self.client.clone();
+        within(deadline, client.upload_range(header, bytes)).await?;
+        Ok(())
+    }
+}
+
+/// What a session has of a document: whatever it does not miss.
+fn received(session: &UploadSession, size: u64) -> Vec<Range<u64>> {
+    let mut areas = Vec::new();
+    let mut start = 0;
+    for missing in &session.next_expected_ranges {
+        areas.push(start..missing.start.try_into().unwrap_or_default());
+        start = missing.end.try_into().unwrap_or_default();
+    }
+    areas.push(start..size);
+    areas.retain(|area| !area.is_empty());
+    areas
+}
+
+/// The beginning and the end of the first and the last areas.
+fn compared(areas: &[Range<u64>]) -> Vec<Range<u64>> {
+    let (first, others) = areas.split_at(areas.len().min(COMPARED_AREAS));
+    let last = &others[others.len().saturating_sub(COMPARED_AREAS)..];
+    let mut ranges = Vec::new();
+    for area in first.iter().chain(last) {
+        let begins = area.start..area.end.min(area.start + COMPARED_BYTES);
+        let ends = begins.end.max(area.end.saturating_sub(COMPARED_BYTES))..area.end;
+        ranges.extend([begins, ends]);
+    }
+    ranges.retain(|range| !range.is_empty());
+    ranges
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::ByteRange;
+
+    fn pairs(ranges: &[Range<u64>]) -> Vec<(u64, u64)> {
+        ranges.iter().map(|range| (range.start, range.end)).collect()
+    }
+
+    #[test]
+    fn what_is_not_missing_is_there() {
+        let session = |missing: &[(i64, i64)]| UploadSession {
+            next_expected_ranges: missing.iter().map(|&(start, end)| ByteRange { start, end }).collect(),
+            ..Default::default()
+        };
+        let there = |missing| pairs(&received(&session(missing), 10));
+        assert_eq!(there(&[(0, 10)]), []);
+        assert_eq!(there(&[(0, 2), (5, 8)]), [(2, 5), (8, 10)]);
+        assert_eq!(there(&[(3, 10)]), [(0, 3)]);
+    }
+
+    #[test]
+    fn a_little_of_each_end_is_compared() {
+        const K: u64 = 1024;
+        let of_one = |end| pairs(&compared(std::slice::from_ref(&(0..end))));
+        assert_eq!(of_one(10), [(0, 10)]);
+        assert_eq!(of_one(100 * K), [(0, 64 * K), (64 * K, 100 * K)]);
+        assert_eq!(of_one(1000 * K), [(0, 64 * K), (936 * K, 1000 * K)]);
+        let many: Vec<_> = (0..100).map(|index| index * 10..index * 10 + 5).collect();
+        let starts: Vec<_> = compared(&many).iter().map(|range| range.start).collect();
+        assert_eq!(starts, [0, 10, 20, 30, 960, 970, 980, 990]);
+    }
+}
