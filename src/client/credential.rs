@@ -11,6 +11,7 @@ use tonic::{
     metadata::{Ascii, MetadataValue},
     service::Interceptor,
 };
+use url::Url;
 
 use crate::guard::UPLOAD_TOKEN;
 
@@ -34,15 +35,19 @@ impl Credential {
         Ok(Self::AccessToken(bearer(token)?))
     }
 
-    /// A file with an access token, which is there already.
+    /// A file with an access token, which is there already. What is no regular file, such as a pipe, can be read only once:
+    /// its token is kept.
     pub fn token_file(file: &Path) -> anyhow::Result<Self> {
-        token_in(file)?;
-        Ok(Self::TokenFile(file.to_owned()))
+        let token = token_in(file)?;
+        let can_be_read_anew = file.is_file();
+        Ok(if can_be_read_anew { Self::TokenFile(file.to_owned()) } else { Self::AccessToken(token) })
     }
 
     /// The token in an upload URL.
     pub fn of_upload_url(upload_url: &str) -> anyhow::Result<Self> {
-        let (_, token) = upload_url.split_once("tempauthtoken=").context("the upload URL has no tempauthtoken")?;
+        let url = Url::parse(upload_url).context("the upload URL is no URL")?;
+        let token = url.query_pairs().find_map(|(name, token)| (name == "tempauthtoken").then_some(token));
+        let token = token.context("the upload URL has no tempauthtoken")?;
         Ok(Self::UploadToken(secret(token.parse().context("the upload token holds odd characters")?)))
     }
 }
@@ -106,6 +111,32 @@ mod tests {
         assert!(shown(&mut credential).expect_err("no token").contains(&file.display().to_string()));
         fs::write(&file, " \n").expect("a file");
         assert!(shown(&mut credential).expect_err("no token").ends_with("is empty"));
+    }
+
+    #[test]
+    fn a_pipe_is_read_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let pipe = folder.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs");
+        assert!(made.success());
+        let writer = std::thread::spawn({
+            let pipe = pipe.clone();
+            move || fs::write(pipe, "once\n")
+        });
+        let mut credential = Credential::token_file(&pipe).expect("a token");
+        writer.join().expect("no panic").expect("written");
+        for _ in 0..2 {
+            assert_eq!(shown(&mut credential), Ok("Bearer once".into()));
+        }
+    }
+
+    #[test]
+    fn an_upload_url_shows_its_token_and_nothing_else() {
+        let url = "https://host/uploadSessions/1?a=b&tempauthtoken=a-token&c=d#e";
+        let Credential::UploadToken(token) = Credential::of_upload_url(url).expect("a token") else {
+            panic!("no token")
+        };
+        assert_eq!(token.to_str().expect("text"), "a-token");
     }
 
     #[test]

@@ -41,7 +41,9 @@ pub fn connect(endpoints: &[impl AsRef<str>], ca: Option<&[u8]>) -> anyhow::Resu
 
 fn endpoint(address: &str, ca: Option<&[u8]>) -> anyhow::Result<Endpoint> {
     let mut endpoint = Endpoint::from_shared(address.to_owned()).with_context(|| format!("{address} is no address"))?;
-    if endpoint.uri().scheme_str() == Some("https") {
+    let scheme = endpoint.uri().scheme_str();
+    anyhow::ensure!(matches!(scheme, Some("http" | "https")), "{address} is neither http:// nor https://");
+    if scheme == Some("https") {
         let tls = ClientTlsConfig::new();
         let tls = match ca {
             Some(ca) => tls.ca_certificate(tonic::transport::Certificate::from_pem(ca)),
