@@ -1,17 +1,28 @@
 //! The program: one command line, see `print-upload --help`.
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::Parser;
 use print_upload::cli::Cli;
+use tokio::runtime::Runtime;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match Cli::parse().run().await {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("print-upload: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+/// How long what blocks a thread may hold up the program's end: nobody may ever read from a pipe that it writes to.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let ended = Runtime::new().map_err(anyhow::Error::from).and_then(|runtime| {
+        let ended = runtime.block_on(cli.run());
+        runtime.shutdown_timeout(LAST_WORDS);
+        ended
+    });
+    ended.unwrap_or_else(|error| {
+        // Nobody may be reading any more.
+        drop(writeln!(io::stderr(), "print-upload: {error:#}"));
+        ExitCode::FAILURE
+    })
 }

@@ -2,7 +2,7 @@
 
 use std::{fs::File, path::PathBuf};
 
-use tokio::net::TcpListener;
+use tokio::{io::AsyncWriteExt, net::TcpListener};
 
 use crate::{
     command_resume::{sample_file, upload},
@@ -94,8 +94,23 @@ async fn a_service_that_is_not_there_and_a_wrong_command_line_have_codes_of_thei
     assert_eq!(silence.failure().0, 6);
     assert!(silence.stderr.contains("did not answer within 200ms"), "{}", silence.stderr);
 
+    // Somebody listens who speaks otherwise.
+    let other = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = other.local_addr().expect("an address");
+    let answering = tokio::spawn(async move {
+        while let Ok((mut caller, _)) = other.accept().await {
+            let _ = caller.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").await;
+        }
+    });
+    let wrong = ada.command("status").arg(&document).arg(format!("--server={address}")).arg("--json").run().await;
+    assert!(wrong.failure().0 == 6 && wrong.stderr.contains(&address.to_string()), "{}", wrong.stderr);
+    answering.abort();
+
     for wrong in [
         ada.command("status"),
+        ada.command("status").arg(&document).arg("--server=ftp://127.0.0.1:1"),
+        ada.command("status").arg(&document).arg("--server=http://127.0.0.1:1").arg("--ca=/dev/null"),
+        ada.command("upload").arg("file").arg("--document").arg(&document).arg("--upload-url=https://host"),
         ada.command("status").arg("printers/p"),
         ada.command("upload").arg("file"),
         ada.command("download").arg(&document).arg("--output=-").arg("--json"),
@@ -103,4 +118,37 @@ async fn a_service_that_is_not_there_and_a_wrong_command_line_have_codes_of_thei
     ] {
         assert_eq!(wrong.run().await.code, Some(2));
     }
+}
+
+#[tokio::test]
+async fn a_credential_that_cannot_be_read_is_told_as_one() {
+    let (_folder, file) = sample_file(1);
+    let status = Command::new("status").arg("uploadSessions/0190a1b2-0000-7000-8000-000000000001").arg(NOWHERE);
+    let missing = status.arg("--token-file").file(&file.with_file_name("none")).arg("--json").run().await;
+    assert_eq!(missing.failure().0, 4, "{}", missing.stderr);
+}
+
+#[tokio::test]
+async fn an_upload_url_in_the_wrong_place_is_not_repeated() {
+    let url = "https://host/uploadSessions/0190a1b2-0000-7000-8000-000000000001?tempauthtoken=a-secret";
+    let wrong = [
+        Command::new("status").arg(url),
+        Command::new("cancel").arg(url),
+        Command::new("download").arg(url),
+        Command::new("upload").arg("/dev/null").arg("--document").arg(url),
+    ];
+    for command in wrong {
+        let refused = command.arg(NOWHERE).env("PRINT_UPLOAD_TOKEN", "a-token").run().await;
+        assert!(!refused.stderr.contains("a-secret"), "{}", refused.stderr);
+        assert_ne!(refused.code, Some(0));
+    }
+}
+
+#[tokio::test]
+async fn nobody_has_to_hear_how_a_command_fails() {
+    let app = App::start().await;
+    let mut status = app.ada().command("status").arg(app.new_document().await).arg(NOWHERE).process();
+    let full = File::options().write(true).open("/dev/full").expect("a full device");
+    let ended = status.stderr(full).status().await.expect("it ends");
+    assert_eq!(ended.code(), Some(6));
 }

@@ -1,7 +1,13 @@
 //! `print-upload upload` when somebody wants it to end: Ctrl-C, a signal, a cancel from elsewhere.
 
-use nix::sys::signal::Signal;
+use std::process::Stdio;
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use print_upload::proto::upload_session::State;
+use tokio::io::AsyncReadExt;
 
 use crate::{
     command_resume::{LARGE, sample_file, slow_upload, under_way, upload},
@@ -92,6 +98,23 @@ async fn a_second_interrupt_leaves_at_once_and_keeps_the_session() {
     assert_eq!(state_of(&mut ada, &session.name).await, State::Active);
     let report = upload(&ada, &document, &file).run().await.json();
     assert_eq!(report["document"]["crc32c"], crc32c(&sample_bytes(LARGE)));
+}
+
+#[tokio::test]
+async fn a_download_that_nobody_reads_ends_when_it_is_asked_to() {
+    let app = App::start().await;
+    let (mut ada, document) = (app.ada(), app.new_document().await);
+    ada.upload(&document, &sample_bytes(LARGE)).await.expect("an upload");
+    let mut download = ada.command("download").arg(&document).arg("--output=-").process();
+    let mut downloading = download.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
+    // It is under way, and soon the pipe is full.
+    let mut unread = downloading.stdout.take().expect("piped");
+    unread.read_u8().await.expect("a byte");
+
+    let pid = downloading.id().expect("it is running");
+    kill(Pid::from_raw(pid.try_into().expect("a process id")), Signal::SIGTERM).expect("it is told");
+
+    assert_eq!(downloading.wait().await.expect("it ends").code(), Some(143));
 }
 
 /// A slow upload for people, with its bar.

@@ -1,6 +1,9 @@
 //! What commands print: text for people, JSON for scripts, files that are whole or not there.
 
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{
+    fs,
+    os::unix::{ffi::OsStrExt, fs::PermissionsExt},
+};
 
 use insta::assert_snapshot;
 use serde_json::Value;
@@ -160,6 +163,24 @@ async fn the_upload_url_is_told_only_when_asked_for_and_stands_in_place_of_a_tok
 }
 
 #[tokio::test]
+async fn what_the_command_line_says_goes_before_the_environment() {
+    let app = App::start().await;
+    let (mut ada, (_folder, file)) = (app.ada(), sample_file(1000));
+    let (mine, other) = (app.new_document().await, app.new_document().await);
+    let url = ada.create(&other, 1000).await.expect("a session").upload_url;
+    let uploaded = upload(&ada, &mine, &file).env("PRINT_UPLOAD_URL", &url).run().await.json();
+    assert_eq!(uploaded["document"]["name"], mine);
+
+    let status = ada.command("status").arg(&mine).arg("--json");
+    assert_eq!(status.env("PRINT_UPLOAD_URL", &url).run().await.json()["document"], mine);
+    let status = ada.command("status").arg(&mine).arg("--json");
+    assert_eq!(status.env("PRINT_UPLOAD_URL", "").run().await.json()["document"], mine);
+    let holder = Command::new("status").env("GRPC_ADDR", &app.address.to_string()).arg("--json");
+    let holder = holder.env("PRINT_UPLOAD_URL", &url).env("PRINT_UPLOAD_TOKEN", "nonsense");
+    assert_eq!(holder.run().await.json()["document"], other);
+}
+
+#[tokio::test]
 async fn watch_tells_every_change_until_the_end() {
     let app = App::start().await;
     let (mut ada, document, bytes) = (app.ada(), app.new_document().await, sample_bytes(1000));
@@ -206,6 +227,38 @@ async fn a_download_replaces_nothing_unless_told_to() {
     let left: Vec<_> =
         fs::read_dir(folder.path()).expect("the folder").map(|entry| entry.expect("one").file_name()).collect();
     assert_eq!(left.len(), 2, "no part is left: {left:?}");
+}
+
+#[tokio::test]
+async fn a_download_replaces_nothing_but_a_file() {
+    let app = App::start().await;
+    let (ada, document, folder) = (app.ada(), app.uploaded_document().await, tempfile::tempdir().expect("a folder"));
+    let at = |name: &str| folder.path().join(name);
+    let made = std::process::Command::new("mkfifo").arg(at("pipe")).status().expect("mkfifo runs");
+    assert!(made.success());
+    fs::create_dir(at("inner")).expect("a folder");
+    std::os::unix::fs::symlink("pipe", at("link")).expect("a link");
+    for (name, expected) in [("pipe", "no regular file"), ("link", "no regular file"), ("inner", "is a folder")] {
+        let before = fs::symlink_metadata(at(name)).expect("it").file_type();
+        for force in ["--force", "--json"] {
+            let refused = ada.command("download").arg(&document).arg("--output").file(&at(name)).arg(force).run().await;
+            assert_eq!(refused.code, Some(1), "{}", refused.stderr);
+            assert!(refused.stderr.contains(expected) && !refused.stderr.contains("--force"), "{}", refused.stderr);
+        }
+        assert_eq!(fs::symlink_metadata(at(name)).expect("it").file_type(), before);
+    }
+
+    fs::write(at("secret"), "").expect("a file");
+    fs::set_permissions(at("secret"), fs::Permissions::from_mode(0o600)).expect("its mode");
+    let replaced =
+        ada.command("download").arg(&document).arg("--output").file(&at("secret")).arg("--force").run().await;
+    assert_eq!(replaced.code, Some(0), "{}", replaced.stderr);
+    assert_eq!(fs::metadata(at("secret")).expect("it").permissions().mode() & 0o777, 0o600);
+
+    let odd = folder.path().join(std::ffi::OsStr::from_bytes(b"caf\xe9"));
+    let downloaded = ada.command("download").arg(&document).arg("--json").arg("--output").file(&odd).run().await;
+    assert!(downloaded.json()["file"].as_str().expect("a name").ends_with("caf\u{fffd}"));
+    assert!(odd.exists());
 }
 
 #[tokio::test]

@@ -37,8 +37,8 @@ impl Cancel {
     }
 
     async fn cancel(&self) -> Result<ExitCode, Failure> {
-        let client = self.remote.client_or_holder(&self.upload_url)?;
         let name = self.target.session(&self.upload_url)?;
+        let client = self.remote.client_or_holder(&self.upload_url, self.target.is_named()).await?;
         let (etag, allow_missing) = (self.etag.clone(), self.allow_missing);
         client.cancel(DeleteUploadSessionRequest { name: name.clone(), etag, allow_missing }).await?;
         if self.remote.json {

@@ -1,7 +1,7 @@
 //! `print-upload download`: a document, whole or not at all.
 
 use std::{
-    fs::Permissions,
+    fs::{self, Permissions},
     io,
     os::{fd::AsFd, unix::fs::PermissionsExt},
     path::{Path, PathBuf},
@@ -26,7 +26,6 @@ use crate::{
     With --json: {{\"file\": \"…\", \"document\": {{…}}}}; document is a PrintDocument of the proto in JSON.\n\n{EXIT_CODES}"))]
 pub(in crate::cli) struct Download {
     /// The document: printers/{printer}/jobs/{job}/documents/{document}, or below shares/{share}.
-    #[arg(value_parser = document_name)]
     document: String,
 
     /// The file to write, - for standard output [default: the document's name, in this folder].
@@ -52,51 +51,72 @@ impl Download {
 
     async fn download(&self) -> Result<ExitCode, Failure> {
         let mut signals = Signals::listen()?;
-        let client = self.remote.client()?.with_patience(self.patience.patience);
         tokio::select! {
-            downloaded = self.to_its_place(&client) => downloaded,
+            downloaded = self.to_its_place() => downloaded,
             asked = signals.next() => Err(Failure::new(asked.exit_code(), "interrupted")),
         }
     }
 
-    async fn to_its_place(&self, client: &Client) -> Result<ExitCode, Failure> {
+    async fn to_its_place(&self) -> Result<ExitCode, Failure> {
+        let document = document_name(&self.document)?;
+        let client = &self.remote.client().await?.with_patience(self.patience.patience);
         if self.output.as_deref() == Some(Path::new("-")) {
             if self.remote.json {
                 return Err(Failure::usage("--json and the document cannot both go to standard output"));
             }
             let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(|error| failed(Path::new("-"), &error))?;
-            self.receive(client, &mut File::from_std(stdout.into())).await?;
+            self.receive(client, &document, &mut File::from_std(stdout.into())).await?;
             return Ok(ExitCode::SUCCESS);
         }
         let file = match &self.output {
             Some(file) => file.clone(),
-            None => own_name(&client.document(&self.document).await?)?,
+            None => own_name(&client.document(&document).await?)?,
         };
-        if !self.force && file.exists() {
-            return Err(exists(&file));
-        }
+        self.check_place(&file)?;
         // Beside the file that it becomes, and gone when it is dropped before.
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let as_usual = Permissions::from_mode(0o666);
         let partial = Builder::new().prefix(".print-upload-").suffix(".part").permissions(as_usual).tempfile_in(folder);
         let partial = partial.map_err(|error| failed(folder, &error))?;
         let mut output = File::from_std(partial.reopen().map_err(|error| failed(partial.path(), &error))?);
-        let document = self.receive(client, &mut output).await?;
+        let document = self.receive(client, &document, &mut output).await?;
         output.sync_all().await.map_err(|error| failed(partial.path(), &error))?;
+        // Again: much may have happened there in the meantime.
+        if let Some(replaced) = self.check_place(&file)? {
+            fs::set_permissions(partial.path(), replaced).map_err(|error| failed(partial.path(), &error))?;
+        }
         put_in_place(partial, &file, self.force)?;
         self.tell(&file, &document)?;
         Ok(ExitCode::SUCCESS)
     }
 
-    async fn receive(&self, client: &Client, output: &mut File) -> Result<PrintDocument, Failure> {
+    /// Fails when there is something that is not to be replaced; else tells the permissions of the file that is.
+    fn check_place(&self, file: &Path) -> Result<Option<Permissions>, Failure> {
+        let there = match fs::symlink_metadata(file) {
+            Ok(there) => there,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(file, &error)),
+        };
+        if there.is_dir() {
+            return Err(Failure::new(1, format!("{} is a folder: say a file in it", file.display())));
+        }
+        if !there.is_file() {
+            return Err(Failure::new(1, format!("{} is no regular file, and not replaced", file.display())));
+        }
+        if self.force { Ok(Some(there.permissions())) } else { Err(exists(file)) }
+    }
+
+    async fn receive(&self, client: &Client, document: &str, output: &mut File) -> Result<PrintDocument, Failure> {
         let (progress, watching) = watch::channel(Progress::default());
         let _shown = Shown::begin(watching, self.remote.json);
-        Ok(client.download(&self.document, output, &progress).await?)
+        Ok(client.download(document, output, &progress).await?)
     }
 
     fn tell(&self, file: &Path, document: &PrintDocument) -> Result<(), Failure> {
         if self.remote.json {
-            return output::print(serde_json::json!({"file": file, "document": output::document_json(document)?}));
+            return output::print(
+                serde_json::json!({"file": file.to_string_lossy(), "document": output::document_json(document)?}),
+            );
         }
         let (size, crc32c) = (document.size_bytes, output::crc32c(document));
         output::print(format!("downloaded {}: {size} bytes, CRC32C {crc32c}", file.display()))
@@ -113,17 +133,17 @@ fn put_in_place(partial: NamedTempFile, file: &Path, force: bool) -> Result<(), 
     }
 }
 
-/// The name that the document was given, when it is a plain file name: whoever uploaded it chooses no folder of ours.
+/// The name that the document was given, when it is a plain file name: whoever uploaded it chooses no folder and no hidden file of ours.
 fn own_name(document: &PrintDocument) -> Result<PathBuf, Failure> {
     if document.state() != State::Uploaded {
         // It has no name yet. The service says so better.
         return Ok("document".into());
     }
     let name = Path::new(&document.document_name);
-    if name.file_name() == Some(name.as_os_str()) {
-        return Ok(name.to_owned());
+    if document.document_name.starts_with('.') || name.file_name() != Some(name.as_os_str()) {
+        return Err(Failure::usage("the document's name is no name for a file here: say --output"));
     }
-    Err(Failure::usage("the document's name is no file name: say --output"))
+    Ok(name.to_owned())
 }
 
 fn exists(file: &Path) -> Failure {
@@ -145,7 +165,7 @@ mod tests {
     #[test]
     fn whoever_uploaded_a_document_chooses_no_folder_of_ours() {
         assert_eq!(own_name(&named("poster.pdf")).expect("a file name"), Path::new("poster.pdf"));
-        for name in ["../poster.pdf", "/etc/passwd", "a/b", "a/", "..", ".", ""] {
+        for name in ["../poster.pdf", "/etc/passwd", "a/b", "a/", "..", ".", "", ".bashrc"] {
             assert!(own_name(&named(name)).is_err(), "{name}");
         }
     }

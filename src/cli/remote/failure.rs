@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use serde_json::json;
 use tonic::Code;
 
+use super::output;
 use crate::{
     client::{self, Error, state_name},
     proto::upload_session::State,
@@ -21,12 +22,13 @@ Exit codes:
   5    the session has ended: canceled, expired or completed
   6    the service cannot be reached or has no room: try again later
   7    the document is not the file: another digest, or the file was changed
-  130  interrupted (SIGINT); an upload session is kept
-  143  asked to end (SIGTERM); an upload session is kept
+  130  interrupted (SIGINT); an upload session is kept, unless --on-interrupt or the answer says cancel: then it is 5
+  143  asked to end (SIGTERM); the same
 
 With --json a failure is one object on standard error:
-{\"error\": {\"code\": \"NOT_FOUND\", \"reason\": \"UPLOAD_SESSION_NOT_FOUND\", \"message\": \"…\", \"exitCode\": 3}}, code and \
-reason only when it is the service that has failed, \"session\" when it is known.";
+{\"error\": {\"code\": \"NOT_FOUND\", \"reason\": \"UPLOAD_SESSION_NOT_FOUND\", \"message\": \"…\", \"exitCode\": 3}}; code only when \
+the call of a service has failed, reason when the service gave one or the session has ended, \"session\" when it is known. What \
+is wrong in a command line is told as text where it is seen before anything else.";
 
 /// How a command fails.
 #[derive(Debug)]
@@ -59,12 +61,24 @@ impl Failure {
         Self { session: Some(session.to_owned()), ..self }
     }
 
-    /// The same, with where the service should have been when nobody is there.
-    pub(super) fn at(self, servers: &str) -> Self {
-        if self.code == Some(Code::Unavailable) && self.reason.is_none() {
-            return Self { message: format!("cannot reach the service at {servers}: {}", self.message), ..self };
+    /// The same, with what to do about it where the service cannot know.
+    pub(super) fn with_advice(self) -> Self {
+        if self.reason.as_deref() != Some("TOO_MANY_FRAGMENTS") {
+            return self;
         }
-        self
+        let message = format!("{}: cancel it, and begin anew with a larger --range-size", self.message);
+        Self { message, ..self }
+    }
+
+    /// The same, with where the service should have been when it is not the service that has spoken.
+    pub(super) fn at(self, servers: &str) -> Self {
+        let problem = match self.code {
+            _ if self.reason.is_some() => return self,
+            Some(Code::Unavailable) => "cannot reach the service at",
+            Some(Code::Unknown | Code::Internal | Code::Cancelled) => "no proper answer from",
+            _ => return self,
+        };
+        Self { message: format!("{problem} {servers}: {}", self.message), ..self }
     }
 
     /// Tells it on standard error.
@@ -79,11 +93,11 @@ impl Failure {
                     error[key] = value.into();
                 }
             }
-            eprintln!("{}", json!({ "error": error }));
+            output::note(json!({ "error": error }));
         } else {
             let details: Vec<&str> = [code.as_deref(), self.reason.as_deref()].into_iter().flatten().collect();
             let details = if details.is_empty() { String::new() } else { format!(" ({})", details.join(", ")) };
-            eprintln!("print-upload: {}{details}", self.message);
+            output::note(format!("print-upload: {}{details}", self.message));
         }
         ExitCode::from(self.exit)
     }
@@ -140,6 +154,13 @@ mod tests {
     fn codes_are_named_as_in_the_specification() {
         let names = [Code::Ok, Code::NotFound, Code::Cancelled, Code::DeadlineExceeded].map(code_name);
         assert_eq!(names, ["OK", "NOT_FOUND", "CANCELLED", "DEADLINE_EXCEEDED"]);
+    }
+
+    #[test]
+    fn only_the_client_knows_what_to_do_about_an_upload_that_is_cut_too_small() {
+        let status = tonic::Status::from(crate::error::Error::TooManyFragments(9));
+        let failure = Failure::from(Error::Call(status)).with_advice();
+        assert!(failure.message.ends_with("cancel it, and begin anew with a larger --range-size"), "{failure:?}");
     }
 
     #[test]

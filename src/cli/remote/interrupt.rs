@@ -12,6 +12,8 @@ use tokio::{
     sync::oneshot,
 };
 
+use super::output;
+
 /// What to do with the session when the upload is interrupted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum OnInterrupt {
@@ -64,18 +66,22 @@ impl Signals {
         }
     }
 
-    /// Whether to cancel the upload. Whoever interrupts again, or says nothing, keeps it: that can still be changed.
-    pub(super) async fn wants_cancel(&mut self, on_interrupt: OnInterrupt, asked: Asked) -> bool {
+    /// Whether to cancel the upload; else how the program was asked to end, last. Whoever interrupts again, or says nothing,
+    /// keeps it: that can still be changed.
+    pub(super) async fn cancels(&mut self, on_interrupt: OnInterrupt, asked: Asked) -> Result<(), Asked> {
         match on_interrupt {
-            OnInterrupt::Cancel => true,
+            OnInterrupt::Cancel => Ok(()),
             OnInterrupt::Ask if asked == Asked::Interrupt && is_attended() => tokio::select! {
-                answer = question() => answer.is_ok_and(|answer| answer.trim().eq_ignore_ascii_case("c")),
-                _ = self.next() => {
-                    eprintln!();
-                    false
+                answer = question() => match answer {
+                    Ok(answer) if answer.trim().eq_ignore_ascii_case("c") => Ok(()),
+                    _ => Err(asked),
+                },
+                again = self.next() => {
+                    output::note("");
+                    Err(again)
                 }
             },
-            OnInterrupt::Ask | OnInterrupt::Keep => false,
+            OnInterrupt::Ask | OnInterrupt::Keep => Err(asked),
         }
     }
 }
@@ -88,10 +94,10 @@ fn is_attended() -> bool {
 /// runtime would keep the program from ending.
 fn question() -> oneshot::Receiver<String> {
     let (answer, answered) = oneshot::channel();
-    eprint!("\nKeep the upload session, to resume later, or cancel the upload? [K/c] ");
     thread::spawn(move || {
         let mut line = String::new();
-        if io::stderr().flush().is_ok() && io::stdin().read_line(&mut line).is_ok() {
+        let asked = write!(io::stderr(), "\nKeep the upload session, to resume later, or cancel the upload? [K/c] ");
+        if asked.is_ok() && io::stdin().read_line(&mut line).is_ok() {
             drop(answer.send(line));
         }
     });

@@ -24,6 +24,7 @@ use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
 use anyhow::Context;
 use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
+use tokio::task::spawn_blocking;
 
 use self::failure::Failure;
 use crate::{
@@ -57,11 +58,11 @@ pub(super) struct Remote {
     #[command(flatten)]
     server: Server,
 
-    /// Access token. On a command line others can read it: better use the environment, or a file.
-    #[arg(long, env = "PRINT_UPLOAD_TOKEN", hide_env_values = true, help_heading = "Service")]
+    /// Access token [env: PRINT_UPLOAD_TOKEN]. On a command line others can read it: better use the environment, or a file.
+    #[arg(long, help_heading = "Service")]
     token: Option<SecretString>,
 
-    /// File with the access token, read anew for every call; goes before --token.
+    /// File with the access token, read anew for every call; a pipe is read once. Goes before --token.
     #[arg(long, value_name = "FILE", help_heading = "Service")]
     token_file: Option<PathBuf>,
 
@@ -77,8 +78,9 @@ pub(super) struct Remote {
 /// In place of an access token, for those who were handed an upload URL.
 #[derive(Debug, Args)]
 pub(super) struct UploadUrl {
-    /// An upload URL, as `status --show-upload-url` tells it: it stands for its session and in place of a token.
-    #[arg(long = "upload-url", env = "PRINT_UPLOAD_URL", hide_env_values = true, value_name = "URL")]
+    /// An upload URL, as `status --show-upload-url` tells it [env: PRINT_UPLOAD_URL]: it stands for its session and in place of a
+    /// token. On a command line others can read it: better use the environment, which counts for less than what is said here.
+    #[arg(long = "upload-url", value_name = "URL", conflicts_with_all = ["token", "token_file"])]
     #[arg(help_heading = "Service")]
     url: Option<SecretString>,
 }
@@ -94,40 +96,69 @@ pub(super) struct Patience {
 impl Server {
     /// The way to the service. Nothing is connected yet.
     pub(super) fn connect(&self) -> anyhow::Result<Transport> {
-        let ca = self.ca.as_ref().map(|file| fs::read(file).with_context(|| format!("--ca {}", file.display())));
-        let scheme = if self.ca.is_some() { "https" } else { "http" };
+        let ca = self.ca.as_ref().filter(|file| !file.as_os_str().is_empty());
+        let scheme = if ca.is_some() { "https" } else { "http" };
         let with_scheme =
             |server: &String| if server.contains("://") { server.clone() } else { format!("{scheme}://{server}") };
         let endpoints: Vec<String> = self.servers.iter().map(with_scheme).collect();
-        client::connect(&endpoints, ca.transpose()?.as_deref()).context("--server")
+        let plain = endpoints.iter().find(|endpoint| endpoint.starts_with("http://"));
+        if let (Some(_), Some(plain)) = (ca, plain) {
+            anyhow::bail!("--ca is for https, and nothing certifies {plain}");
+        }
+        let ca = ca.map(|file| fs::read(file).with_context(|| format!("--ca {}", file.display()))).transpose()?;
+        client::connect(&endpoints, ca.as_deref()).context("--server")
+    }
+}
+
+impl UploadUrl {
+    /// The upload URL, from the command line or the environment.
+    fn given(&self) -> Option<SecretString> {
+        self.url.clone().or_else(|| variable("PRINT_UPLOAD_URL"))
     }
 }
 
 impl Remote {
     /// A client with the caller's token.
-    fn client(&self) -> Result<Client, Failure> {
-        let credential = match (&self.token_file, &self.token) {
-            (Some(file), _) => Credential::token_file(file),
+    async fn client(&self) -> Result<Client, Failure> {
+        let credential = match (&self.token_file, self.token.clone().or_else(|| variable("PRINT_UPLOAD_TOKEN"))) {
+            (Some(file), _) => token_file(file.clone()).await,
             (None, Some(token)) => Credential::access_token(token.expose_secret()),
             (None, None) => return Err(Failure::usage("say who you are: --token, --token-file or PRINT_UPLOAD_TOKEN")),
         };
-        self.client_with(credential?)
+        self.client_with(credential)
     }
 
-    /// A client with the upload URL where one is given, else with the caller's token.
-    fn client_or_holder(&self, upload_url: &UploadUrl) -> Result<Client, Failure> {
-        match &upload_url.url {
-            Some(url) => self.client_with(Credential::of_upload_url(url.expose_secret())?),
-            None => self.client(),
+    /// A client with the upload URL where one is given, else with the caller's token. What the command line says goes before
+    /// the environment; when that has both, a session that is named is the token's.
+    async fn client_or_holder(&self, upload_url: &UploadUrl, is_named: bool) -> Result<Client, Failure> {
+        let has_token = self.token.is_some() || self.token_file.is_some();
+        let is_by_token = has_token || (is_named && variable("PRINT_UPLOAD_TOKEN").is_some());
+        match upload_url.given() {
+            Some(url) if upload_url.url.is_some() || !is_by_token => {
+                self.client_with(Credential::of_upload_url(url.expose_secret()))
+            }
+            _ => self.client().await,
         }
     }
 
-    fn client_with(&self, credential: Credential) -> Result<Client, Failure> {
-        Ok(Client::over(self.server.connect()?, credential).with_timeout(self.timeout))
+    fn client_with(&self, credential: anyhow::Result<Credential>) -> Result<Client, Failure> {
+        let credential = credential.map_err(|error| Failure::new(4, format!("{error:#}")))?;
+        let transport = self.server.connect().map_err(|error| Failure::usage(&format!("{error:#}")))?;
+        Ok(Client::over(transport, credential).with_timeout(self.timeout))
     }
 
     /// Tells how a command has ended.
     fn end(&self, result: Result<ExitCode, Failure>) -> ExitCode {
         result.unwrap_or_else(|failure| failure.at(&self.server.servers.join(", ")).tell(self.json))
     }
+}
+
+/// A secret in the environment. An empty one counts as absent.
+fn variable(name: &str) -> Option<SecretString> {
+    std::env::var(name).ok().filter(|value| !value.is_empty()).map(SecretString::from)
+}
+
+/// Reads the token beside everything else: a pipe may have no writer yet.
+async fn token_file(file: PathBuf) -> anyhow::Result<Credential> {
+    spawn_blocking(move || Credential::token_file(&file)).await?
 }

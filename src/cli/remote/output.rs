@@ -19,9 +19,30 @@ use crate::{
 /// How many missing ranges are shown to people.
 const SHOWN_RANGES: usize = 4;
 
-/// Prints a line on standard output. Nobody may be reading any more.
-pub(super) fn print(line: impl Display) -> Result<(), Failure> {
-    writeln!(io::stdout().lock(), "{line}").map_err(|error| Failure::new(1, format!("standard output: {error}")))
+/// Prints lines on standard output. Nobody may be reading any more.
+pub(super) fn print(lines: impl Display) -> Result<(), Failure> {
+    writeln!(io::stdout().lock(), "{}", shown(&lines.to_string()))
+        .map_err(|error| Failure::new(1, format!("standard output: {error}")))
+}
+
+/// Says something on standard error. That nobody hears it changes nothing.
+pub(super) fn note(lines: impl Display) {
+    drop(writeln!(io::stderr().lock(), "{}", shown(&lines.to_string())));
+}
+
+/// Text that does nothing to a terminal: names and messages come from elsewhere. What is escaped is escaped as in JSON, so that
+/// JSON remains what it was.
+pub(super) fn shown(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        let turns_text_around = matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if turns_text_around || (character.is_control() && character != '\n') {
+            shown.push_str(&format!("\\u{:04x}", u32::from(character)));
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
 }
 
 /// A session in the JSON form of `UploadSession`, except that 64-bit numbers are numbers and that fields without a value are
@@ -98,4 +119,17 @@ pub(super) fn time(timestamp: Option<prost_types::Timestamp>) -> String {
 /// The CRC32C of a document, as eight hexadecimal digits.
 pub(super) fn crc32c(document: &PrintDocument) -> String {
     document.crc32c.map_or_else(|| "unknown".into(), |crc| format!("{crc:08x}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_printed_does_nothing_to_a_terminal() {
+        assert_eq!(shown("Plakat für\nмир"), "Plakat für\nмир");
+        assert_eq!(shown("\u{1b}[2Ja\u{202e}fdp.exe\r"), r"\u001b[2Ja\u202efdp.exe\u000d");
+        let json = Value::from("a\u{1b}\u{202e}\u{7f}");
+        assert_eq!(serde_json::from_str::<Value>(&shown(&json.to_string())).expect("JSON"), json);
+    }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::{sync::watch, task::JoinHandle};
 
+use super::output;
 use crate::client::Progress;
 
 /// How often the bar is drawn when nothing happens: rate and time left change all the same.
@@ -57,9 +58,11 @@ async fn follow(bar: ProgressBar, mut progress: watch::Receiver<Progress>, is_qu
             && !is_quiet
             && let Some(trouble) = &now.trouble
         {
-            eprintln!("waiting: {trouble}");
+            output::note(format!("waiting: {trouble}"));
         }
-        bar.set_message(now.trouble.as_ref().map(|trouble| format!("waiting: {trouble}")).unwrap_or_default());
+        bar.set_message(
+            now.trouble.as_ref().map(|trouble| output::shown(&format!("waiting: {trouble}"))).unwrap_or_default(),
+        );
         told = now.trouble;
     }
 }

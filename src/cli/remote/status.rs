@@ -31,8 +31,9 @@ impl Status {
     }
 
     async fn show(&self) -> Result<ExitCode, Failure> {
-        let client = self.remote.client_or_holder(&self.upload_url)?;
-        let session = client.session(&self.target.session(&self.upload_url)?).await?;
+        let name = self.target.session(&self.upload_url)?;
+        let client = self.remote.client_or_holder(&self.upload_url, self.target.is_named()).await?;
+        let session = client.session(&name).await?;
         if self.remote.json {
             output::print(output::session_json(&session, self.show_upload_url)?)?;
         } else {

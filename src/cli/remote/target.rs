@@ -1,6 +1,5 @@
 //! What a command is about: a session, or a document and so its session.
 
-use anyhow::Context;
 use clap::Args;
 use secrecy::ExposeSecret;
 use url::Url;
@@ -12,36 +11,42 @@ use crate::name::{DocumentName, SessionName};
 #[derive(Debug, Args)]
 pub(super) struct Target {
     /// uploadSessions/{id} or printers/{printer}/jobs/{job}/documents/{document}: a session, or a document's session.
-    #[arg(value_name = "SESSION|DOCUMENT", value_parser = session_name, required_unless_present = "url")]
+    #[arg(value_name = "SESSION|DOCUMENT")]
     target: Option<String>,
 }
 
 impl Target {
     /// The session's name, which may be the one in an upload URL.
     pub(super) fn session(&self, upload_url: &UploadUrl) -> Result<String, Failure> {
-        match (&self.target, &upload_url.url) {
-            (Some(target), _) => Ok(target.clone()),
-            (None, Some(url)) => Ok(session_in(url.expose_secret())?),
-            (None, None) => Err(Failure::usage("say which session")),
+        match (&self.target, upload_url.given()) {
+            (Some(target), _) => session_name(target).map_err(|problem| Failure::usage(&problem)),
+            (None, Some(url)) => session_in(url.expose_secret()),
+            (None, None) => Err(Failure::usage("say which session, or document")),
         }
+    }
+
+    /// Whether it is named, and not only by an upload URL.
+    pub(super) fn is_named(&self) -> bool {
+        self.target.is_some()
     }
 }
 
 /// A document's name.
-pub(super) fn document_name(text: &str) -> Result<String, String> {
+pub(super) fn document_name(text: &str) -> Result<String, Failure> {
     let text = text.strip_suffix("/uploadSession").unwrap_or(text);
-    DocumentName::parse(text).map(|name| name.to_string()).map_err(|error| error.to_string())
+    let name = DocumentName::parse(text).map_err(|error| Failure::usage(&refused(text, &error.to_string())))?;
+    Ok(name.to_string())
 }
 
 /// The session that an upload URL leads to.
-pub(super) fn session_in(upload_url: &str) -> anyhow::Result<String> {
+pub(super) fn session_in(upload_url: &str) -> Result<String, Failure> {
     let name = || {
         let url = Url::parse(upload_url).ok()?;
         let (_, id) = url.path().rsplit_once("/uploadSessions/")?;
         let name = format!("uploadSessions/{id}");
         SessionName::parse(&name).ok().map(|_| name)
     };
-    name().context("the upload URL leads to no upload session")
+    name().ok_or_else(|| Failure::usage("the upload URL leads to no upload session"))
 }
 
 fn session_name(text: &str) -> Result<String, String> {
@@ -50,8 +55,19 @@ fn session_name(text: &str) -> Result<String, String> {
     }
     match DocumentName::parse(text) {
         Ok(_) => Ok(format!("{text}/uploadSession")),
-        Err(_) => Err("must be uploadSessions/{id} or printers/{printer}/jobs/{job}/documents/{document}".into()),
+        Err(_) => {
+            let problem = "must be uploadSessions/{id} or printers/{printer}/jobs/{job}/documents/{document}";
+            Err(refused(text, problem))
+        }
     }
+}
+
+/// What is wrong with a name. An upload URL is a secret, and not repeated.
+fn refused(text: &str, problem: &str) -> String {
+    if text.contains("://") || text.contains("tempauthtoken") {
+        return "an upload URL is no name: give it as --upload-url, or better in PRINT_UPLOAD_URL".into();
+    }
+    format!("{text:?}: {problem}")
 }
 
 #[cfg(test)]
@@ -67,7 +83,7 @@ mod tests {
         assert_eq!(session_name(&document), Ok(format!("{document}/uploadSession")));
         assert_eq!(session_name(&format!("{document}/uploadSession")), Ok(format!("{document}/uploadSession")));
         assert!(session_name("printers/p/jobs/1").is_err());
-        assert_eq!(document_name(&format!("{document}/uploadSession")), Ok(document));
+        assert_eq!(document_name(&format!("{document}/uploadSession")).expect("a document"), document);
     }
 
     #[test]
@@ -75,5 +91,6 @@ mod tests {
         let url = format!("https://host/base/uploadSessions/{ID}?tempauthtoken=secret");
         assert_eq!(session_in(&url).expect("a session"), format!("uploadSessions/{ID}"));
         assert!(session_in("https://host/?tempauthtoken=secret").is_err());
+        assert!(!session_name(&url).expect_err("no name").contains("secret"));
     }
 }

@@ -30,15 +30,15 @@ pub(in crate::cli) struct Upload {
     file: PathBuf,
 
     /// The document to upload it to: printers/{printer}/jobs/{job}/documents/{document}, or below shares/{share}.
-    #[arg(long, value_parser = document_name, required_unless_present = "url")]
+    #[arg(long, conflicts_with = "url")]
     document: Option<String>,
 
     /// The document's name, as shown to people [default: the file's].
-    #[arg(long)]
+    #[arg(long, conflicts_with = "url")]
     name: Option<String>,
 
     /// Media type [default: by the file's extension, else application/octet-stream].
-    #[arg(long)]
+    #[arg(long, conflicts_with = "url")]
     content_type: Option<String>,
 
     /// How many ranges to send at once. As many are in memory.
@@ -83,26 +83,39 @@ impl Upload {
 
     async fn upload(&self) -> Result<ExitCode, Failure> {
         let mut signals = Signals::listen()?;
+        let document = self.document.as_deref().map(document_name).transpose()?;
+        if document.is_none() && self.upload_url.given().is_none() {
+            return Err(Failure::usage("say which --document, or --upload-url"));
+        }
         let source = Source::file(&self.file)?;
-        let client = self.remote.client_or_holder(&self.upload_url)?.with_patience(self.patience.patience);
-        let begun = tokio::select! {
-            begun = self.begin(&client, &source) => begun?,
-            asked = signals.next() => return Err(Failure::new(asked.exit_code(), "interrupted before the upload began")),
+        let (client, begun) = tokio::select! {
+            begun = self.begin(document, &source) => begun?,
+            asked = signals.next() => return Err(self.interrupted_early(asked)),
         };
         match begun {
             Begun::Uploaded(document) => self.tell(None, &document, source.size_bytes(), 0),
             Begun::Session(session) => {
                 let sent = self.send(&client, &session, &source, &mut signals).await;
-                sent.map_err(|failure| failure.of_session(&session.name))
+                sent.map_err(|failure| failure.with_advice().of_session(&session.name))
             }
         }
     }
 
-    async fn begin(&self, client: &Client, source: &Source) -> Result<Begun, Failure> {
-        if let Some(url) = &self.upload_url.url {
-            return Ok(Begun::Session(client.session(&session_in(url.expose_secret())?).await?.into()));
-        }
-        let document = self.document.as_deref().ok_or_else(|| Failure::usage("say which --document"))?;
+    async fn begin(&self, document: Option<String>, source: &Source) -> Result<(Client, Begun), Failure> {
+        let Some(document) = document else {
+            let url = self.upload_url.given().ok_or_else(|| Failure::usage("say which --upload-url"))?;
+            let session = session_in(url.expose_secret())?;
+            let client = self.remote.client_or_holder(&self.upload_url, false).await?;
+            let client = client.with_patience(self.patience.patience);
+            let session = client.session(&session).await?;
+            return Ok((client, Begun::Session(session.into())));
+        };
+        let client = self.remote.client().await?.with_patience(self.patience.patience);
+        let begun = self.create(&client, &document, source).await?;
+        Ok((client, begun))
+    }
+
+    async fn create(&self, client: &Client, document: &str, source: &Source) -> Result<Begun, Failure> {
         match client.create(document, &self.properties(source)?).await {
             // Perhaps by an earlier run, which never heard of it.
             Err(error) if error.reason().as_deref() == Some("DOCUMENT_ALREADY_UPLOADED") => {
@@ -134,6 +147,10 @@ impl Upload {
         drop(shown);
         match outcome {
             Ok(document) => self.tell(Some(session), &document?, resumed, watching.borrow().sent),
+            Err(asked) if watching.borrow().is_complete() => Err(Failure::new(
+                asked.exit_code(),
+                "interrupted after the upload was completed, before the document was compared with the file",
+            )),
             Err(asked) => Err(self.interrupted(client, session, signals, asked).await),
         }
     }
@@ -149,17 +166,27 @@ impl Upload {
         // A script that reads JSON is not asked.
         let is_asked_for_json = self.on_interrupt == OnInterrupt::Ask && self.remote.json;
         let on_interrupt = if is_asked_for_json { OnInterrupt::Keep } else { self.on_interrupt };
-        if !signals.wants_cancel(on_interrupt, asked).await {
-            let message = format!(
-                "interrupted; {name} is kept until {} at least: the same command resumes it, `print-upload cancel {name}` cancels it",
-                output::time(session.expire_time)
-            );
-            return Failure::new(asked.exit_code(), message);
+        if let Err(asked) = signals.cancels(on_interrupt, asked).await {
+            return kept(session, asked);
         }
-        match client.cancel(DeleteUploadSessionRequest { name: name.clone(), ..Default::default() }).await {
-            Ok(()) => Failure::ended(State::Canceled, "interrupted; the upload is canceled"),
-            Err(error) => error.into(),
+        let request = DeleteUploadSessionRequest { name: name.clone(), ..Default::default() };
+        tokio::select! {
+            canceled = client.cancel(request) => match canceled {
+                Ok(()) => Failure::ended(State::Canceled, "interrupted; the upload is canceled"),
+                Err(error) => error.into(),
+            },
+            again = signals.next() => {
+                let message = format!("interrupted before {name} was known to be canceled: `print-upload status {name}` tells");
+                Failure::new(again.exit_code(), message)
+            }
         }
+    }
+
+    fn interrupted_early(&self, asked: Asked) -> Failure {
+        let hint = self.document.as_ref().map_or_else(String::new, |document| {
+            format!("; a session may exist all the same: `print-upload cancel {document}` ends it")
+        });
+        Failure::new(asked.exit_code(), format!("interrupted before the upload began{hint}"))
     }
 
     fn announce(&self, session: &UploadSession, source: &Source) {
@@ -168,9 +195,12 @@ impl Upload {
         }
         let (file, size) = (self.file.display(), source.size_bytes());
         if session.received_bytes > 0 {
-            eprintln!("resuming {file} in {}: {} of {size} bytes are there", session.name, session.received_bytes);
+            output::note(format!(
+                "resuming {file} in {}: {} of {size} bytes are there",
+                session.name, session.received_bytes
+            ));
         } else {
-            eprintln!("uploading {file} in {}: {size} bytes", session.name);
+            output::note(format!("uploading {file} in {}: {size} bytes", session.name));
         }
     }
 
@@ -203,6 +233,14 @@ impl Upload {
         let size_bytes = source.size_bytes().try_into().map_err(|_| Failure::new(1, "the file is too large"))?;
         Ok(DocumentProperties { document_name: self.name.clone().unwrap_or_else(file_name), content_type, size_bytes })
     }
+}
+
+fn kept(session: &UploadSession, asked: Asked) -> Failure {
+    let (name, until) = (&session.name, output::time(session.expire_time));
+    let message = format!(
+        "interrupted; {name} is kept until {until} at least: the same command resumes it, `print-upload cancel {name}` cancels it"
+    );
+    Failure::new(asked.exit_code(), message)
 }
 
 /// The media types of what printers take.

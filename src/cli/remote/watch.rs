@@ -40,8 +40,9 @@ impl Watch {
     }
 
     async fn watch(&self) -> Result<ExitCode, Failure> {
-        let client = self.remote.client_or_holder(&self.upload_url)?;
-        let mut session = client.session(&self.target.session(&self.upload_url)?).await?;
+        let name = self.target.session(&self.upload_url)?;
+        let client = self.remote.client_or_holder(&self.upload_url, self.target.is_named()).await?;
+        let mut session = client.session(&name).await?;
         // From here on exactly this one, whatever sessions the document gets.
         let name = session.name.clone();
         let mut told = None;

@@ -1,6 +1,7 @@
 //! A command of the program, as a person or a script runs it.
 
 use std::{
+    ffi::OsString,
     path::Path,
     process::Stdio,
     sync::{Arc, Mutex},
@@ -22,7 +23,7 @@ use super::eventually;
 /// A command that is being put together.
 #[derive(Debug)]
 pub struct Command {
-    arguments: Vec<String>,
+    arguments: Vec<OsString>,
     environment: Vec<(String, String)>,
 }
 
@@ -62,32 +63,37 @@ impl Command {
     }
 
     /// One more argument.
-    pub fn arg(mut self, argument: impl Into<String>) -> Self {
+    pub fn arg(mut self, argument: impl Into<OsString>) -> Self {
         self.arguments.push(argument.into());
         self
     }
 
     /// One more argument, a file.
     pub fn file(self, file: &Path) -> Self {
-        self.arg(file.to_str().expect("text"))
+        self.arg(file)
     }
 
     /// Starts it.
     pub fn start(self) -> Running {
+        Running::spawn(self.process())
+    }
+
+    /// The process that it is, for a test with outputs of its own.
+    pub fn process(self) -> Process {
         let mut process = Process::new(env!("CARGO_BIN_EXE_print-upload"));
         process.args(&self.arguments).stdin(Stdio::null());
-        Running::spawn(process, self.environment)
+        with_environment(process, self.environment)
     }
 
     /// Starts it on a terminal of its own: what is typed there is its input, and Ctrl-C its interrupt. Both outputs are the
     /// terminal's.
     pub fn start_on_terminal(self) -> Running {
-        let quoted = |word: &String| format!("'{}'", word.replace('\'', r"'\''"));
+        let quoted = |word: &OsString| format!("'{}'", word.to_str().expect("text").replace('\'', r"'\''"));
         let words: Vec<String> = self.arguments.iter().map(quoted).collect();
         let line = format!("'{}' {}", env!("CARGO_BIN_EXE_print-upload"), words.join(" "));
         let mut process = Process::new("script");
         process.args(["--quiet", "--return", "--flush", "--command", &line, "/dev/null"]).stdin(Stdio::piped());
-        Running::spawn(process, self.environment)
+        Running::spawn(with_environment(process, self.environment))
     }
 
     /// Runs it to its end.
@@ -97,12 +103,8 @@ impl Command {
 }
 
 impl Running {
-    fn spawn(mut process: Process, environment: Vec<(String, String)>) -> Self {
-        for inherited in ["DATABASE_URL", "RUST_LOG", "GRPC_ADDR", "CA_CERT", "PRINT_UPLOAD_TOKEN", "PRINT_UPLOAD_URL"]
-        {
-            process.env_remove(inherited);
-        }
-        process.envs(environment).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    fn spawn(mut process: Process) -> Self {
+        process.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = process.spawn().expect("the command starts");
         let stdout = Said::listen(child.stdout.take().expect("piped"));
         let stderr = Said::listen(child.stderr.take().expect("piped"));
@@ -134,6 +136,14 @@ impl Running {
         let (stdout, stderr) = (self.stdout.all().await, self.stderr.all().await);
         Finished { code: status.code(), stdout, stderr }
     }
+}
+
+fn with_environment(mut process: Process, environment: Vec<(String, String)>) -> Process {
+    for inherited in ["DATABASE_URL", "RUST_LOG", "GRPC_ADDR", "CA_CERT", "PRINT_UPLOAD_TOKEN", "PRINT_UPLOAD_URL"] {
+        process.env_remove(inherited);
+    }
+    process.envs(environment).kill_on_drop(true);
+    process
 }
 
 impl Said {
