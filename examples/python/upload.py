@@ -30,6 +30,9 @@ CHUNK_BYTES = 1024 * 1024
 # No call waits for ever.
 TIMEOUT = 30.0
 
+# Nor does a download, which takes longer the larger the document is.
+DOWNLOAD_TIMEOUT = 600.0
+
 
 class Caller:
     """The service as the bearer of one access token sees it."""
@@ -66,7 +69,7 @@ class Caller:
 
     def download(self, document):
         request = print_documents_pb2.DownloadPrintDocumentRequest(name=document)
-        stream = self.documents.DownloadPrintDocument(request, **self.options)
+        stream = self.documents.DownloadPrintDocument(request, **(self.options | {"timeout": DOWNLOAD_TIMEOUT}))
         return b"".join(message.chunk for message in stream)
 
     def upload(self, document, content):
@@ -94,7 +97,9 @@ def messages(session, content, start, end):
 
 def reason(error):
     """The stable reason of an error: decide by it and by the code, never by the message."""
-    for detail in rpc_status.from_call(error).details:
+    status = rpc_status.from_call(error)
+    # Without details it is not the service that speaks, but something on the way.
+    for detail in status.details if status else ():
         if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
             info = error_details_pb2.ErrorInfo()
             detail.Unpack(info)
