@@ -67,10 +67,15 @@ pub fn record() -> Option<&'static PrometheusHandle> {
     RECORDER.get_or_init(install).as_ref()
 }
 
+/// The codes that are counted from zero: what goes well, and the service's own failures, whose first alerts look for.
+const CODES_FROM_ZERO: [&str; 5] = ["OK", "UNKNOWN", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"];
+
 /// What a service counts, from zero: a first failure is to be seen as a change.
 pub fn begin_service() {
     for method in methods::all() {
-        counter!(RPC_REQUESTS, "method" => method, "code" => "OK").increment(0);
+        for code in CODES_FROM_ZERO {
+            counter!(RPC_REQUESTS, "method" => method, "code" => code).increment(0);
+        }
         drop(histogram!(RPC_DURATION, "method" => method));
         counter!(RPC_RECEIVED_BYTES, "method" => method).increment(0);
         counter!(RPC_SENT_BYTES, "method" => method).increment(0);

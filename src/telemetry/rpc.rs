@@ -143,17 +143,10 @@ impl Drop for Call {
     }
 }
 
-/// As OpenTelemetry's conventions for gRPC servers have it: everything else is the caller's affair.
+/// As OpenTelemetry's conventions for gRPC servers have it, but for DEADLINE_EXCEEDED: here it is a caller who is too slow.
+/// Everything else is the caller's affair.
 fn is_fault_of_the_service(code: Code) -> bool {
-    matches!(
-        code,
-        Code::Unknown
-            | Code::DeadlineExceeded
-            | Code::Unimplemented
-            | Code::Internal
-            | Code::Unavailable
-            | Code::DataLoss
-    )
+    matches!(code, Code::Unknown | Code::Unimplemented | Code::Internal | Code::Unavailable | Code::DataLoss)
 }
 
 /// The code's name in google.rpc.Code.

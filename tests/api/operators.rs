@@ -84,7 +84,10 @@ async fn a_canceled_upload_shows_in_the_metrics() {
     let (mut app, document) = stopped_app().await;
     let (_program, operator) = watched(&mut app).await;
     let (mut ada, bytes) = (app.ada(), sample_bytes(100_000));
-    assert_eq!(operator.scrape().await.value(&delete("OK")), 0.0);
+    // Before the first call: a first failure is to be an increase.
+    for code in ["OK", "DATA_LOSS", "INTERNAL", "UNAVAILABLE", "UNKNOWN"] {
+        assert_eq!(operator.scrape().await.value(&delete(code)), 0.0, "{code}");
+    }
     let session = ada.create(&document, bytes.len()).await.expect("a session");
     let (_still_held, stalled) = ada.stall(&session, &bytes, 0..100_000);
     eventually("the writer is under way", async || app.files_of(&session).len() == 1).await;
