@@ -16,7 +16,10 @@ use opentelemetry::{
     propagation::{Extractor, Injector, TextMapPropagator},
     trace::TraceContextExt,
 };
-use opentelemetry_otlp::{SpanExporter, WithTonicConfig};
+use opentelemetry_otlp::{
+    OTEL_EXPORTER_OTLP_TIMEOUT, OTEL_EXPORTER_OTLP_TIMEOUT_DEFAULT, OTEL_EXPORTER_OTLP_TRACES_TIMEOUT, SpanExporter,
+    WithTonicConfig,
+};
 use opentelemetry_sdk::{
     Resource,
     propagation::TraceContextPropagator,
@@ -33,6 +36,10 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long connecting to the collector may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How many characters of `tracestate` every service must pass on, and this one takes: it is a stranger's to choose, and
+/// goes into every span of the request.
+const MAX_TRACESTATE: usize = 512;
+
 /// Whether spans are collected. Without it nothing here does anything.
 static IS_ON: AtomicBool = AtomicBool::new(false);
 
@@ -48,7 +55,15 @@ impl Traces {
         if address.uri().scheme_str() == Some("https") {
             address = address.tls_config(ClientTlsConfig::new().with_native_roots())?;
         }
-        let channel = address.connect_timeout(CONNECT_TIMEOUT).connect_lazy();
+        // A collector that takes a connection and then says nothing is given up within one export, and connected to anew: the
+        // SDK sets no limit of its own to a channel that it is given.
+        let patience = export_timeout();
+        let channel = address
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(patience)
+            .http2_keep_alive_interval(patience / 4)
+            .keep_alive_timeout(patience / 4)
+            .connect_lazy();
         let exporter = SpanExporter::builder().with_tonic().with_channel(channel).build()?;
         let provider =
             SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource(service)).build();
@@ -68,6 +83,15 @@ impl Traces {
             tracing::warn!("the last spans could not be sent");
         }
     }
+}
+
+/// How long the collector may take for a batch: the standard's variables, in milliseconds.
+fn export_timeout() -> Duration {
+    let said = [OTEL_EXPORTER_OTLP_TRACES_TIMEOUT, OTEL_EXPORTER_OTLP_TIMEOUT].into_iter().find_map(|variable| {
+        let milliseconds = env::var(variable).ok()?.parse().ok()?;
+        (milliseconds > 0).then_some(Duration::from_millis(milliseconds))
+    });
+    said.unwrap_or(OTEL_EXPORTER_OTLP_TIMEOUT_DEFAULT)
 }
 
 /// What all spans have in common. The environment has the last word, see OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES.
@@ -129,7 +153,8 @@ struct Incoming<'a>(&'a HeaderMap);
 
 impl Extractor for Incoming<'_> {
     fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key)?.to_str().ok()
+        let value = self.0.get(key)?.to_str().ok()?;
+        (key != "tracestate" || value.len() <= MAX_TRACESTATE).then_some(value)
     }
 
     fn keys(&self) -> Vec<&str> {
@@ -144,5 +169,31 @@ impl Injector for Outgoing<'_> {
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(key), HeaderValue::from_str(&value)) {
             self.0.insert(name, value);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    fn state_taken_from(tracestate: &str) -> String {
+        let mut headers = HeaderMap::new();
+        headers.insert("traceparent", HeaderValue::from_static(PARENT));
+        headers.insert("tracestate", HeaderValue::from_str(tracestate).expect("a header"));
+        let context = TraceContextPropagator::new().extract(&Incoming(&headers));
+        let span = context.span().span_context().clone();
+        assert_eq!(span.trace_id().to_string(), &PARENT[3..35], "the trace goes on");
+        span.trace_state().header()
+    }
+
+    #[test]
+    fn a_callers_tracestate_is_taken_up_to_what_the_standard_asks_for() {
+        assert_eq!(state_taken_from("vendor=opaque"), "vendor=opaque");
+        let entry = |length: usize| format!("a={}", "x".repeat(length));
+        let longest = format!("{},b{}", entry(253), entry(253));
+        assert_eq!((longest.len(), state_taken_from(&longest)), (MAX_TRACESTATE, longest));
+        assert_eq!(state_taken_from(&format!("{},b{}", entry(254), entry(253))), "");
     }
 }

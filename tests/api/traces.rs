@@ -1,7 +1,7 @@
 //! One request is one trace, from whoever made it to the statements it ran.
 
 use axum::http::Method;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::harness::{App, Collector, Program, RestActor, eventually, sample_bytes};
 
@@ -149,6 +149,30 @@ async fn a_collector_that_is_not_there_costs_no_call() {
         let (status, said) = program.ended().await;
         assert!(status.success() && said.contains("every call was answered"), "{said}");
     }
+}
+
+#[tokio::test]
+async fn a_collector_that_falls_silent_is_connected_to_anew() {
+    let (collector, mut app) = (Collector::start().await, App::start().await);
+    app.stop().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let target = collector.address;
+    tokio::spawn(async move {
+        let _deaf_for_good = listener.accept().await.expect("the first connection");
+        let (mut second, _) = listener.accept().await.expect("another");
+        let mut onward = TcpStream::connect(target).await.expect("the collector");
+        tokio::io::copy_bidirectional(&mut second, &mut onward).await
+    });
+    app.set_flag("otlp-endpoint", &format!("http://{address}"));
+    let _program = Program::serve_with(&mut app, &[SOON, ("OTEL_EXPORTER_OTLP_TIMEOUT", "400")]).await;
+
+    let traceparent = format!("00-{TRACE}-{CALLER}-01");
+    eventually("spans arrive", async || {
+        app.rest_nobody().send(Method::GET, "/v1.0/nothing", &[("traceparent", &traceparent)], "").await;
+        !collector.trace(TRACE).is_empty()
+    })
+    .await;
 }
 
 #[tokio::test]
