@@ -76,7 +76,9 @@ pub fn begin_service() {
         for code in CODES_FROM_ZERO {
             counter!(RPC_REQUESTS, "method" => method, "code" => code).increment(0);
         }
-        drop(histogram!(RPC_DURATION, "method" => method));
+        if methods::is_timed(method) {
+            drop(histogram!(RPC_DURATION, "method" => method));
+        }
         counter!(RPC_RECEIVED_BYTES, "method" => method).increment(0);
         counter!(RPC_SENT_BYTES, "method" => method).increment(0);
     }

@@ -9,10 +9,13 @@ use crate::proto::DESCRIPTOR;
 /// What a method is called that the service does not have: its name is the caller's to choose, and is not repeated.
 const UNKNOWN_METHOD: &str = "unknown";
 
+/// Lasts as long as whoever watches: its duration says nothing.
+const WATCH: &str = "grpc.health.v1.Health/Watch";
+
 /// Methods of others that are served as well.
 const OPEN_METHODS: [&str; 4] = [
     "grpc.health.v1.Health/Check",
-    "grpc.health.v1.Health/Watch",
+    WATCH,
     "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
     "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
 ];
@@ -34,6 +37,11 @@ pub(super) fn named_in(path: &str) -> &'static str {
 /// Every method that is served, so that its metrics are there before its first call.
 pub(super) fn all() -> impl Iterator<Item = &'static str> {
     METHODS.iter().map(String::as_str)
+}
+
+/// Whether the duration of its calls is measured.
+pub(super) fn is_timed(method: &str) -> bool {
+    method != WATCH
 }
 
 #[cfg(test)]

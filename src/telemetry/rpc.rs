@@ -35,7 +35,8 @@ pub async fn observe(mut request: Request, next: Next) -> Response {
     response.map(|body| Observed::body(body, call))
 }
 
-/// Probes come every few seconds: they are counted, and leave nothing else when they go well.
+/// Probes come every few seconds: they are counted, and leave nothing else when they go well, or when their caller has heard
+/// enough, as every Watch ends.
 fn is_probe(method: &str) -> bool {
     method.starts_with("grpc.health.v1.")
 }
@@ -84,7 +85,9 @@ impl Call {
 
     fn measure(&self, code: &'static str, duration: Duration) {
         let method = self.method;
-        metrics::histogram!(meters::RPC_DURATION, "method" => method).record(duration);
+        if methods::is_timed(method) {
+            metrics::histogram!(meters::RPC_DURATION, "method" => method).record(duration);
+        }
         metrics::counter!(meters::RPC_RECEIVED_BYTES, "method" => method).increment(self.log.request_bytes());
         metrics::counter!(meters::RPC_SENT_BYTES, "method" => method).increment(self.sent);
         metrics::counter!(meters::RPC_REQUESTS, "method" => method, "code" => code).increment(1);
@@ -114,7 +117,7 @@ impl Drop for Call {
         let name = name_of(code);
         let (caller, upload) = (self.log.caller_kind(), self.log.upload().map(field::display));
         self.measure(name, duration);
-        if code == Code::Ok && is_probe(self.method) {
+        if matches!(code, Code::Ok | Code::Cancelled) && is_probe(self.method) {
             return;
         }
 

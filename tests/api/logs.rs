@@ -54,7 +54,10 @@ async fn every_call_leaves_one_line_that_says_who_did_what_and_how_it_went() {
     ada.holder_of(&session).get(&session.name).await.expect("a look");
     app.bob().delete(&session.name).await.expect_err("it is not bob's");
     let upstream = client::connect(&[format!("http://{}", app.address)], None).expect("an address");
-    HealthClient::new(upstream).check(HealthCheckRequest::default()).await.expect("it serves");
+    let mut health = HealthClient::new(upstream);
+    health.check(HealthCheckRequest::default()).await.expect("it serves");
+    let watch = health.watch(HealthCheckRequest::default()).await.expect("it serves");
+    watch.into_inner().message().await.expect("it goes well").expect("how it is");
     app.bearer("nonsense").delete(&session.name).await.expect_err("nobody");
     let request_id = ada.delete_traced(&session.name).await.expect("deleted");
     program.terminate();
