@@ -29,7 +29,7 @@ use crate::{
     relay::Relay,
     rpc::{self, PrintCatalogService, PrintDocumentsService, PrintJobsService, UploadSessionsService},
     services::Services,
-    store::Store,
+    store::{Schema, Store},
     sweeper, telemetry,
     tls::Certificate,
     writers::Writers,
@@ -102,10 +102,17 @@ impl Server {
         Ok(Self { services, guard: Arc::new(guard), certificate, drain_timeout: config.drain_timeout })
     }
 
-    /// Fails unless the database has the schema of this program, and the store does what it will be asked for.
+    /// Fails unless the database has the schema of this program or a newer one, and the store does what it will be asked for.
     pub async fn check(&self) -> anyhow::Result<()> {
-        let is_migrated = self.services.store.is_migrated().await.context("asking the database for its schema")?;
-        ensure!(is_migrated, "the database does not have this program's schema: run `print-upload migrate`");
+        let schema = self.services.store.schema().await.context("asking the database for its schema")?;
+        ensure!(
+            schema != Schema::Older,
+            "the database does not have this program's schema: run `print-upload migrate`"
+        );
+        if schema == Schema::Newer {
+            // An old replica that is restarted in the middle of a rolling update.
+            tracing::warn!("the database has a newer schema than this program knows");
+        }
         self.services.blobs.check().await.context("--store")
     }
 

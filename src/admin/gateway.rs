@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 use super::Probe;
-use crate::{client::Transport, telemetry::meters};
+use crate::client::Transport;
 
 /// How long a service may take to say how it is.
 const UPSTREAM_TIMEOUT: Duration = Duration::from_secs(1);
@@ -22,7 +22,6 @@ pub struct GatewayProbe {
 impl GatewayProbe {
     /// Of a gateway that is `stopping` once it drains.
     pub fn new(upstream: Transport, stopping: CancellationToken) -> Self {
-        meters::record();
         Self { upstream, stopping }
     }
 

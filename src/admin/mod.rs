@@ -29,7 +29,7 @@ use crate::{
     telemetry::meters,
 };
 
-/// How long `/readyz` and `/metrics` wait for what they ask.
+/// How long `/readyz` and `/metrics` wait for what they ask, and a scrape for those before it.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How often what has been measured is put in its buckets, so that it does not pile up where nobody scrapes.
@@ -40,6 +40,9 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What is asked about: a service or a gateway.
 pub trait Probe: Send + Sync + 'static {
+    /// Shows at zero what is to be counted.
+    fn begin(&self) {}
+
     /// Why it cannot serve, in plain words; nothing when it can.
     fn obstacle(&self) -> impl Future<Output = Option<String>> + Send;
 
@@ -54,9 +57,23 @@ struct Admin<P> {
     scrape: Mutex<()>,
 }
 
-/// Serves until `stop`.
-pub async fn serve(listener: TcpListener, probe: impl Probe, stop: CancellationToken) -> anyhow::Result<()> {
+/// Serves until `stop`. Counts from the call on, before the first poll: what is counted before is lost.
+pub fn serve(
+    listener: TcpListener,
+    probe: impl Probe,
+    stop: CancellationToken,
+) -> impl Future<Output = anyhow::Result<()>> + Send {
     let recorder = meters::record();
+    probe.begin();
+    run(listener, probe, recorder, stop)
+}
+
+async fn run(
+    listener: TcpListener,
+    probe: impl Probe,
+    recorder: Option<&'static PrometheusHandle>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     let admin = Arc::new(Admin { probe, recorder, scrape: Mutex::default() });
     let door = Door { listener, protocol: Protocol::Http, router: router(admin) };
     let serving =
@@ -96,7 +113,13 @@ async fn scrape<P: Probe>(State(admin): State<Arc<Admin<P>>>) -> Response {
     let Some(recorder) = admin.recorder else {
         return (StatusCode::NOT_FOUND, "metrics go elsewhere: another recorder was set up first\n").into_response();
     };
-    let _one_at_a_time = admin.scrape.lock().await;
-    admin.probe.measure().await;
+    let measure = async {
+        let one_at_a_time = admin.scrape.lock().await;
+        admin.probe.measure().await;
+        one_at_a_time
+    };
+    let Ok(_one_at_a_time) = timeout(PROBE_TIMEOUT, measure).await else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "other scrapes are under way, and take too long\n").into_response();
+    };
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], recorder.render()).into_response()
 }

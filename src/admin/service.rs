@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use metrics::gauge;
-use tokio::time::timeout;
+use tokio::{join, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Probe;
@@ -28,14 +28,11 @@ pub struct ServiceProbe {
 impl ServiceProbe {
     /// Of a service that is `stopping` once it drains.
     pub fn new(services: Services, issuers: Arc<Issuers>, stopping: CancellationToken) -> Self {
-        meters::record();
-        meters::begin_service();
         Self { services, issuers, stopping }
     }
 
-    /// What only the database knows is left out when it does not answer: an old number would pass for a new one.
+    /// What only the database knows is left out when it does not tell: an old number would pass for a new one.
     fn show(backlog: Option<Backlog>) {
-        gauge!(meters::DATABASE_UP).set(if backlog.is_some() { 1.0 } else { 0.0 });
         let unknown = Backlog { active_sessions: f64::NAN, reclaim_queue: f64::NAN, reclaim_oldest_seconds: f64::NAN };
         let backlog = backlog.unwrap_or(unknown);
         gauge!(meters::ACTIVE_SESSIONS).set(backlog.active_sessions);
@@ -45,6 +42,10 @@ impl ServiceProbe {
 }
 
 impl Probe for ServiceProbe {
+    fn begin(&self) {
+        meters::begin_service();
+    }
+
     /// One issuer with keys is enough: a replica that is taken out because another issuer is down helps nobody. The same
     /// holds for the object store, which cancels and looks do without.
     async fn obstacle(&self) -> Option<String> {
@@ -73,7 +74,11 @@ impl Probe for ServiceProbe {
             let age = age.map_or(f64::INFINITY, |age| age.as_secs_f64());
             gauge!(meters::ISSUER_KEYS_AGE, "issuer" => issuer.to_owned()).set(age);
         }
-        let backlog = timeout(DATABASE_TIMEOUT, self.services.store.backlog()).await;
+        // The backlog waits for a connection as calls do, and may wait in vain where the database is well.
+        let store = &self.services.store;
+        let (schema, backlog) =
+            join!(timeout(DATABASE_TIMEOUT, store.schema()), timeout(DATABASE_TIMEOUT, store.backlog()));
+        gauge!(meters::DATABASE_UP).set(if matches!(schema, Ok(Ok(_))) { 1.0 } else { 0.0 });
         Self::show(backlog.ok().and_then(Result::ok));
     }
 }

@@ -20,6 +20,7 @@ use std::{
     future::Future,
     io,
     path::Path,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -29,7 +30,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions, types::PgInterval},
 };
 use time::OffsetDateTime;
-use tokio::time::timeout;
+use tokio::{sync::Mutex, time::timeout};
 use tracing::{Instrument, Span};
 
 pub use catalog::{CatalogError, PrintTask, Printer, PrinterShare, Tenant};
@@ -65,6 +66,8 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 #[derive(Debug, Clone)]
 pub struct Store {
     pool: PgPool,
+    /// Beside the pool: who asks whether the database is there does not wait for calls that use it.
+    probe: Arc<Mutex<Option<PgConnection>>>,
     terms: Terms,
 }
 
@@ -89,17 +92,13 @@ impl Store {
         let options: PgConnectOptions = url.parse()?;
         let options = options.application_name("print-upload").options(SETTINGS);
         let pool = PgPoolOptions::new().max_connections(max_connections).acquire_timeout(ACQUIRE_TIMEOUT);
-        Ok(Self { pool: pool.connect_lazy_with(options), terms })
-    }
-
-    /// Whether every migration of this program has been applied, and none that it does not know.
-    pub async fn is_migrated(&self) -> Result<bool, sqlx::Error> {
-        Ok(self.schema().await? == Schema::Current)
+        Ok(Self { pool: pool.connect_lazy_with(options), probe: Arc::default(), terms })
     }
 
     /// Closes every connection, once it is idle.
     pub async fn close(&self) {
         self.pool.close().await;
+        self.probe.lock().await.take();
     }
 }
 

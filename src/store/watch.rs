@@ -1,6 +1,6 @@
 //! What operators ask: whether the database is there and as it must be, and what waits in it.
 
-use sqlx::migrate::Migration;
+use sqlx::{ConnectOptions, PgConnection, migrate::Migration};
 
 use super::{InTime, LEASE, MIGRATOR, Store, interval};
 
@@ -41,21 +41,22 @@ pub struct Connections {
 }
 
 impl Store {
-    /// Compares the migrations that were applied with this program's.
+    /// Compares the migrations that were applied with this program's, on a connection of its own: an answer says that the
+    /// database is there, however many calls wait for one of the pool's.
     pub async fn schema(&self) -> Result<Schema, sqlx::Error> {
-        let applied = sqlx::query_scalar!(
-            r#"select coalesce(max(version), 0) as "version!" from _sqlx_migrations where success"#
-        );
-        let applied = match applied.fetch_one(&self.pool).in_time().await {
-            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => return Ok(Schema::Older),
-            applied => applied?,
-        };
-        let newest = MIGRATOR.iter().map(|migration: &Migration| migration.version).max().unwrap_or_default();
-        Ok(match applied.cmp(&newest) {
-            std::cmp::Ordering::Less => Schema::Older,
-            std::cmp::Ordering::Equal => Schema::Current,
-            std::cmp::Ordering::Greater => Schema::Newer,
-        })
+        let mut kept = self.probe.lock().await;
+        // Out of its place while it is used: one that is given up in the middle is closed, not kept. Between two probes it
+        // may have been lost, which says nothing of the database.
+        if let Some(mut connection) = kept.take()
+            && let Ok(schema) = schema_seen_by(&mut connection).in_time().await
+        {
+            *kept = Some(connection);
+            return Ok(schema);
+        }
+        let mut connection = self.pool.connect_options().connect().in_time().await?;
+        let schema = schema_seen_by(&mut connection).in_time().await?;
+        *kept = Some(connection);
+        Ok(schema)
     }
 
     /// Counts what waits, up to a limit. Work that is due, leased or put off is at the front of the queue's index, before what
@@ -100,4 +101,19 @@ impl Store {
         let (open, idle) = (self.pool.size() as usize, self.pool.num_idle());
         Connections { max: self.pool.options().get_max_connections(), idle, in_use: open.saturating_sub(idle) }
     }
+}
+
+async fn schema_seen_by(connection: &mut PgConnection) -> Result<Schema, sqlx::Error> {
+    let applied =
+        sqlx::query_scalar!(r#"select coalesce(max(version), 0) as "version!" from _sqlx_migrations where success"#);
+    let applied = match applied.fetch_one(connection).await {
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => return Ok(Schema::Older),
+        applied => applied?,
+    };
+    let newest = MIGRATOR.iter().map(|migration: &Migration| migration.version).max().unwrap_or_default();
+    Ok(match applied.cmp(&newest) {
+        std::cmp::Ordering::Less => Schema::Older,
+        std::cmp::Ordering::Equal => Schema::Current,
+        std::cmp::Ordering::Greater => Schema::Newer,
+    })
 }

@@ -41,6 +41,7 @@ mod print_job_faults;
 mod print_job_task;
 mod print_jobs;
 mod printers_and_owners;
+mod probes;
 mod process;
 mod purge;
 mod range_digests;

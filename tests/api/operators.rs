@@ -1,64 +1,14 @@
 //! What operators ask: is it alive, is it ready, and how much of everything is there.
 
-use std::{collections::BTreeSet, fs, net::SocketAddr, path::Path, time::Duration};
+use std::{collections::BTreeSet, fs, path::Path};
 
-use tokio::{net::TcpListener, time::timeout};
+use print_upload::client;
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
-use crate::{
-    faults::behind_a_proxy,
-    harness::{App, Program, RestActor, Rpc, call_raw, eventually, frame, sample_bytes},
-};
-
-/// When Prometheus gives a scrape up, unless it is told otherwise.
-const SCRAPE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The operators' side of a running program.
-struct Operator(RestActor);
-
-impl Operator {
-    fn of(program: &Program) -> Self {
-        Self::at(program.operators())
-    }
-
-    fn at(address: SocketAddr) -> Self {
-        Self(RestActor::new(address, None))
-    }
-
-    /// The status of a probe, and what it says.
-    async fn probe(&self, path: &str) -> (u16, String) {
-        let answer = self.0.get(path).await;
-        (answer.status, String::from_utf8_lossy(&answer.body).trim_end().to_owned())
-    }
-
-    async fn scrape(&self) -> Scrape {
-        let answer = self.0.get("/metrics").await;
-        assert_eq!((answer.status, answer.header("content-type")), (200, "text/plain; version=0.0.4; charset=utf-8"));
-        Scrape(String::from_utf8_lossy(&answer.body).into_owned())
-    }
-}
-
-struct Scrape(String);
-
-impl Scrape {
-    /// The value of a series, as it is written.
-    fn value(&self, series: &str) -> f64 {
-        let line = self.0.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        line.unwrap_or_else(|| panic!("no {series} in\n{}", self.0)).parse().expect("a number")
-    }
-
-    /// Whether the series is there and has this value.
-    fn has(&self, series: &str, value: f64) -> bool {
-        self.0.lines().any(|line| line.strip_prefix(series).is_some_and(|shown| shown == format!(" {value}")))
-    }
-
-    fn names(&self) -> BTreeSet<String> {
-        let types = self.0.lines().filter_map(|line| line.strip_prefix("# TYPE "));
-        types.filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
-    }
-}
+use crate::harness::{App, Operator, Program, Rpc, Scrape, call_raw, eventually, frame, sample_bytes};
 
 /// A program on the data of an app.
-async fn watched(app: &mut App) -> (Program, Operator) {
+pub async fn watched(app: &mut App) -> (Program, Operator) {
     app.set_flag("admin-listen", "127.0.0.1:0");
     let program = Program::serve(app).await;
     let operator = Operator::of(&program);
@@ -66,7 +16,8 @@ async fn watched(app: &mut App) -> (Program, Operator) {
     (program, operator)
 }
 
-async fn stopped_app() -> (App, String) {
+/// An app's data and a document in it, with nobody serving it yet.
+pub async fn stopped_app() -> (App, String) {
     let mut app = App::start().await;
     let document = app.new_document().await;
     app.stop().await;
@@ -159,99 +110,20 @@ async fn bytes_that_cannot_be_dropped_wait_in_the_queue_and_grow_old() {
 }
 
 #[tokio::test]
-async fn without_its_database_it_is_alive_but_not_ready_and_scrapes_come_to_their_end() {
-    let (mut app, mut proxy) = behind_a_proxy().await;
-    app.stop().await;
-    let (_program, operator) = watched(&mut app).await;
-
-    proxy.go_away().await;
-
-    eventually("it is not ready", async || operator.probe("/readyz").await.0 == 503).await;
-    let (_, why) = operator.probe("/readyz").await;
-    assert!(why.starts_with("not ready: the database "), "{why}");
-    assert_eq!(operator.probe("/healthz").await, (200, "ok".into()));
-    let scrape = timeout(SCRAPE_TIMEOUT, operator.scrape()).await.expect("it waits for nothing that does not come");
-    assert_eq!(scrape.value("print_upload_database_up"), 0.0);
-    assert!(scrape.value("print_upload_active_sessions").is_nan(), "nobody knows");
-    assert_eq!(scrape.value("print_upload_writers"), 0.0);
-
-    proxy.come_back().await;
-    eventually("it is ready again", async || operator.probe("/readyz").await.0 == 200).await;
-    assert_eq!(operator.scrape().await.value("print_upload_database_up"), 1.0);
-}
-
-#[tokio::test]
-async fn while_it_drains_it_is_alive_and_not_ready() {
-    let (mut app, document) = stopped_app().await;
-    let (program, operator) = watched(&mut app).await;
-    let (mut ada, bytes) = (app.ada(), sample_bytes(1000));
-    let session = ada.create(&document, bytes.len()).await.expect("a session");
-    let (sender, answer) = ada.stall(&session, &bytes, 0..1000);
-    eventually("the writer is under way", async || app.files_of(&session).len() == 1).await;
-
-    program.terminate();
-
-    eventually("it is not ready", async || operator.probe("/readyz").await.0 == 503).await;
-    assert_eq!(operator.probe("/readyz").await.1, "not ready: the service is stopping");
-    assert_eq!(operator.probe("/healthz").await.0, 200);
-    assert_eq!(operator.scrape().await.value("print_upload_writers"), 1.0);
-    drop(sender);
-    answer.await.expect("an answer").expect_err("a byte is missing");
-    drop(ada);
-    let (status, said) = program.ended().await;
-    assert!(status.success() && said.contains("every call was answered"), "{said}");
-}
-
-#[tokio::test]
-async fn without_any_issuers_keys_it_is_not_ready() {
-    let (mut app, _) = stopped_app().await;
-    let nobody = TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("an address");
-    app.set_flag("issuer", &format!("http://{nobody}"));
-    app.set_flag("admin-listen", "127.0.0.1:0");
-    let program = Program::serve(&mut app).await;
-
-    let operator = Operator::of(&program);
-
-    let expected = "not ready: the keys of the token issuers are not there yet";
-    assert_eq!(operator.probe("/readyz").await, (503, expected.into()));
-    let age = format!(r#"print_upload_issuer_keys_age_seconds{{issuer="http://{nobody}"}}"#);
-    assert_eq!(operator.scrape().await.value(&age), f64::INFINITY);
-}
-
-#[tokio::test]
-async fn a_schema_of_a_rolling_update_does_not_take_the_old_replicas_out() {
+async fn who_watches_the_health_is_counted_and_not_timed() {
     let (mut app, _) = stopped_app().await;
     let (_program, operator) = watched(&mut app).await;
-    let newest = "select max(version) from _sqlx_migrations";
-    let newest: i64 = sqlx::query_scalar(newest).fetch_one(app.pool()).await.expect("a version");
-    let newer = "insert into _sqlx_migrations (version, description, success, checksum, execution_time)
-                 values ($1, 'newer', true, '', 0)";
-    sqlx::query(newer).bind(newest + 1).execute(app.pool()).await.expect("a newer migration");
-    assert_eq!(operator.probe("/readyz").await.0, 200);
+    let upstream = client::connect(&[format!("http://{}", app.address)], None).expect("an address");
+    let watch = HealthClient::new(upstream).watch(HealthCheckRequest::default()).await.expect("it serves");
+    watch.into_inner().message().await.expect("it goes well").expect("how it is");
 
-    let older = "delete from _sqlx_migrations where version >= $1";
-    sqlx::query(older).bind(newest).execute(app.pool()).await.expect("an older schema");
-    let expected = "not ready: the database does not have this program's schema";
-    assert_eq!(operator.probe("/readyz").await, (503, expected.into()));
-}
+    let counted = r#"print_upload_rpc_requests_total{method="grpc.health.v1.Health/Watch",code="CANCELLED"}"#;
+    eventually("it has hung up", async || operator.scrape().await.has(counted, 1.0)).await;
 
-#[tokio::test]
-async fn a_gateway_is_ready_while_a_service_behind_it_is() {
-    let mut app = App::start().await;
-    let (gateway, address) = Program::gateway(&[app.address], &["--admin-listen=127.0.0.1:0"]).await;
-    let operator = Operator::of(&gateway);
-    eventually("it is ready", async || operator.probe("/readyz").await == (200, "ready".into())).await;
-    let nothing = RestActor::new(address, None).get("/v1.0/nothing").await;
-    assert_eq!(nothing.status, 404);
-    let unknown = r#"print_upload_rest_requests_total{method="GET",route="unknown",status="404"}"#;
-    eventually("it is counted", async || operator.scrape().await.0.contains(unknown)).await;
-
-    app.stop().await;
-    eventually("it is not ready", async || operator.probe("/readyz").await.0 == 503).await;
-    assert_eq!(operator.probe("/readyz").await.1, "not ready: no upstream says that it serves");
-    assert_eq!(operator.probe("/healthz").await.0, 200);
-    app.run().await;
-    eventually("it is ready again", async || operator.probe("/readyz").await.0 == 200).await;
+    let timed = r#"print_upload_rpc_duration_seconds_count{method="grpc.health.v1.Health/"#;
+    let scrape = operator.scrape().await;
+    let timed: Vec<&str> = scrape.text().lines().filter(|line| line.starts_with(timed)).collect();
+    assert!(timed.len() == 1 && timed[0].contains("Check"), "{timed:?}");
 }
 
 #[tokio::test]
@@ -259,7 +131,7 @@ async fn what_callers_invent_is_no_label() {
     let (mut app, document) = stopped_app().await;
     let (_program, operator) = watched(&mut app).await;
     let nobody = app.rest_nobody();
-    let names_of_series = |scrape: &Scrape| scrape.0.lines().filter(|line| !line.starts_with('#')).count();
+    let names_of_series = |scrape: &Scrape| scrape.text().lines().filter(|line| !line.starts_with('#')).count();
     let invent = async |round: usize| {
         let brew = axum::http::Method::from_bytes(format!("BREW{round}").as_bytes()).expect("a method");
         nobody.send(brew, &format!("/print/{document}/uploadSession"), &[], "").await;
@@ -270,7 +142,7 @@ async fn what_callers_invent_is_no_label() {
     };
     invent(0).await;
     let unknown = r#"print_upload_rpc_requests_total{method="unknown",code="UNIMPLEMENTED"}"#;
-    eventually("all of it is counted", async || operator.scrape().await.0.contains(unknown)).await;
+    eventually("all of it is counted", async || operator.scrape().await.text().contains(unknown)).await;
     let before = names_of_series(&operator.scrape().await);
 
     for round in 1..20 {
@@ -287,7 +159,8 @@ async fn the_documentation_names_every_metric_and_no_other() {
     let (_program, operator) = watched(&mut app).await;
     app.rest(&app.ada()).begin(&document, 1000).await;
     app.ada().call(Rpc::DeleteUploadSession, &format!("{document}/uploadSession")).await.expect("deleted");
-    eventually("both are counted", async || operator.scrape().await.0.contains("print_upload_rest_requests")).await;
+    eventually("both are counted", async || operator.scrape().await.text().contains("print_upload_rest_requests"))
+        .await;
 
     let rows = documentation("operations.md");
     let rows = rows.lines().filter_map(|line| line.strip_prefix("| `print_upload_"));

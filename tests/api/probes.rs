@@ -1,0 +1,149 @@
+//! Whether a program lives, and whether it is ready.
+
+use std::time::Duration;
+
+use tokio::{net::TcpListener, time::timeout};
+
+use crate::{
+    faults::behind_a_proxy,
+    harness::{App, Operator, Program, RestActor, eventually, sample_bytes},
+    operators::{stopped_app, watched},
+};
+
+/// When Prometheus gives a scrape up, unless it is told otherwise.
+const SCRAPE_TIMEOUT: Duration = Duration::from_secs(10);
+
+#[tokio::test]
+async fn without_its_database_it_is_alive_but_not_ready_and_scrapes_come_to_their_end() {
+    let (mut app, mut proxy) = behind_a_proxy().await;
+    app.stop().await;
+    let (_program, operator) = watched(&mut app).await;
+
+    proxy.go_away().await;
+
+    eventually("it is not ready", async || operator.probe("/readyz").await.0 == 503).await;
+    let (_, why) = operator.probe("/readyz").await;
+    assert!(why.starts_with("not ready: the database "), "{why}");
+    assert_eq!(operator.probe("/healthz").await, (200, "ok".into()));
+    let scrape = timeout(SCRAPE_TIMEOUT, operator.scrape()).await.expect("it waits for nothing that does not come");
+    assert_eq!(scrape.value("print_upload_database_up"), 0.0);
+    assert!(scrape.value("print_upload_active_sessions").is_nan(), "nobody knows");
+    assert_eq!(scrape.value("print_upload_writers"), 0.0);
+
+    proxy.come_back().await;
+    eventually("it is ready again", async || operator.probe("/readyz").await.0 == 200).await;
+    assert_eq!(operator.scrape().await.value("print_upload_database_up"), 1.0);
+}
+
+#[tokio::test]
+async fn a_pool_that_is_in_use_to_its_end_is_no_outage_of_the_database() {
+    let (mut app, document) = stopped_app().await;
+    app.set_flag("database-connections", "2");
+    let (_program, operator) = watched(&mut app).await;
+    let mut ada = app.ada();
+    let session = ada.create(&document, 1000).await.expect("a session");
+    let mut held = app.pool().begin().await.expect("a transaction");
+    let lock = "select from upload_session where session_id = $1::uuid for update";
+    sqlx::query(lock).bind(&session.etag).fetch_one(&mut *held).await.expect("the session");
+
+    let deletions = [ada.clone(), ada.clone(), ada].map(|mut ada| {
+        let name = session.name.clone();
+        tokio::spawn(async move { ada.delete(&name).await })
+    });
+    let in_use = r#"print_upload_database_connections{state="in_use"}"#;
+    let mut scrape = operator.scrape().await;
+    eventually("every connection waits for the lock", async || {
+        scrape = operator.scrape().await;
+        scrape.has(in_use, 2.0) && scrape.value("print_upload_active_sessions").is_nan()
+    })
+    .await;
+
+    assert_eq!(scrape.value("print_upload_database_up"), 1.0);
+    assert_eq!(operator.probe("/readyz").await, (200, "ready".into()));
+    held.rollback().await.expect("the lock is given back");
+    let mut canceled = 0;
+    for deletion in deletions {
+        canceled += u32::from(deletion.await.expect("no panic").is_ok());
+    }
+    assert!(canceled > 0, "whoever waited for the lock has had their turn");
+}
+
+#[tokio::test]
+async fn while_it_drains_it_is_alive_and_not_ready() {
+    let (mut app, document) = stopped_app().await;
+    let (program, operator) = watched(&mut app).await;
+    let (mut ada, bytes) = (app.ada(), sample_bytes(1000));
+    let session = ada.create(&document, bytes.len()).await.expect("a session");
+    let (sender, answer) = ada.stall(&session, &bytes, 0..1000);
+    eventually("the writer is under way", async || app.files_of(&session).len() == 1).await;
+
+    program.terminate();
+
+    eventually("it is not ready", async || operator.probe("/readyz").await.0 == 503).await;
+    assert_eq!(operator.probe("/readyz").await.1, "not ready: the service is stopping");
+    assert_eq!(operator.probe("/healthz").await.0, 200);
+    assert_eq!(operator.scrape().await.value("print_upload_writers"), 1.0);
+    drop(sender);
+    answer.await.expect("an answer").expect_err("a byte is missing");
+    drop(ada);
+    let (status, said) = program.ended().await;
+    assert!(status.success() && said.contains("every call was answered"), "{said}");
+}
+
+#[tokio::test]
+async fn without_any_issuers_keys_it_is_not_ready() {
+    let (mut app, _) = stopped_app().await;
+    let nobody = TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("an address");
+    app.set_flag("issuer", &format!("http://{nobody}"));
+    app.set_flag("admin-listen", "127.0.0.1:0");
+    let program = Program::serve(&mut app).await;
+
+    let operator = Operator::of(&program);
+
+    let expected = "not ready: the keys of the token issuers are not there yet";
+    assert_eq!(operator.probe("/readyz").await, (503, expected.into()));
+    let age = format!(r#"print_upload_issuer_keys_age_seconds{{issuer="http://{nobody}"}}"#);
+    assert_eq!(operator.scrape().await.value(&age), f64::INFINITY);
+}
+
+#[tokio::test]
+async fn a_schema_of_a_rolling_update_does_not_take_the_old_replicas_out() {
+    let (mut app, _) = stopped_app().await;
+    let (program, operator) = watched(&mut app).await;
+    let newest = "select max(version) from _sqlx_migrations";
+    let newest: i64 = sqlx::query_scalar(newest).fetch_one(app.pool()).await.expect("a version");
+    let newer = "insert into _sqlx_migrations (version, description, success, checksum, execution_time)
+                 values ($1, 'newer', true, '', 0)";
+    sqlx::query(newer).bind(newest + 1).execute(app.pool()).await.expect("a newer migration");
+    assert_eq!(operator.probe("/readyz").await.0, 200);
+    program.terminate();
+    program.ended().await;
+    let (program, operator) = watched(&mut app).await;
+
+    let older = "delete from _sqlx_migrations where version >= $1";
+    sqlx::query(older).bind(newest).execute(app.pool()).await.expect("an older schema");
+    let expected = "not ready: the database does not have this program's schema";
+    assert_eq!(operator.probe("/readyz").await, (503, expected.into()));
+    program.terminate();
+    let (_, said) = program.ended().await;
+    assert!(said.contains("the database has a newer schema than this program knows"), "{said}");
+}
+
+#[tokio::test]
+async fn a_gateway_is_ready_while_a_service_behind_it_is() {
+    let mut app = App::start().await;
+    let (gateway, address) = Program::gateway(&[app.address], &["--admin-listen=127.0.0.1:0"]).await;
+    let operator = Operator::of(&gateway);
+    eventually("it is ready", async || operator.probe("/readyz").await == (200, "ready".into())).await;
+    let nothing = RestActor::new(address, None).get("/v1.0/nothing").await;
+    assert_eq!(nothing.status, 404);
+    let unknown = r#"print_upload_rest_requests_total{method="GET",route="unknown",status="404"}"#;
+    eventually("it is counted", async || operator.scrape().await.text().contains(unknown)).await;
+
+    app.stop().await;
+    eventually("it is not ready", async || operator.probe("/readyz").await.0 == 503).await;
+    assert_eq!(operator.probe("/readyz").await.1, "not ready: no upstream says that it serves");
+    assert_eq!(operator.probe("/healthz").await.0, 200);
+    app.run().await;
+    eventually("it is ready again", async || operator.probe("/readyz").await.0 == 200).await;
+}
