@@ -57,6 +57,7 @@ mod rest_jobs;
 mod rest_upload;
 mod secret_files;
 mod session;
+mod slow_store;
 mod states;
 mod stores;
 mod tls;
