@@ -26,6 +26,10 @@ const ASK_INTERVAL: Duration = Duration::from_secs(5);
 /// How long a silent connection is listened to before it is made anew: one can be dead without a word.
 const SILENCE: Duration = Duration::from_secs(60);
 
+/// How long ends gather before they are announced: so the announcement takes no time from the answer to whoever has ended a
+/// session, nor from its writers here, and a replica announces no more often.
+const GATHER: Duration = Duration::from_millis(2);
+
 /// How long to wait before listening anew.
 const LISTEN_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -56,13 +60,18 @@ impl Relay {
 
     /// Announces, listens and asks until `shutdown`.
     pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
-        let announcing = repeat("announcing ended sessions", || self.tell(), || self.gathered.notified());
+        let announcing = repeat("announcing ended sessions", || self.tell(), || self.gather());
         let listening = repeat("listening for ended sessions", || self.listen(), || sleep(LISTEN_INTERVAL));
         let asking = repeat("asking for the writers' sessions", || self.ask(|_| true), || sleep(ASK_INTERVAL));
         shutdown.run_until_cancelled(async { tokio::join!(announcing, listening, asking) }).await;
         if timeout(LAST_TIMEOUT, self.tell()).await.is_err() {
             tracing::debug!("other replicas were not told of the last ended sessions, and will ask");
         }
+    }
+
+    async fn gather(&self) {
+        self.gathered.notified().await;
+        sleep(GATHER).await;
     }
 
     /// What cannot be told is dropped: every replica asks soon enough.
