@@ -77,13 +77,17 @@ impl Fragment {
     /// Makes the object durable and visible under its name, once it was prepared. It is part of nothing yet.
     #[tracing::instrument(name = "blobs.publish", level = "debug", skip_all)]
     pub async fn publish(&mut self) -> Result<(), Error> {
+        // Would be a part that passes for the whole.
+        if !self.gathered.is_empty() || matches!(self.sink, Sink::Spooled(_)) {
+            return Err(io::Error::other("a fragment is published before it was prepared").into());
+        }
         match mem::replace(&mut self.sink, Sink::Put) {
             Sink::Staged(mut upload) => drop(upload.complete().await?),
             Sink::Whole(bytes, _place) => {
                 let put = self.blobs.store.put(&self.path, bytes.into());
                 timeout(PUT_TIMEOUT, put).await.map_err(|_| timed_out())??;
             }
-            unprepared @ (Sink::Spooled(_) | Sink::Put) => self.sink = unprepared,
+            Sink::Spooled(_) | Sink::Put => {}
         }
         Ok(())
     }

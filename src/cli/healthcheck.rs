@@ -8,6 +8,7 @@ use reqwest::Certificate;
 use tokio::time::timeout;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
+use super::remote::with_scheme;
 use crate::{client, config::duration};
 
 /// Where to ask. It succeeds only when the answer is that the service serves.
@@ -45,8 +46,7 @@ impl Healthcheck {
 }
 
 async fn ask_service(server: &str, ca: Option<&[u8]>) -> anyhow::Result<()> {
-    let address = if server.contains("://") { server.to_owned() } else { format!("http://{server}") };
-    let mut health = HealthClient::new(client::connect(&[address], ca)?);
+    let mut health = HealthClient::new(client::connect(&[with_scheme(server, "http")], ca)?);
     let status = health.check(HealthCheckRequest::default()).await?.into_inner().status();
     ensure!(status == ServingStatus::Serving, "{}", status.as_str_name());
     Ok(())

@@ -98,9 +98,7 @@ impl Server {
     pub(super) fn connect(&self) -> anyhow::Result<Transport> {
         let ca = self.ca.as_ref().filter(|file| !file.as_os_str().is_empty());
         let scheme = if ca.is_some() { "https" } else { "http" };
-        let with_scheme =
-            |server: &String| if server.contains("://") { server.clone() } else { format!("{scheme}://{server}") };
-        let endpoints: Vec<String> = self.servers.iter().map(with_scheme).collect();
+        let endpoints: Vec<String> = self.servers.iter().map(|server| with_scheme(server, scheme)).collect();
         let plain = endpoints.iter().find(|endpoint| endpoint.starts_with("http://"));
         if let (Some(_), Some(plain)) = (ca, plain) {
             anyhow::bail!("--ca is for https, and nothing certifies {plain}");
@@ -108,6 +106,11 @@ impl Server {
         let ca = ca.map(|file| fs::read(file).with_context(|| format!("--ca {}", file.display()))).transpose()?;
         client::connect(&endpoints, ca.as_deref()).context("--server")
     }
+}
+
+/// An address of a service, with a scheme where it has none.
+pub(super) fn with_scheme(server: &str, scheme: &str) -> String {
+    if server.contains("://") { server.to_owned() } else { format!("{scheme}://{server}") }
 }
 
 impl UploadUrl {
