@@ -20,8 +20,8 @@ use super::{Actor, FOREIGN_TENANT, RestActor, SIZE, TENANT, database::Database, 
 pub const CATALOG_CLIENT: &str = "catalog-service";
 pub const ROBOT: &str = "robot";
 
-/// How long anything may take that does not happen at once.
-const DEADLINE: Duration = Duration::from_secs(10);
+/// How long anything may take that does not happen at once, also on a machine that is busy.
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A service with a database and a folder of its own, and a catalog: printer `p`, share `s`, in both tenants.
 #[derive(Debug)]
