@@ -54,7 +54,7 @@ async fn stored(url: &str) -> Result<i32> {
 /// Waits until nobody listens on the URL's port.
 fn wait_until_refused(url: &str) -> Result<()> {
     let address = url.split(['@', '/']).nth(3).context("an address in the URL")?;
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while TcpStream::connect(address).is_ok() {
         ensure!(Instant::now() < deadline, "Postgres still listens on {address}");
         std::thread::sleep(Duration::from_millis(5));

@@ -22,7 +22,7 @@ const SIZE: usize = 8_000_000;
 /// Ada's client, whose way to the service can be broken.
 async fn behind_proxy(app: &App) -> (Client, Proxy) {
     let proxy = Proxy::start(app.address).await;
-    (client_at(&app.ada(), &proxy.address.to_string()), proxy)
+    (client_at(&app.ada(), &proxy.port.address.to_string()), proxy)
 }
 
 fn client_at(actor: &Actor, address: &str) -> Client {

@@ -78,7 +78,7 @@ async fn an_upload_outlives_the_service() {
     let (address, (_folder, file)) = (app.address, sample_file(LARGE));
     let program = Program::serve_at(&mut app, address).await;
     let mut ada = app.ada();
-    let uploading = upload(&ada, &document, &file).arg("--limit-rate=1MiB").start();
+    let uploading = upload(&ada, &document, &file).arg("--limit-rate=768KiB").start();
     let session = under_way(&mut ada, &document).await;
 
     program.kill().await;

@@ -182,12 +182,16 @@ async fn a_store_in_memory_serves_the_whole_life_of_a_session() {
 
 #[tokio::test]
 async fn a_download_that_nobody_reads_on_never_looks_complete() {
-    let app = App::with([("range-timeout", "1s"), ("max-transfers", "1")]).await;
+    let mut app = App::with([("max-transfers", "1")]).await;
     let (mut ada, document, bytes) = (app.ada(), app.new_document().await, sample_bytes(20 << 20));
     let session = ada.create(&document, bytes.len()).await.expect("a session");
     for start in [0, 10 << 20] {
         ada.send(&session, &bytes, start..start + (10 << 20)).await.expect("a half");
     }
+    app.stop().await;
+    app.set_flag("range-timeout", "1s");
+    app.run().await;
+    let mut ada = app.ada();
     let request = DownloadPrintDocumentRequest { name: document.clone(), offset: 0 };
     let mut stalled = ada.client.documents.download_print_document(request).await.expect("a download").into_inner();
     stalled.message().await.expect("a message").expect("the document");

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tonic::Code;
 
-use crate::harness::{Actor, ErrorExt, Program, RestActor, eventually, sample_bytes};
+use crate::harness::{Actor, ErrorExt, Port, Program, RestActor, eventually, sample_bytes};
 
 const NAMED: [&str; 17] = [
     "GRPC_ADDR",
@@ -133,6 +133,9 @@ async fn dev_writes_down_who_is_who_and_they_are() {
 #[tokio::test]
 async fn dev_keeps_its_data_across_a_stop_and_a_crash_and_takes_postgres_along() {
     let folder = data_dir();
+    // Its tokens name the issuer's port, which must not be somebody else's while it is stopped.
+    let issuer_port = Port::reserve();
+    fs::write(folder.path().join("issuer-port"), issuer_port.address.port().to_string()).expect("a file");
     let dev = Dev::start(&folder).await;
     let (document, bytes) = (dev.document().to_owned(), sample_bytes(3000));
     let mut owner = dev.actor("OWNER_TOKEN");

@@ -20,7 +20,7 @@ pub async fn behind_a_proxy() -> (App, Proxy) {
     let direct: PgConnectOptions = app.database.url.parse().expect("an address");
     let target = tokio::net::lookup_host((direct.get_host(), direct.get_port())).await.expect("a host").next();
     let proxy = Proxy::start(target.expect("an address")).await;
-    let through = format!("127.0.0.1:{}", proxy.address.port());
+    let through = format!("127.0.0.1:{}", proxy.port.address.port());
     let url = app.database.url.replace(&format!("{}:{}", direct.get_host(), direct.get_port()), &through);
     assert!(url.contains(&through), "{url}");
     app.set_flag("database-url", &url);

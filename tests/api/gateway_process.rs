@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use print_upload::proto::upload_session::State;
+use sqlx::{Postgres, Transaction};
 use tokio::{task::JoinSet, time::timeout};
 
 use crate::harness::{Actor, App, Program, RestActor, Socket, eventually, refused, sample_bytes, user_claims};
@@ -152,8 +153,18 @@ async fn uploads_that_the_service_does_not_read_do_not_keep_others_back() {
     for _ in 0..WRITERS / WRITERS_A_SESSION {
         urls.push(ada.begin(&app.new_document().await, bytes.len()).await);
     }
-    let mut held = app.pool().begin().await.expect("a transaction");
-    sqlx::query("lock table upload_session").execute(&mut *held).await.expect("nobody sees a session");
+    // Once without uploads: connections to the database are there afterwards, which a busy machine is slow to open.
+    let held = nobody_sees_a_session(&app).await;
+    let mut looks = JoinSet::new();
+    for url in urls.iter().cycle().take(WRITERS) {
+        let (ada, url) = (ada.clone(), url.clone());
+        looks.spawn(async move { ada.get(&url).await });
+    }
+    eventually("they all wait", async || app.waiting_statements().await >= WRITERS as i64).await;
+    held.rollback().await.expect("they go on");
+    looks.join_all().await;
+
+    let held = nobody_sees_a_session(&app).await;
     let mut uploads = JoinSet::new();
     for writer in 0..WRITERS {
         let (ada, bytes, url) = (ada.clone(), bytes.clone(), urls[writer / WRITERS_A_SESSION].clone());
@@ -169,6 +180,12 @@ async fn uploads_that_the_service_does_not_read_do_not_keep_others_back() {
     held.rollback().await.expect("they go on");
     let statuses = uploads.join_all().await;
     assert!(statuses.iter().all(|status| matches!(status, 201 | 202)), "{statuses:?}");
+}
+
+async fn nobody_sees_a_session(app: &App) -> Transaction<'static, Postgres> {
+    let mut held = app.pool().begin().await.expect("a transaction");
+    sqlx::query("lock table upload_session").execute(&mut *held).await.expect("locked");
+    held
 }
 
 #[tokio::test]

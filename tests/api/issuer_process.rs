@@ -5,12 +5,12 @@ use std::path::Path;
 use print_upload::dev::sample;
 use tonic::Code;
 
-use crate::harness::{App, ErrorExt, Program, TENANT};
+use crate::harness::{App, ErrorExt, Port, Program, TENANT};
 
 /// Starts an issuer on a port, and tells its address.
-async fn issuer(folder: &Path, port: &str) -> (Program, String) {
+async fn issuer(folder: &Path, port: &Port) -> (Program, String) {
     let data_dir = format!("--data-dir={}", folder.display());
-    let mut program = Program::start(&["--log-json", "issuer", &format!("--listen=127.0.0.1:{port}"), &data_dir]);
+    let mut program = Program::start(&["--log-json", "issuer", &format!("--listen={}", port.address), &data_dir]);
     let line = program.hear(r#""message":"issuing""#).await;
     let line: serde_json::Value = serde_json::from_str(&line).expect("a line of JSON");
     (program, line["fields"]["address"].as_str().expect("an address").to_owned())
@@ -31,7 +31,8 @@ async fn a_service_trusts_it_by_its_authority_alone_and_still_does_when_it_has_s
     let (document, trusted_issuer) = (app.new_document().await, app.flag("issuer").to_owned());
     app.stop().await;
     let folder = tempfile::tempdir().expect("a folder");
-    let (program, address) = issuer(folder.path(), "0").await;
+    let port = Port::reserve();
+    let (program, address) = issuer(folder.path(), &port).await;
     assert!(address.starts_with("https://localhost:"), "{address}");
     let old_token = ada_s_token(folder.path()).await;
 
@@ -48,7 +49,6 @@ async fn a_service_trusts_it_by_its_authority_alone_and_still_does_when_it_has_s
 
     program.terminate();
     program.ended().await;
-    let port = address.trim_start_matches("https://localhost:").split('/').next().expect("a port").to_owned();
     let ca = std::fs::read(&ca_file).expect("its authority");
     let (_program, same_address) = issuer(folder.path(), &port).await;
     assert_eq!((same_address, std::fs::read(&ca_file).expect("its authority")), (address, ca));
@@ -63,7 +63,7 @@ async fn a_service_trusts_it_by_its_authority_alone_and_still_does_when_it_has_s
 /// A token of another issuer, which nobody trusts.
 async fn ada_s_token_elsewhere() -> String {
     let folder = tempfile::tempdir().expect("a folder");
-    let (_program, _) = issuer(folder.path(), "0").await;
+    let (_program, _) = issuer(folder.path(), &Port::reserve()).await;
     ada_s_token(folder.path()).await
 }
 

@@ -229,7 +229,7 @@ async fn a_job_lists_its_one_document_as_the_document_itself_says() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_many_jobs_created_at_once_on_a_printer_each_has_an_id_of_its_own() {
     const JOBS: usize = 64;
-    let app = App::start().await;
+    let app = App::with([("database-connections", "32")]).await;
     let mut creates = JoinSet::new();
     for queue in QUEUES.into_iter().cycle().take(JOBS) {
         let mut ada = app.ada();

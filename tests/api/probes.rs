@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use tokio::{net::TcpListener, time::timeout};
+use tokio::time::timeout;
 
 use crate::{
     faults::behind_a_proxy,
-    harness::{App, Operator, Program, RestActor, eventually, sample_bytes},
+    harness::{App, Operator, Port, Program, RestActor, eventually, sample_bytes},
     operators::{stopped_app, watched},
 };
 
@@ -32,7 +32,7 @@ async fn without_its_database_it_is_alive_but_not_ready_and_scrapes_come_to_thei
 
     proxy.come_back().await;
     eventually("it is ready again", async || operator.probe("/readyz").await.0 == 200).await;
-    assert_eq!(operator.scrape().await.value("print_upload_database_up"), 1.0);
+    eventually("it sees it", async || operator.scrape().await.has("print_upload_database_up", 1.0)).await;
 }
 
 #[tokio::test]
@@ -51,15 +51,14 @@ async fn a_pool_that_is_in_use_to_its_end_is_no_outage_of_the_database() {
         tokio::spawn(async move { ada.delete(&name).await })
     });
     let in_use = r#"print_upload_database_connections{state="in_use"}"#;
-    let mut scrape = operator.scrape().await;
     eventually("every connection waits for the lock", async || {
-        scrape = operator.scrape().await;
-        scrape.has(in_use, 2.0) && scrape.value("print_upload_active_sessions").is_nan()
+        let scrape = operator.scrape().await;
+        let is_used_up = scrape.has(in_use, 2.0) && scrape.value("print_upload_active_sessions").is_nan();
+        is_used_up && scrape.has("print_upload_database_up", 1.0)
     })
     .await;
 
-    assert_eq!(scrape.value("print_upload_database_up"), 1.0);
-    assert_eq!(operator.probe("/readyz").await, (200, "ready".into()));
+    eventually("it is ready", async || operator.probe("/readyz").await == (200, "ready".into())).await;
     held.rollback().await.expect("the lock is given back");
     let mut canceled = 0;
     for deletion in deletions {
@@ -71,6 +70,7 @@ async fn a_pool_that_is_in_use_to_its_end_is_no_outage_of_the_database() {
 #[tokio::test]
 async fn while_it_drains_it_is_alive_and_not_ready() {
     let (mut app, document) = stopped_app().await;
+    app.set_flag("drain-timeout", "60s");
     let (program, operator) = watched(&mut app).await;
     let (mut ada, bytes) = (app.ada(), sample_bytes(1000));
     let session = ada.create(&document, bytes.len()).await.expect("a session");
@@ -93,8 +93,8 @@ async fn while_it_drains_it_is_alive_and_not_ready() {
 #[tokio::test]
 async fn without_any_issuers_keys_it_is_not_ready() {
     let (mut app, _) = stopped_app().await;
-    let nobody = TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("an address");
-    app.set_flag("issuer", &format!("http://{nobody}"));
+    let nobody = Port::reserve();
+    app.set_flag("issuer", &format!("http://{}", nobody.address));
     app.set_flag("admin-listen", "127.0.0.1:0");
     let program = Program::serve(&mut app).await;
 
@@ -102,7 +102,7 @@ async fn without_any_issuers_keys_it_is_not_ready() {
 
     let expected = "not ready: the keys of the token issuers are not there yet";
     assert_eq!(operator.probe("/readyz").await, (503, expected.into()));
-    let age = format!(r#"print_upload_issuer_keys_age_seconds{{issuer="http://{nobody}"}}"#);
+    let age = format!(r#"print_upload_issuer_keys_age_seconds{{issuer="http://{}"}}"#, nobody.address);
     assert_eq!(operator.scrape().await.value(&age), f64::INFINITY);
 }
 
@@ -115,15 +115,15 @@ async fn a_schema_of_a_rolling_update_does_not_take_the_old_replicas_out() {
     let newer = "insert into _sqlx_migrations (version, description, success, checksum, execution_time)
                  values ($1, 'newer', true, '', 0)";
     sqlx::query(newer).bind(newest + 1).execute(app.pool()).await.expect("a newer migration");
-    assert_eq!(operator.probe("/readyz").await.0, 200);
+    eventually("it is ready", async || operator.probe("/readyz").await.0 == 200).await;
     program.terminate();
     program.ended().await;
     let (program, operator) = watched(&mut app).await;
 
     let older = "delete from _sqlx_migrations where version >= $1";
     sqlx::query(older).bind(newest).execute(app.pool()).await.expect("an older schema");
-    let expected = "not ready: the database does not have this program's schema";
-    assert_eq!(operator.probe("/readyz").await, (503, expected.into()));
+    let expected = (503, "not ready: the database does not have this program's schema".to_owned());
+    eventually("it is not ready", async || operator.probe("/readyz").await == expected).await;
     program.terminate();
     let (_, said) = program.ended().await;
     assert!(said.contains("the database has a newer schema than this program knows"), "{said}");

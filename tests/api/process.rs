@@ -77,6 +77,7 @@ async fn a_crash_right_after_a_delete_brings_nothing_back() {
 #[tokio::test]
 async fn asked_to_stop_it_answers_the_call_under_way_first() {
     let (mut app, document) = data().await;
+    app.set_flag("drain-timeout", "60s");
     let program = Program::serve(&mut app).await;
     let (mut ada, bytes) = (app.ada(), sample_bytes(1000));
     let session = ada.create(&document, bytes.len()).await.expect("a session");

@@ -2,17 +2,23 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use print_upload::{config::Config, name::SessionId, proto::upload_session::State, store::Store};
+use print_upload::{
+    config::Config,
+    name::SessionId,
+    proto::{UploadSession, upload_session::State},
+    store::Store,
+};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
-use tokio::time::timeout;
+use tokio::time::Instant;
 use tonic::Code;
 use uuid::Uuid;
 
-use crate::harness::{Actor, App, ErrorExt, Program, eventually, sample_bytes};
+use crate::harness::{Actor, App, ErrorExt, Program, Stalled, eventually, sample_bytes};
 
-/// How many cancels must reach their writers within [`SOON`]: a replica that only asks every five seconds tells two.
+/// How many cancels there are, one after the other. Half of them must reach their writers soon: a replica that only asks every
+/// five seconds, as it does anyway, tells the first of them soon at most.
 const CANCELS: usize = 8;
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(2);
 
 /// An app whose actors can call two replicas, and nobody serving in this process.
 struct Replicas {
@@ -36,18 +42,24 @@ impl Replicas {
         Self { app, first, second, programs: [program, other_program] }
     }
 
-    /// A writer stalls on the first replica, and the second one cancels its session: the writer is told.
-    async fn cancel_under_a_writer_elsewhere(&mut self) {
-        let document = self.app.new_document().await;
-        let (session, bytes) = (self.first.create(&document, 1000).await.expect("a session"), sample_bytes(1000));
-        let (_still_held, stalled) = self.first.stall(&session, &bytes, 0..1000);
-        eventually("the writer is under way", async || self.app.files_of(&session).len() == 1).await;
+    /// A writer stalls on the first replica, and the second one cancels its session: the writer is told. Answers whether it
+    /// was soon.
+    async fn cancel_under_a_writer_elsewhere(&mut self) -> bool {
+        let (session, stalled) = self.stalled_on_the_first().await;
 
         self.second.delete(&session.name).await.expect("deleted");
 
-        let told = stalled.await.expect("no panic").expect_err("told");
-        assert_eq!(told.code_and_reason(), (Code::Aborted, "UPLOAD_SESSION_CANCELED".into()));
+        let is_soon = is_told_soon(stalled).await;
         eventually("its bytes are gone", async || self.app.is_reclaimed(&session)).await;
+        is_soon
+    }
+
+    async fn stalled_on_the_first(&mut self) -> (UploadSession, Stalled) {
+        let document = self.app.new_document().await;
+        let session = self.first.create(&document, 1000).await.expect("a session");
+        let stalled = self.first.stall(&session, &sample_bytes(1000), 0..1000);
+        eventually("the writer is under way", async || self.app.files_of(&session).len() == 1).await;
+        (session, stalled)
     }
 
     /// Has notifications go nowhere, as if each replica died right after its commit: an empty function stands before that of
@@ -72,25 +84,34 @@ impl Replicas {
         swallowed.fetch_one(self.app.pool()).await.expect("a number")
     }
 
-    /// Breaks the connections that replicas listen on. Answers how many there were.
-    async fn cut_listeners(&self) -> usize {
-        let cut = sqlx::query(
-            "select pg_terminate_backend(pid) from pg_stat_activity
-             where datname = current_database() and query ilike 'listen %'",
-        );
-        cut.fetch_all(self.app.pool()).await.expect("cut").len()
+    /// Breaks the connections that both replicas listen on.
+    async fn cut_listeners(&self) {
+        let listening =
+            "select count(*) from pg_stat_activity where datname = current_database() and query ilike 'listen %'";
+        let listening = async || sqlx::query_scalar::<_, i64>(listening).fetch_one(self.app.pool()).await;
+        eventually("both listen", async || listening().await.expect("a number") == 2).await;
+        let cut = "select pg_terminate_backend(pid) from pg_stat_activity
+                   where datname = current_database() and query ilike 'listen %'";
+        assert_eq!(sqlx::query(cut).fetch_all(self.app.pool()).await.expect("cut").len(), 2);
     }
+}
+
+/// Waits until a writer was told of the cancel; answers whether it was soon.
+async fn is_told_soon((_still_held, stalled): Stalled) -> bool {
+    let begun = Instant::now();
+    let told = stalled.await.expect("no panic").expect_err("told");
+    assert_eq!(told.code_and_reason(), (Code::Aborted, "UPLOAD_SESSION_CANCELED".into()));
+    begun.elapsed() < SOON
 }
 
 #[tokio::test]
 async fn a_cancel_on_one_replica_reaches_a_stalled_writer_on_the_other_soon() {
     let mut replicas = Replicas::start().await;
-    let all = async {
-        for _ in 0..CANCELS {
-            replicas.cancel_under_a_writer_elsewhere().await;
-        }
-    };
-    timeout(SOON, all).await.expect("each writer was told soon");
+    let mut soon = 0;
+    for _ in 0..CANCELS {
+        soon += usize::from(replicas.cancel_under_a_writer_elsewhere().await);
+    }
+    assert!(soon >= CANCELS / 2, "{soon} of {CANCELS}");
 }
 
 #[tokio::test]
@@ -107,21 +128,16 @@ async fn a_replica_that_has_not_listened_asks_as_soon_as_it_does_again() {
     let app = App::start().await;
     Replicas::cut_notifications(&app).await;
     let mut replicas = Replicas::over(app).await;
-    let all = async {
-        for _ in 0..CANCELS {
-            let document = replicas.app.new_document().await;
-            let session = replicas.first.create(&document, 1000).await.expect("a session");
-            let (_still_held, stalled) = replicas.first.stall(&session, &sample_bytes(1000), 0..1000);
-            eventually("the writer is under way", async || replicas.app.files_of(&session).len() == 1).await;
-            replicas.second.delete(&session.name).await.expect("deleted, and nobody hears of it");
+    let mut soon = 0;
+    for _ in 0..CANCELS {
+        let (session, stalled) = replicas.stalled_on_the_first().await;
+        replicas.second.delete(&session.name).await.expect("deleted, and nobody hears of it");
 
-            eventually("both replicas listen", async || replicas.cut_listeners().await == 2).await;
+        replicas.cut_listeners().await;
 
-            let told = stalled.await.expect("no panic").expect_err("told");
-            assert_eq!(told.code_and_reason(), (Code::Aborted, "UPLOAD_SESSION_CANCELED".into()));
-        }
-    };
-    timeout(2 * SOON, all).await.expect("each writer was told soon");
+        soon += usize::from(is_told_soon(stalled).await);
+    }
+    assert!(soon >= CANCELS / 2, "{soon} of {CANCELS}");
 }
 
 /// One notification does not hold that many.

@@ -257,7 +257,7 @@ async fn a_store_that_went_away_keeps_no_cancel_back(mut bucket: Bucket) {
     let (_, address) = endpoint.split_once("://").expect("an address");
     let address: SocketAddr = address.split('/').next().expect("a host").parse().expect("an address");
     let mut proxy = Proxy::start(address).await;
-    bucket.set(name, &endpoint.replace(&address.to_string(), &proxy.address.to_string()));
+    bucket.set(name, &endpoint.replace(&address.to_string(), &proxy.port.address.to_string()));
     let app = bucket.app().await;
     let (mut ada, bytes) = (app.ada(), sample_bytes(200 * KIB));
     let session = ada.create(&app.new_document().await, bytes.len()).await.expect("a session");

@@ -3,7 +3,7 @@
 use axum::http::Method;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::harness::{App, Collector, Program, RestActor, eventually, sample_bytes};
+use crate::harness::{App, Collector, Port, Program, RestActor, eventually, sample_bytes};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CALLER: &str = "b7ad6b7169203331";
@@ -136,9 +136,9 @@ async fn a_collector_that_is_not_there_costs_no_call() {
     let documents = [app.new_document().await, app.new_document().await];
     app.stop().await;
     // The one refuses connections, the other takes them and keeps silent.
-    let nobody = TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("an address");
+    let nobody = Port::reserve();
     let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let collectors = [nobody, silent.local_addr().expect("an address")];
+    let collectors = [nobody.address, silent.local_addr().expect("an address")];
     for (collector, document) in collectors.into_iter().zip(&documents) {
         app.set_flag("otlp-endpoint", &format!("http://{collector}"));
         let program = Program::serve_with(&mut app, &[SOON]).await;
@@ -160,12 +160,16 @@ async fn a_collector_that_falls_silent_is_connected_to_anew() {
     let target = collector.address;
     tokio::spawn(async move {
         let _deaf_for_good = listener.accept().await.expect("the first connection");
-        let (mut second, _) = listener.accept().await.expect("another");
-        let mut onward = TcpStream::connect(target).await.expect("the collector");
-        tokio::io::copy_bidirectional(&mut second, &mut onward).await
+        loop {
+            let (mut next, _) = listener.accept().await.expect("another");
+            tokio::spawn(async move {
+                let mut onward = TcpStream::connect(target).await.expect("the collector");
+                tokio::io::copy_bidirectional(&mut next, &mut onward).await
+            });
+        }
     });
     app.set_flag("otlp-endpoint", &format!("http://{address}"));
-    let _program = Program::serve_with(&mut app, &[SOON, ("OTEL_EXPORTER_OTLP_TIMEOUT", "400")]).await;
+    let _program = Program::serve_with(&mut app, &[SOON, ("OTEL_EXPORTER_OTLP_TIMEOUT", "1000")]).await;
 
     let traceparent = format!("00-{TRACE}-{CALLER}-01");
     eventually("spans arrive", async || {

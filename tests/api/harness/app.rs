@@ -11,11 +11,11 @@ use print_upload::{
 };
 use sqlx::PgPool;
 use tempfile::TempDir;
-use tokio::{net::TcpListener, task::JoinHandle, time::Instant};
+use tokio::{task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Actor, FOREIGN_TENANT, RestActor, SIZE, TENANT, database::Database, issuer, job_of, sample_bytes};
+use super::{Actor, FOREIGN_TENANT, Port, RestActor, SIZE, TENANT, database::Database, issuer, job_of, sample_bytes};
 
 pub const CATALOG_CLIENT: &str = "catalog-service";
 pub const ROBOT: &str = "robot";
@@ -30,6 +30,8 @@ pub struct App {
     pub address: SocketAddr,
     /// Where its REST gateway serves.
     pub rest_address: SocketAddr,
+    /// Where it serves gRPC and REST again after a stop.
+    ports: [Port; 2],
     flags: BTreeMap<String, String>,
     running: Option<Running>,
     pub database: Database,
@@ -65,9 +67,10 @@ impl App {
             ("drain-timeout", "5s"),
         ];
         let flags = defaults.into_iter().chain(flags).map(|(flag, value)| (flag.to_owned(), value.to_owned()));
-        let free = SocketAddr::from(([127, 0, 0, 1], 0));
+        let ports = [Port::reserve(), Port::reserve()];
+        let [address, rest_address] = [ports[0].address, ports[1].address];
         let flags = flags.collect();
-        let mut app = Self { address: free, rest_address: free, flags, running: None, database, folder };
+        let mut app = Self { address, rest_address, ports, flags, running: None, database, folder };
         app.run().await;
         app.push_printers().await;
         app
@@ -77,12 +80,10 @@ impl App {
     pub async fn run(&mut self) {
         let flags = self.flags.iter().map(|(flag, value)| (flag.as_str(), value.as_str()));
         let server = Server::new(&Config::from_flags(flags).expect("a configuration")).expect("a server");
-        let grpc = TcpListener::bind(self.address).await.expect("a port");
-        let rest = TcpListener::bind(self.rest_address).await.expect("a port");
-        self.address = grpc.local_addr().expect("an address");
-        self.rest_address = rest.local_addr().expect("an address");
+        let [grpc, rest] = &self.ports;
+        let listeners = Listeners { grpc: grpc.listen().await, rest: Some(rest.listen().await), admin: None };
+        [self.address, self.rest_address] = [grpc.address, rest.address];
         let stop = CancellationToken::new();
-        let listeners = Listeners { grpc, rest: Some(rest), admin: None };
         let serving = tokio::spawn(server.serve(listeners, stop.clone().cancelled_owned()));
         self.running = Some(Running { stop, serving });
     }

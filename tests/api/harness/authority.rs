@@ -12,14 +12,14 @@ use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use super::Claims;
+use super::{Claims, Port};
 
 /// An issuer that serves discovery and keys over HTTP, on a loopback address.
 #[derive(Debug)]
 pub struct Authority {
     /// Its address, as the service is told it.
     pub address: String,
-    host: String,
+    port: Port,
     tokens: TokenIssuer,
     shown: Arc<Mutex<Shown>>,
     fetches: Arc<AtomicUsize>,
@@ -44,19 +44,19 @@ impl Authority {
     }
 
     async fn at(tenant: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let host = format!("http://{}", listener.local_addr().expect("an address"));
+        let port = Port::reserve();
+        let host = format!("http://{}", port.address);
         let address = format!("{host}/{tenant}/v2.0");
         let tokens = new_keys(&address);
         let metadata = json!({"issuer": address, "jwks_uri": format!("{host}/keys")});
         let shown = Shown { metadata, keys: tokens.key_set().expect("keys") };
         let (shown, fetches) = (Arc::new(Mutex::new(shown)), Arc::default());
-        let mut authority = Self { address, host, tokens, shown, fetches, serving: None };
-        authority.serve(listener);
+        let mut authority = Self { address, port, tokens, shown, fetches, serving: None };
+        authority.restart().await;
         authority
     }
 
-    /// An issuer that nobody has heard of since its port was given back.
+    /// An issuer that does not serve yet.
     pub async fn down() -> Self {
         let mut authority = Self::template().await;
         authority.stop().await;
@@ -86,9 +86,9 @@ impl Authority {
         serving.await.expect("stopped");
     }
 
-    /// Serves again, at the same address.
+    /// Serves, again at the same address.
     pub async fn restart(&mut self) {
-        let listener = TcpListener::bind(self.host.trim_start_matches("http://")).await.expect("the port");
+        let listener = self.port.listen().await;
         self.serve(listener);
     }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::SocketAddr};
 
-use super::{Program, RestActor};
+use super::{Program, RestActor, eventually};
 
 /// The operators' side of a running program.
 pub struct Operator(RestActor);
@@ -22,8 +22,16 @@ impl Operator {
         (answer.status, String::from_utf8_lossy(&answer.body).trim_end().to_owned())
     }
 
+    /// What it measures. A busy machine may be too slow for a scrape.
     pub async fn scrape(&self) -> Scrape {
-        let answer = self.0.get("/metrics").await;
+        let mut answer = self.0.get("/metrics").await;
+        eventually("it measures", async || {
+            if answer.status == 503 {
+                answer = self.0.get("/metrics").await;
+            }
+            answer.status != 503
+        })
+        .await;
         assert_eq!((answer.status, answer.header("content-type")), (200, "text/plain; version=0.0.4; charset=utf-8"));
         Scrape(String::from_utf8_lossy(&answer.body).into_owned())
     }

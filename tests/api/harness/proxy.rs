@@ -11,6 +11,8 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
+use super::Port;
+
 /// How Postgres says that a statement is over, committed or not, and no transaction is open.
 const READY: &[u8] = b"Z\0\0\0\x05I";
 
@@ -26,7 +28,7 @@ pub enum Cut {
 /// A forwarder from a loopback port to Postgres.
 #[derive(Debug)]
 pub struct Proxy {
-    pub address: SocketAddr,
+    pub port: Port,
     target: SocketAddr,
     armed: Armed,
     forwarding: Option<JoinHandle<()>>,
@@ -37,7 +39,7 @@ type Armed = Arc<Mutex<Option<(&'static [u8], Cut)>>>;
 
 impl Proxy {
     pub async fn start(target: SocketAddr) -> Self {
-        let mut proxy = Self { address: ([127, 0, 0, 1], 0).into(), target, armed: Armed::default(), forwarding: None };
+        let mut proxy = Self { port: Port::reserve(), target, armed: Armed::default(), forwarding: None };
         proxy.come_back().await;
         proxy
     }
@@ -51,9 +53,7 @@ impl Proxy {
 
     /// Accepts connections, again.
     pub async fn come_back(&mut self) {
-        let listener = TcpListener::bind(self.address).await.expect("a port");
-        self.address = listener.local_addr().expect("an address");
-        self.forwarding = Some(tokio::spawn(accept(listener, self.target, Arc::clone(&self.armed))));
+        self.forwarding = Some(tokio::spawn(accept(self.port.listen().await, self.target, Arc::clone(&self.armed))));
     }
 
     /// Breaks the connection of the next statement that has `bytes` among its parameters.

@@ -223,7 +223,7 @@ class Stories:
             await self.http.delete(session.upload_url)
         with self.assertRaises(APIError) as caught:
             # Should there be no answer, the SDK would wait for ever: its timeouts begin anew with every keepalive.
-            await asyncio.wait_for(self.new_task(session, bytes(20_000_000), max_chunk_size=size).upload(), 20)
+            await asyncio.wait_for(self.new_task(session, bytes(20_000_000), max_chunk_size=size).upload(), 120)
         self.assertEqual(caught.exception.response_status_code, status)
         # The connection, or a new one, goes on serving.
         await self.new_job(self.printer)
