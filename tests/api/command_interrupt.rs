@@ -11,7 +11,7 @@ use tokio::io::AsyncReadExt;
 
 use crate::{
     command_resume::{LARGE, PACE, RANGE, sample_file, slow_upload, under_way, upload},
-    harness::{Actor, App, crc32c, sample_bytes},
+    harness::{Actor, App, crc32c, eventually, sample_bytes},
 };
 
 const QUESTION: &str = "Keep the upload session, to resume later, or cancel the upload? [K/c]";
@@ -101,6 +101,26 @@ async fn a_second_interrupt_leaves_at_once_and_keeps_the_session() {
     assert_eq!(state_of(&mut ada, &session.name).await, State::Active);
     let report = upload(&ada, &document, &file).run().await.json();
     assert_eq!(report["document"]["crc32c"], crc32c(&sample_bytes(LARGE)));
+}
+
+#[tokio::test]
+async fn a_second_signal_does_not_wait_for_the_cancel() {
+    let app = App::start().await;
+    let (mut ada, document, (_folder, file)) = (app.ada(), app.new_document().await, sample_file(LARGE));
+    let uploading = slow_upload(&ada, &document, &file).arg("--on-interrupt=cancel").start();
+    let session = under_way(&mut ada, &document).await;
+    let frozen = app.freeze(&session).await;
+    eventually("every range waits", async || app.waiting_statements().await == 4).await;
+
+    uploading.signal(Signal::SIGTERM);
+    eventually("the cancel waits as well", async || app.waiting_statements().await == 5).await;
+    uploading.signal(Signal::SIGINT);
+
+    let finished = uploading.ended().await;
+    assert_eq!(finished.failure().0, 130);
+    assert!(finished.stderr.contains(&format!("print-upload status {}", session.name)), "{}", finished.stderr);
+    frozen.rollback().await.expect("they go on");
+    eventually("it is canceled", async || state_of(&mut ada, &session.name).await == State::Canceled).await;
 }
 
 #[tokio::test]
