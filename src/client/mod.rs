@@ -16,6 +16,7 @@ mod compare;
 mod credential;
 mod download;
 mod error;
+mod options;
 mod progress;
 mod retry;
 mod send;
@@ -25,11 +26,11 @@ mod upload;
 
 pub use credential::{Credential, secret};
 pub use error::{Error, reason, state_name};
+pub use options::UploadOptions;
 pub use progress::Progress;
 pub use retry::retry_delay;
 pub use source::Source;
 pub use transport::{Transport, connect, in_process};
-pub use upload::UploadOptions;
 
 use std::time::Duration;
 

@@ -6,7 +6,7 @@ use tokio::{sync::watch, task::JoinSet};
 use tonic::{Code, Status};
 
 use super::{
-    Client, Error, Progress, Source,
+    Client, Error, Progress, Source, UploadOptions,
     error::{limit, reason},
     retry::{Patience, retry_delay},
     send::{Pace, Sender},
@@ -15,42 +15,6 @@ use crate::proto::{ByteRange, PrintDocument, UploadRangeResponse, UploadSession,
 
 /// Ranges that take too long are not made smaller than this, in bytes.
 const SMALLEST_RANGE_BYTES: NonZero<u64> = NonZero::new(64 * 1024).unwrap();
-
-/// How long a range may take at the agreed pace, in seconds: much less than the ten minutes that services give it.
-const RANGE_SECONDS: u64 = 60;
-
-/// How an upload is cut and paced. At most `parallel` ranges are in memory.
-#[derive(Debug, Clone)]
-pub struct UploadOptions {
-    /// How many ranges are sent at once. A service takes four of a session unless configured otherwise.
-    pub parallel: NonZero<u32>,
-    /// How many bytes a range has at most. A service takes 10 MiB unless configured otherwise; when it takes less, ranges
-    /// are made smaller.
-    pub range_bytes: NonZero<u64>,
-    /// How fast to send, all ranges together; as fast as possible when not said.
-    pub bytes_per_second: Option<NonZero<u64>>,
-}
-
-impl UploadOptions {
-    /// With ranges that do not take too long at the agreed pace.
-    fn at_their_pace(mut self) -> Self {
-        if let Some(rate) = self.bytes_per_second {
-            let longest = rate.get().saturating_mul(RANGE_SECONDS) / u64::from(self.parallel.get());
-            self.range_bytes = self.range_bytes.min(NonZero::new(longest).unwrap_or(NonZero::<u64>::MIN));
-        }
-        self
-    }
-}
-
-impl Default for UploadOptions {
-    fn default() -> Self {
-        Self {
-            parallel: NonZero::new(4).unwrap_or(NonZero::<u32>::MIN),
-            range_bytes: NonZero::new(8 << 20).unwrap_or(NonZero::<u64>::MIN),
-            bytes_per_second: None,
-        }
-    }
-}
 
 /// A range, and how it went.
 type Sent = (Range<u64>, Result<UploadRangeResponse, Error>);
