@@ -89,6 +89,18 @@ impl Credentials {
             }
         }
     }
+
+    /// Whether whoever calls may make calls of this kind at all.
+    fn admitted_by(&self, rule: &Rule) -> Result<(), Error> {
+        match self {
+            Self::Token(token) if token.caller.tenant.0.to_string() == PERSONAL_ACCOUNTS_TENANT => {
+                Err(Error::PersonalAccount)
+            }
+            Self::Token(token) => permission::admits(rule, &token.grant),
+            Self::Capability(_) if rule.capability => Ok(()),
+            Self::Capability(_) => Err(Error::UploadTokenNotAccepted),
+        }
+    }
 }
 
 /// The middleware: lets a call through with its proof, or answers it.
@@ -106,8 +118,9 @@ impl Guard {
         let (mut parts, body) = request.into_parts();
         let rule = self.rules.of(parts.uri.path()).ok_or(Error::MethodUnknown)?;
         let log = RequestLog::of(&parts.extensions);
-        let credentials = self.authenticate(&parts.headers, rule).await?;
+        let credentials = self.authenticate(&parts.headers).await?;
         credentials.tell(&log);
+        credentials.admitted_by(rule)?;
         let (message, body) = first_message::read(body, rule).await?;
 
         let proofs = &mut parts.extensions;
@@ -138,20 +151,11 @@ impl Guard {
     }
 
     /// When an upload token is present, it alone is judged: it stands in place of every permission.
-    async fn authenticate(&self, headers: &HeaderMap, rule: &Rule) -> Result<Credentials, Error> {
+    async fn authenticate(&self, headers: &HeaderMap) -> Result<Credentials, Error> {
         if let Some(token) = headers.get(UPLOAD_TOKEN) {
-            let capability = self.upload_urls.verify(token.as_bytes())?;
-            return if rule.capability {
-                Ok(Credentials::Capability(capability))
-            } else {
-                Err(Error::UploadTokenNotAccepted)
-            };
+            return Ok(Credentials::Capability(self.upload_urls.verify(token.as_bytes())?));
         }
         let token = AccessToken::verify(access_token::bearer(headers)?, &self.issuers).await?;
-        if token.caller.tenant.0.to_string() == PERSONAL_ACCOUNTS_TENANT {
-            return Err(Error::PersonalAccount);
-        }
-        permission::admits(rule, &token.grant)?;
         Ok(Credentials::Token(token))
     }
 

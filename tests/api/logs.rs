@@ -8,7 +8,7 @@ use print_upload::{client, proto::DownloadPrintDocumentRequest};
 use serde_json::Value;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
-use crate::harness::{App, Program, call_raw, eventually, frame, sample_bytes};
+use crate::harness::{App, Program, TENANT, call_raw, eventually, frame, sample_bytes};
 
 /// A program on the data of an app that has a document of ada's.
 async fn program(variables: &[(&str, &str)]) -> (App, String, Program) {
@@ -59,6 +59,7 @@ async fn every_call_leaves_one_line_that_says_who_did_what_and_how_it_went() {
     let watch = health.watch(HealthCheckRequest::default()).await.expect("it serves");
     watch.into_inner().message().await.expect("it goes well").expect("how it is");
     app.bearer("nonsense").delete(&session.name).await.expect_err("nobody");
+    app.user(TENANT, "zoe", &["PrintJob.Read"]).delete(&session.name).await.expect_err("she may not");
     let request_id = ada.delete_traced(&session.name).await.expect("deleted");
     program.terminate();
     let (_, said) = program.ended().await;
@@ -75,11 +76,12 @@ async fn every_call_leaves_one_line_that_says_who_did_what_and_how_it_went() {
     insta::assert_snapshot!(lines("DeleteUploadSession"), @r"
     PERMISSION_DENIED NOT_SESSION_OWNER user null
     UNAUTHENTICATED TOKEN_MALFORMED none null
+    PERMISSION_DENIED PERMISSION_MISSING user null
     OK null user {session}
     ");
     let deletions = answered(&said, &format!("{SESSIONS}/DeleteUploadSession"));
-    assert_eq!(deletions[2]["request.id"], request_id.as_str());
-    assert_eq!(deletions[2]["tenant.id"], crate::harness::TENANT.to_string());
+    assert_eq!(deletions[3]["request.id"], request_id.as_str());
+    assert_eq!(deletions[3]["tenant.id"], TENANT.to_string());
     let range = &answered(&said, &format!("{SESSIONS}/UploadRange"))[0];
     assert!(range["request.bytes"].as_u64().is_some_and(|bytes| (500..700).contains(&bytes)), "{range}");
     assert!(range["response.bytes"].as_u64().is_some_and(|bytes| bytes > 5), "{range}");
