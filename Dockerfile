@@ -36,7 +36,7 @@ LABEL org.opencontainers.image.title="print-upload" \
     org.opencontainers.image.revision="$REVISION"
 
 USER 65532:65532
-# Where named and anonymous volumes get their owner from: it is the only folder that this user may write to.
+# Where named and anonymous volumes get their owner from: beside the temporary files the only folder that this user may write to.
 WORKDIR /var/lib/print-upload
 EXPOSE 50051 8080
 STOPSIGNAL SIGTERM

@@ -1,5 +1,5 @@
-# The two commands: `make dev` runs everything on this machine, `make test` tests it. Both need Rust and a C compiler;
-# Postgres' server programs are installed when there are none.
+# The two commands: `make dev` runs everything on this machine, `make test` tests it. Both need Rust and a C compiler, the
+# tests Python; Postgres' server programs are installed when there are none.
 
 PROGRAM := target/debug/print-upload
 

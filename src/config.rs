@@ -30,7 +30,7 @@ pub struct Config {
     #[arg(long, env = "REST_LISTEN")]
     pub rest_listen: Option<SocketAddr>,
 
-    /// TLS, on every listener.
+    /// TLS, on the gRPC and the REST listener.
     #[command(flatten)]
     pub tls: TlsFiles,
 
@@ -104,15 +104,15 @@ pub struct Config {
     #[arg(long, env = "MAX_WRITERS", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_writers: u32,
 
-    /// Most ranges, and most downloads, that one replica serves at once.
-    #[arg(long, env = "MAX_TRANSFERS", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Most ranges, and most downloads, that one replica serves at once; up to 1000.
+    #[arg(long, env = "MAX_TRANSFERS", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub max_transfers: u32,
 
     /// How long one range may take, or a download that nobody reads.
     #[arg(long, env = "RANGE_TIMEOUT", default_value = "10m", value_parser = duration)]
     pub range_timeout: Duration,
 
-    /// How long a session lives without a committed range.
+    /// How long a session lives without a committed range, or its owner asking for it again.
     #[arg(long, env = "SESSION_IDLE_TIMEOUT", default_value = "1h", value_parser = duration)]
     pub session_idle_timeout: Duration,
 

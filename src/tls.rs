@@ -25,7 +25,7 @@ const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
 /// Where a listener's certificate is. Without it the listener speaks plain text.
 #[derive(Debug, Clone, Default, Args)]
 pub struct TlsFiles {
-    /// Certificate chain of every listener, PEM, the server's own certificate first. Read again when it changes.
+    /// Certificate chain of the gRPC and the REST listener, PEM, the server's own certificate first. Read again when it changes.
     #[arg(long, env = "TLS_CERT", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
 

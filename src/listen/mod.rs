@@ -25,8 +25,8 @@ use crate::tls::Certificate;
 /// How many bytes of one call may be under way unread: a call that stalls, here or at its other end, holds no more.
 pub const STREAM_WINDOW: u32 = 1024 * 1024;
 
-/// How many calls of one connection run at once. A gateway has all its callers on one: more of them than there are
-/// transfers (`--max-transfers`, ranges and downloads each) may be stalled, and a cancel must still get through.
+/// How many calls of one connection run at once. A gateway has all its callers on one: all transfers that there can be may be
+/// stalled (`--max-transfers`, at most 1000 ranges and 1000 downloads), and a cancel must still get through.
 const CALLS_PER_CONNECTION: u32 = 2047;
 
 /// The window of a connection: whatever all of its calls hold, so that none ever waits for another. What is really held is
