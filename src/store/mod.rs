@@ -62,6 +62,10 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a call waits for a connection before it says that the database is gone.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// How long a connection that is given back may take to say that it is alive. One that is dead without a word would hold its
+/// place in the pool until the system gives it up, which takes a quarter of an hour.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// The state of every upload, in Postgres.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -91,7 +95,10 @@ impl Store {
     pub fn connect_lazily(url: &str, max_connections: u32, terms: Terms) -> Result<Self, sqlx::Error> {
         let options: PgConnectOptions = url.parse()?;
         let options = options.application_name("print-upload").options(SETTINGS);
-        let pool = PgPoolOptions::new().max_connections(max_connections).acquire_timeout(ACQUIRE_TIMEOUT);
+        let pool = PgPoolOptions::new()
+            .max_connections(max_connections)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .after_release(|connection, _| Box::pin(is_alive(connection)));
         Ok(Self { pool: pool.connect_lazy_with(options), probe: Arc::default(), terms })
     }
 
@@ -100,6 +107,13 @@ impl Store {
         self.pool.close().await;
         self.probe.lock().await.take();
     }
+}
+
+/// Whether a connection that is given back can be used again. The statement that was given up on it must end first.
+async fn is_alive(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    let silent = |_| sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, "the connection is silent"));
+    timeout(RELEASE_TIMEOUT, connection.ping()).await.map_err(silent)??;
+    Ok(true)
 }
 
 /// Brings the database at `url` to this program's schema, or to that of the migrations in a folder.

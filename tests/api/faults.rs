@@ -135,6 +135,31 @@ async fn without_its_database_every_call_is_unavailable_and_the_service_recovers
 }
 
 #[tokio::test]
+async fn connections_that_fall_silent_are_given_up() {
+    let (app, proxy) = behind_a_proxy().await;
+    let mut ada = app.ada();
+    let session = ada.create(&app.new_document().await, 1000).await.expect("a session");
+    let frozen = app.freeze(&session).await;
+    // As many as there are connections: each holds one when it falls silent.
+    let deletions: Vec<_> = (0..8)
+        .map(|_| {
+            let (mut ada, name) = (ada.clone(), session.name.clone());
+            tokio::spawn(async move { ada.delete(&name).await })
+        })
+        .collect();
+    eventually("each waits for the lock", async || app.waiting_statements().await >= 7).await;
+
+    proxy.freeze();
+
+    for deletion in deletions {
+        assert_unavailable("DeleteUploadSession", deletion.await.expect("no panic"));
+    }
+    frozen.rollback().await.expect("the lock is given back");
+    eventually("the service answers", async || ada.get(&session.name).await.is_ok()).await;
+    ada.delete(&session.name).await.expect("deleted");
+}
+
+#[tokio::test]
 async fn a_range_that_waits_out_an_outage_is_committed() {
     let (app, mut proxy) = behind_a_proxy().await;
     let (mut ada, bytes) = (app.ada(), sample_bytes(2000));

@@ -1,6 +1,7 @@
 //! A way to Postgres that can be broken at a chosen moment.
 
 use std::{
+    future::pending,
     net::SocketAddr,
     sync::{Arc, Mutex},
 };
@@ -8,6 +9,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::watch,
     task::{JoinHandle, JoinSet},
 };
 
@@ -31,15 +33,25 @@ pub struct Proxy {
     pub port: Port,
     target: SocketAddr,
     armed: Armed,
+    frozen: Frozen,
     forwarding: Option<JoinHandle<()>>,
 }
+
+/// Raised each time that all connections there are freeze.
+type Frozen = watch::Sender<u32>;
 
 /// What the next statement that holds these bytes suffers.
 type Armed = Arc<Mutex<Option<(&'static [u8], Cut)>>>;
 
 impl Proxy {
     pub async fn start(target: SocketAddr) -> Self {
-        let mut proxy = Self { port: Port::reserve(), target, armed: Armed::default(), forwarding: None };
+        let mut proxy = Self {
+            port: Port::reserve(),
+            target,
+            armed: Armed::default(),
+            frozen: Frozen::default(),
+            forwarding: None,
+        };
         proxy.come_back().await;
         proxy
     }
@@ -53,7 +65,17 @@ impl Proxy {
 
     /// Accepts connections, again.
     pub async fn come_back(&mut self) {
-        self.forwarding = Some(tokio::spawn(accept(self.port.listen().await, self.target, Arc::clone(&self.armed))));
+        self.forwarding = Some(tokio::spawn(accept(
+            self.port.listen().await,
+            self.target,
+            Arc::clone(&self.armed),
+            self.frozen.clone(),
+        )));
+    }
+
+    /// Has every connection there is fall silent for good, without a word to either end. New ones are as ever.
+    pub fn freeze(&self) {
+        self.frozen.send_modify(|times| *times += 1);
     }
 
     /// Breaks the connection of the next statement that has `bytes` among its parameters.
@@ -67,16 +89,21 @@ impl Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, target: SocketAddr, armed: Armed) {
+async fn accept(listener: TcpListener, target: SocketAddr, armed: Armed, frozen: Frozen) {
     // Dropped with this task, and all connections with it.
     let mut connections = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
-        connections.spawn(forward(client, target, Arc::clone(&armed)));
+        connections.spawn(forward(client, target, Arc::clone(&armed), frozen.subscribe()));
     }
 }
 
 /// Forwards until either end closes. A closed end and a broken one are the same to a test.
-async fn forward(mut client: TcpStream, target: SocketAddr, armed: Armed) -> std::io::Result<()> {
+async fn forward(
+    mut client: TcpStream,
+    target: SocketAddr,
+    armed: Armed,
+    mut frozen: watch::Receiver<u32>,
+) -> std::io::Result<()> {
     let mut server = TcpStream::connect(target).await?;
     let (mut asked, mut answered) = (vec![0; 65536], vec![0; 65536]);
     loop {
@@ -96,6 +123,7 @@ async fn forward(mut client: TcpStream, target: SocketAddr, armed: Armed) -> std
                 0 => return Ok(()),
                 length => client.write_all(&answered[..length]).await?,
             },
+            _ = frozen.changed() => pending().await,
         }
     }
 }
