@@ -107,8 +107,8 @@ impl Fragment {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
             Err(error) => tracing::debug!(error = %error, "a fragment was left for reclaiming"),
         }
-        if let Some(root) = &self.blobs.local {
-            local::remove_if_empty(root, self.folder).await;
+        if let (Some(root), Some(object)) = (&self.blobs.local, self.path.filename()) {
+            local::remove_rest(root, self.folder, object).await;
         }
     }
 
@@ -123,5 +123,35 @@ impl Fragment {
             Sink::Whole(..) | Sink::Put => {}
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::name::{SessionId, TenantId};
+
+    #[tokio::test]
+    async fn a_fragment_that_cannot_be_published_leaves_no_staged_file() {
+        let root = tempfile::tempdir().expect("a folder");
+        let store = format!("file://{}", root.path().display());
+        let blobs = Blobs::open(&store, None, root.path()).expect("a store");
+        let folder = Folder { tenant: TenantId(Uuid::nil()), session: SessionId(Uuid::nil()) };
+        let object = Uuid::now_v7();
+        let mut fragment = blobs.begin(folder, object).await.expect("a fragment");
+        fragment.write(b"bytes").await.expect("taken");
+        fragment.prepare().await.expect("prepared");
+        // Nothing can be renamed to a folder.
+        let session = root.path().join(Uuid::nil().to_string()).join(Uuid::nil().to_string());
+        fs::create_dir_all(session.join(object.to_string()).join("in the way")).expect("a folder");
+
+        fragment.publish().await.expect_err("it is in the way");
+        fragment.discard().await;
+
+        let left: Vec<_> =
+            fs::read_dir(session).expect("the folder").map(|entry| entry.expect("it").file_name()).collect();
+        assert_eq!(left, [object.to_string().as_str()]);
     }
 }

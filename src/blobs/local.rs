@@ -56,12 +56,17 @@ pub async fn drop_all_except(root: &Path, folder: Folder, keep: &HashSet<Uuid>) 
     .map_err(io::Error::other)?
 }
 
-/// Removes the session's folder when nothing is in it; nothing else happens when something is.
-pub async fn remove_if_empty(root: &Path, folder: Folder) {
+/// Removes what may be left of an object that came to nothing: its staged file, which `LocalFileSystem` leaves behind where
+/// syncing or renaming it fails, and the session's folder when nothing else is in it.
+pub async fn remove_rest(root: &Path, folder: Folder, object: &str) {
     let path = path(root, folder);
-    let removed = tokio::task::spawn_blocking(move || remove_dir(&path)).await;
-    if let Ok(Err(error)) = removed {
-        tracing::debug!(error = %error, "an empty folder was left for reclaiming");
+    let staged = path.join(format!("{object}#1"));
+    let removing = tokio::task::spawn_blocking(move || {
+        unless_gone(fs::remove_file(staged))?;
+        remove_dir(&path)
+    });
+    if let Ok(Err(error)) = removing.await {
+        tracing::debug!(error = %error, "a staged file or an empty folder was left for reclaiming");
     }
 }
 

@@ -28,7 +28,11 @@ pub async fn check(store: &dyn ObjectStore) -> Result<(), Error> {
         return Err(Error::Missing);
     }
     for abandoned in listed.iter().filter(|path| is_abandoned(path)) {
-        store.delete(abandoned).await?;
+        match store.delete(abandoned).await {
+            // Another replica that starts has dropped it.
+            Err(object_store::Error::NotFound { .. }) => {}
+            dropped => dropped?,
+        }
     }
     Ok(())
 }
