@@ -85,6 +85,7 @@ impl Server {
             upload_urls: Arc::clone(&upload_urls),
             store: store.clone(),
             catalog_clients: config.catalog_clients.clone(),
+            ranges: Arc::new(Semaphore::new(config.max_transfers as usize)),
         };
         let writers = Writers::new(config.max_writers as usize);
         let services = Services {
@@ -93,7 +94,6 @@ impl Server {
             relay: Arc::new(Relay::new(store, Arc::clone(&writers))),
             writers,
             upload_urls,
-            ranges: Arc::new(Semaphore::new(config.max_transfers as usize)),
             downloads: Arc::new(Semaphore::new(config.max_transfers as usize)),
             limits: config.limits(),
             reclaim: Arc::new(Notify::new()),

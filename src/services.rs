@@ -22,9 +22,8 @@ pub struct Services {
     pub relay: Arc<Relay>,
     /// The signer of upload URLs.
     pub upload_urls: Arc<UploadUrls>,
-    /// A permit for each range that is received at once: each holds a few MiB.
-    pub ranges: Arc<Semaphore>,
-    /// A permit for each download that is sent at once, so that readers never keep writers out.
+    /// A permit for each download that is sent at once. Ranges have permits of their own, so that readers never keep writers
+    /// out.
     pub downloads: Arc<Semaphore>,
     /// What a caller may ask for.
     pub limits: Limits,
@@ -46,11 +45,6 @@ pub struct Limits {
 }
 
 impl Services {
-    /// A place for one range, given back when dropped.
-    pub fn begin_range(&self) -> Result<OwnedSemaphorePermit, Error> {
-        Arc::clone(&self.ranges).try_acquire_owned().map_err(|_| Error::TooManyTransfers)
-    }
-
     /// A place for one download, given back when dropped.
     pub fn begin_download(&self) -> Result<OwnedSemaphorePermit, Error> {
         Arc::clone(&self.downloads).try_acquire_owned().map_err(|_| Error::TooManyTransfers)

@@ -1,5 +1,6 @@
 //! The first message of a call, read ahead of the handler: it names the resource. The bytes are given back in front of
-//! the rest of the body, so that the handler reads the same stream.
+//! the rest of the body, so that the handler reads the same stream. Of a call that has one message the end is waited for as
+//! well: the handler would wait for it without a limit.
 
 use std::time::Duration;
 
@@ -37,13 +38,10 @@ pub struct FirstMessage<'rule> {
 /// Reads the first message and returns it with a body that still holds every byte.
 pub async fn read(body: Body, rule: &Rule) -> Result<(FirstMessage<'_>, Body), Error> {
     let mut stream = body.into_data_stream();
-    let head = timeout(FIRST_MESSAGE_TIMEOUT, read_head(&mut stream))
+    let (head, message) = timeout(FIRST_MESSAGE_TIMEOUT, read_message(&mut stream, rule))
         .await
         .map_err(|_| Error::FirstMessageTimeout(FIRST_MESSAGE_TIMEOUT))??;
 
-    let message = head.message()?;
-    let message = DynamicMessage::decode(rule.input.clone(), message)
-        .map_err(|_| invalid("FIRST_MESSAGE_MALFORMED", "the first message is not a valid request"))?;
     let first = FirstMessage {
         rule,
         resource: text(&message, rule.resource_field),
@@ -153,6 +151,16 @@ impl Head {
     }
 }
 
+async fn read_message(stream: &mut BodyDataStream, rule: &Rule) -> Result<(Head, DynamicMessage), Error> {
+    let head = read_head(stream).await?;
+    let message = DynamicMessage::decode(rule.input.clone(), head.message()?)
+        .map_err(|_| invalid("FIRST_MESSAGE_MALFORMED", "the first message is not a valid request"))?;
+    if !rule.is_client_streaming {
+        expect_end(&head, stream).await?;
+    }
+    Ok((head, message))
+}
+
 async fn read_head(stream: &mut BodyDataStream) -> Result<Head, Error> {
     let mut head = Head::default();
     let mut expected = None;
@@ -171,6 +179,21 @@ async fn read_head(stream: &mut BodyDataStream) -> Result<Head, Error> {
             None => return Err(invalid("FIRST_MESSAGE_MISSING", "the request ended before its first message")),
         }
     }
+}
+
+/// Reads on to the end of a call that has only one message.
+async fn expect_end(head: &Head, stream: &mut BodyDataStream) -> Result<(), Error> {
+    let more = || invalid("FIRST_MESSAGE_MALFORMED", "the call takes one message");
+    if head.length > PREFIX_BYTES + head.message()?.len() {
+        return Err(more());
+    }
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk.map_err(|_| invalid("FIRST_MESSAGE_BROKEN", "the request broke off behind its message"))?;
+        if !chunk.is_empty() {
+            return Err(more());
+        }
+    }
+    Ok(())
 }
 
 fn invalid(reason: &'static str, message: &str) -> Error {
@@ -200,6 +223,7 @@ mod tests {
     use crate::guard::Rules;
 
     const DELETE: &str = "/print.upload.v1.UploadSessions/DeleteUploadSession";
+    const UPLOAD_RANGE: &str = "/print.upload.v1.UploadSessions/UploadRange";
 
     #[tokio::test(start_paused = true)]
     async fn a_first_message_that_does_not_come_is_not_waited_for() {
@@ -208,5 +232,18 @@ mod tests {
         let silent = Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>());
         let error = read(silent, rule).await.expect_err("nothing came");
         assert_eq!(error.code_and_reason().1, "FIRST_MESSAGE_TIMEOUT");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_a_call_with_one_message_is_not_waited_for_without_limit() {
+        let rules = Rules::load().expect("the compiled-in proto has rules");
+        let nameless = Bytes::from_static(&[0; PREFIX_BYTES]);
+        let open = |rule| {
+            let message = futures_util::stream::iter([Ok::<_, std::io::Error>(nameless.clone())]);
+            read(Body::from_stream(message.chain(futures_util::stream::pending())), rule)
+        };
+        let error = open(rules.of(DELETE).expect("a rule")).await.expect_err("it did not end");
+        assert_eq!(error.code_and_reason().1, "FIRST_MESSAGE_TIMEOUT");
+        assert!(open(rules.of(UPLOAD_RANGE).expect("a rule")).await.is_ok(), "more is to come");
     }
 }

@@ -23,6 +23,7 @@ use axum::{
     middleware::Next,
     response::Response,
 };
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 use uuid::Uuid;
 
@@ -64,7 +65,13 @@ pub struct Guard {
     pub store: Store,
     /// The client ids of the applications that maintain the catalog.
     pub catalog_clients: Vec<String>,
+    /// A permit for each range that is received at once: each holds a few MiB.
+    pub ranges: Arc<Semaphore>,
 }
+
+/// A place among the ranges that are received at once, given back with its last copy.
+#[derive(Debug, Clone)]
+pub struct RangePlace(#[allow(dead_code, reason = "held, not used")] Arc<OwnedSemaphorePermit>);
 
 /// Who calls, once they have proved it.
 enum Credentials {
@@ -121,6 +128,9 @@ impl Guard {
         let credentials = self.authenticate(&parts.headers).await?;
         credentials.tell(&log);
         credentials.admitted_by(rule)?;
+        if rule.is_client_streaming {
+            parts.extensions.insert(self.begin_range()?);
+        }
         let (message, body) = first_message::read(body, rule).await?;
 
         let proofs = &mut parts.extensions;
@@ -148,6 +158,12 @@ impl Guard {
             (Credentials::Capability(_), _) | (_, Proof::Unspecified) => return Err(Error::UploadTokenNotAccepted),
         }
         Ok(Request::from_parts(parts, body))
+    }
+
+    /// Before anything of the range is read: what a connection takes in for it must be bounded as well.
+    fn begin_range(&self) -> Result<RangePlace, Error> {
+        let place = Arc::clone(&self.ranges).try_acquire_owned().map_err(|_| Error::TooManyTransfers)?;
+        Ok(RangePlace(Arc::new(place)))
     }
 
     /// When an upload token is present, it alone is judged: it stands in place of every permission.

@@ -30,6 +30,8 @@ pub struct Rule {
     pub processing_task: bool,
     /// Whether a session may be named by its id only.
     pub only_session_ids: bool,
+    /// Whether more messages follow the first one.
+    pub is_client_streaming: bool,
     /// The field that names the resource, dots between its parts.
     pub resource_field: &'static str,
     /// The field that holds the etag, if the RPC takes one.
@@ -93,7 +95,8 @@ impl Rule {
             capability: rule.capability,
             proof: rule.proof(),
             processing_task: rule.processing_task,
-            only_session_ids: method.is_client_streaming(),
+            only_session_ids: rule.only_session_ids,
+            is_client_streaming: method.is_client_streaming(),
             // Rules live as long as the program: their field names may appear in any error.
             resource_field: Box::leak(rule.resource_field.clone().into_boxed_str()),
             etag_field: optional(&rule.etag_field),
@@ -120,6 +123,9 @@ impl ProtoRule {
         }
         if self.processing_task && self.proof() != Proof::PermittedDocument {
             return Err("only where a document is named are print tasks looked up");
+        }
+        if method.is_client_streaming() && !self.only_session_ids {
+            return Err("what is sent must not land in a newer session than the one that is meant");
         }
         if self.capability && self.proof() != Proof::OwnedSession {
             return Err("an upload token opens sessions only");

@@ -30,7 +30,8 @@ pub const STREAM_WINDOW: u32 = 1024 * 1024;
 const CALLS_PER_CONNECTION: u32 = 2047;
 
 /// The window of a connection: whatever all of its calls hold, so that none ever waits for another. What is really held is
-/// bounded by the calls that are let in, over all connections: without a credential or a place, a call is answered at once.
+/// bounded by the calls that are let in, over all connections: without a credential a call is answered at once, and a range
+/// without a place.
 const CONNECTION_WINDOW: u32 = CALLS_PER_CONNECTION * STREAM_WINDOW;
 
 /// How often a connection without traffic is asked whether its other end is still there.

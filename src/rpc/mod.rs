@@ -5,6 +5,7 @@ mod print_catalog;
 mod print_documents;
 mod print_jobs;
 mod range_body;
+mod range_header;
 mod reply;
 mod slices;
 mod upload_range;

@@ -3,35 +3,35 @@
 //! No transaction is open while bytes arrive. Whatever happens on the way, the database decides in the end: either it has
 //! taken exactly the pieces that were planned, or nothing.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use aws_lc_rs::digest::{Context, SHA256};
-use tokio::{
-    sync::OwnedSemaphorePermit,
-    time::{Instant, sleep_until},
-};
+use tokio::time::{Instant, sleep_until};
 use tonic::Streaming;
 use tracing::Instrument;
 use uuid::Uuid;
 
 use super::{
     finished,
-    range_body::{Digests, RangeBody, Received},
+    range_body::{RangeBody, Received},
+    range_header::Header,
     reply,
     slices::slices,
 };
 use crate::{
     blobs::{self, Folder, Fragment},
     error::Error,
-    proto::{RangeHeader, UploadRangeRequest, UploadRangeResponse},
-    range::{ByteRange, RangeError},
+    guard::RangePlace,
+    proto::{UploadRangeRequest, UploadRangeResponse},
+    range::ByteRange,
     services::Services,
     session::{Admission, Ended, OwnedSession, RangeView, State, admit},
     store::NewRange,
     writers::Writer,
 };
 
-const SHA256_BYTES: usize = 32;
+/// How long the answer to a commit may take to be passed on as it is; else the state is asked for once more.
+const PROMPT: Duration = Duration::from_millis(50);
 
 /// A range on its way. Shared with the task that commits it, which may outlive the call.
 struct Transfer {
@@ -42,24 +42,17 @@ struct Transfer {
     /// When the range is given up unless it is committed.
     deadline: Instant,
     writer: Writer,
-    _place: OwnedSemaphorePermit,
-}
-
-/// What the first message says.
-struct Header {
-    range: ByteRange,
-    total: u64,
-    digests: Digests,
+    _place: RangePlace,
 }
 
 /// Takes one range of the session.
 pub async fn upload_range(
     services: Arc<Services>,
     owned: OwnedSession,
+    place: RangePlace,
     request_id: String,
     body: Streaming<UploadRangeRequest>,
 ) -> Result<UploadRangeResponse, Error> {
-    let place = services.begin_range()?;
     let mut body = RangeBody(body);
     let header = Header::parse(&body.header().await?, services.limits.max_range_bytes)?;
     let timeout = services.limits.range_timeout;
@@ -78,28 +71,6 @@ pub async fn upload_range(
     match transfer.writer.has_ended() {
         Some(ended) => Err(ended.into()),
         None => Ok(answer),
-    }
-}
-
-impl Header {
-    fn parse(header: &RangeHeader, max_range_bytes: u64) -> Result<Self, Error> {
-        let Ok(total) = u64::try_from(header.total) else {
-            return Err(Error::InvalidField { field: "header.total", problem: "must not be negative".into() });
-        };
-        let range = ByteRange::new(header.start, header.end, total, max_range_bytes).map_err(|error| match error {
-            RangeError::TooLong => {
-                Error::TooLarge { reason: "RANGE_TOO_LARGE", field: "header.end", limit: max_range_bytes }
-            }
-            _ => {
-                let field = if header.start < 0 { "header.start" } else { "header.end" };
-                Error::InvalidField { field, problem: error.to_string() }
-            }
-        })?;
-        if !matches!(header.sha256.len(), 0 | SHA256_BYTES) {
-            return Err(Error::InvalidField { field: "header.sha256", problem: "must be 32 bytes, or empty".into() });
-        }
-        let sha256 = (!header.sha256.is_empty()).then(|| header.sha256.to_vec());
-        Ok(Self { range, total, digests: Digests { crc32c: header.crc32c, sha256 } })
     }
 }
 
@@ -176,6 +147,7 @@ impl Transfer {
         }
         let pieces = received.checksums.of_new_pieces();
         let range = NewRange { range: self.header.range, crc32c: received.checksums.of_range(), object, pieces };
+        let asked = Instant::now();
         // When this fails, the database may have taken the range all the same: the object stays, and reclaiming decides.
         let committed = self.services.store.commit_range(&self.owned, &range, &self.request_id).await?;
         let Some(committed) = committed else {
@@ -185,12 +157,24 @@ impl Transfer {
         if committed.state == State::Completed {
             return self.answer().await;
         }
+        if asked.elapsed() > PROMPT {
+            self.expect_no_end().await?;
+        }
         Ok(UploadRangeResponse {
             state: reply::state(committed.state).into(),
             expire_time: Some(reply::timestamp(committed.expire_time)),
             next_expected_ranges: reply::byte_ranges(&committed.missing),
             document: None,
         })
+    }
+
+    /// A commit that was slow to be answered may be older than a cancel that another replica has answered meanwhile, and of
+    /// which nobody has heard here.
+    async fn expect_no_end(&self) -> Result<(), Error> {
+        match self.view().await?.state {
+            State::Active | State::Completed => Ok(()),
+            over => Err(ended(over)),
+        }
     }
 
     /// The commit changed nothing: one more read says why.

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::{finished, proof, reply, request_id, upload_range::upload_range};
 use crate::{
     error::Error,
+    guard::RangePlace,
     name::SessionId,
     proto::{
         CreateUploadSessionRequest, DeleteUploadSessionRequest, DocumentProperties, GetUploadSessionRequest,
@@ -76,9 +77,9 @@ impl UploadSessions for UploadSessionsService {
         &self,
         request: Request<Streaming<UploadRangeRequest>>,
     ) -> Result<Response<UploadRangeResponse>, Status> {
-        let owned: OwnedSession = proof(request.extensions())?;
+        let (owned, place): (OwnedSession, RangePlace) = (proof(request.extensions())?, proof(request.extensions())?);
         let request_id = request_id(request.extensions());
-        let answer = upload_range(Arc::clone(&self.0), owned, request_id, request.into_inner()).await?;
+        let answer = upload_range(Arc::clone(&self.0), owned, place, request_id, request.into_inner()).await?;
         Ok(Response::new(answer))
     }
 

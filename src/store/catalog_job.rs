@@ -112,11 +112,11 @@ impl Store {
         .fetch_optional(&mut *tx)
         .in_time()
         .await?;
-        // Older than what is stored, or deleted before: then everything below was done before.
-        if deleted_now != Some(true) {
+        // Older than what is stored.
+        let Some(is_deleted_now) = deleted_now else {
             tx.commit().in_time().await?;
             return Ok(None);
-        }
+        };
 
         let canceler = Canceler {
             principal: caller.application(),
@@ -125,7 +125,9 @@ impl Store {
             reason: "print-job-deleted",
         };
         let ended = self.end_session_of_job(&mut tx, tenant, job, canceler).await?;
-        self.free_completed(&mut tx, caller, job, request_id).await?;
+        if is_deleted_now {
+            self.free_completed(&mut tx, caller, job, request_id).await?;
+        }
         tx.commit().in_time().await?;
         Ok(ended)
     }

@@ -61,7 +61,8 @@ impl Store {
         }
     }
 
-    /// Which of these sessions have ended without being completed, due ones included.
+    /// Which of these sessions have ended without being completed. Not those that are merely due: a range that is committing at
+    /// this moment may still prolong one, and whoever was told of an end gives up for good.
     pub async fn ended_of(&self, sessions: &[(TenantId, SessionId)]) -> Result<Vec<(SessionId, Ended)>, sqlx::Error> {
         let (tenants, ids): (Vec<Uuid>, Vec<Uuid>) = sessions.iter().map(|(tenant, id)| (tenant.0, id.0)).unzip();
         let rows = sqlx::query!(
@@ -69,7 +70,7 @@ impl Store {
             select session_id as "session_id!", state = 'canceled' as "canceled!"
             from unnest($1::uuid[], $2::uuid[]) as asked (tenant_id, session_id)
             join upload_session using (tenant_id, session_id)
-            where state in ('canceled', 'expired') or (state = 'active' and expire_time <= now())
+            where state in ('canceled', 'expired')
             "#,
             &tenants,
             &ids,

@@ -11,11 +11,17 @@ use tonic::{Code, Status};
 use crate::harness::{App, Cut, ErrorExt, Proxy, TENANT, eventually, sample_bytes};
 
 /// A parameter of every statement that changes a session on a caller's behalf, and of no other.
-const CREDENTIAL: &[u8] = b"access-token";
+pub const CREDENTIAL: &[u8] = b"access-token";
 
 /// A service whose way to Postgres can be broken. The test's own way in cannot.
 pub async fn behind_a_proxy() -> (App, Proxy) {
     let mut app = App::start().await;
+    let proxy = put_behind_a_proxy(&mut app).await;
+    (app, proxy)
+}
+
+/// Starts a service again, with its way to Postgres through a proxy.
+pub async fn put_behind_a_proxy(app: &mut App) -> Proxy {
     app.stop().await;
     let direct: PgConnectOptions = app.database.url.parse().expect("an address");
     let target = tokio::net::lookup_host((direct.get_host(), direct.get_port())).await.expect("a host").next();
@@ -25,7 +31,7 @@ pub async fn behind_a_proxy() -> (App, Proxy) {
     assert!(url.contains(&through), "{url}");
     app.set_flag("database-url", &url);
     app.run().await;
-    (app, proxy)
+    proxy
 }
 
 pub fn assert_unavailable(what: &str, answer: Result<(), Status>) {

@@ -80,8 +80,21 @@ async fn a_first_message_that_is_too_large_compressed_or_malformed_is_refused_be
         assert_eq!(error.code_and_reason(), invalid("FIRST_MESSAGE_COMPRESSED"), "{rpc:?}");
         let error = call(&app, rpc, endless([frame(0, 3, b"\xff\xff\xff")])).await.expect_err("no message");
         assert_eq!(error.code_and_reason(), invalid("FIRST_MESSAGE_MALFORMED"), "{rpc:?}");
-        let error = call(&app, rpc, endless([frame(0, 0, b"")])).await.expect_err("an empty message");
+        let error = call(&app, rpc, whole([frame(0, 0, b"")])).await.expect_err("an empty message");
         assert_eq!(error.code_and_reason(), invalid("INVALID_FIELD"), "{rpc:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_of_one_message_takes_no_second_one() {
+    let app = App::start().await;
+    let message = framed(&DeleteUploadSessionRequest { name: "uploadSessions/".into(), ..Default::default() });
+    for second in [message.clone(), message.slice(..1)] {
+        for rpc in Rpc::all().filter(|rpc| *rpc != Rpc::UploadRange && !Rpc::OF_CATALOG.contains(rpc)) {
+            let error =
+                call(&app, rpc, endless([message.clone(), second.clone()])).await.expect_err("a second message");
+            assert_eq!(error.code_and_reason(), invalid("FIRST_MESSAGE_MALFORMED"), "{rpc:?}");
+        }
     }
 }
 

@@ -8,17 +8,23 @@ use print_upload::{
     proto::{UploadSession, upload_session::State},
     store::Store,
 };
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::AssertSqlSafe;
 use tokio::time::Instant;
 use tonic::Code;
 use uuid::Uuid;
 
-use crate::harness::{Actor, App, ErrorExt, Program, Stalled, eventually, sample_bytes};
+use crate::{
+    faults::{CREDENTIAL, put_behind_a_proxy},
+    harness::{Actor, App, Cut, ErrorExt, Program, Stalled, eventually, sample_bytes},
+};
 
 /// How many cancels there are, one after the other. Half of them must reach their writers soon: a replica that only asks every
 /// five seconds, as it does anyway, tells the first of them soon at most.
 const CANCELS: usize = 8;
 const SOON: Duration = Duration::from_secs(2);
+
+/// So late that the answer to a commit is not believed any more.
+const LATE: Duration = Duration::from_millis(100);
 
 /// An app whose actors can call two replicas, and nobody serving in this process.
 struct Replicas {
@@ -62,20 +68,10 @@ impl Replicas {
         (session, stalled)
     }
 
-    /// Has notifications go nowhere, as if each replica died right after its commit: an empty function stands before that of
-    /// Postgres, for connections made from now on.
-    async fn cut_notifications(app: &App) {
-        let database = app.database.url.rsplit('/').next().expect("a name").split('?').next().expect("a name");
-        for statement in [
-            "create table swallowed (payload text)".to_owned(),
-            "create function public.pg_notify(text, payload text) returns void language sql
-             as 'insert into swallowed values (payload)'"
-                .to_owned(),
-            format!("alter database {database} set search_path = public, pg_catalog"),
-        ] {
-            // The name in it is this test's own.
-            sqlx::raw_sql(AssertSqlSafe(statement)).execute(app.pool()).await.expect("the statement runs");
-        }
+    /// Announces what may be true or not.
+    async fn announce(&self, payload: &str) {
+        let notify = sqlx::query("select pg_notify('upload_session_ended', $1)").bind(payload);
+        notify.execute(self.app.pool()).await.expect("announced");
     }
 
     /// How many notifications have gone nowhere.
@@ -93,6 +89,22 @@ impl Replicas {
         let cut = "select pg_terminate_backend(pid) from pg_stat_activity
                    where datname = current_database() and query ilike 'listen %'";
         assert_eq!(sqlx::query(cut).fetch_all(self.app.pool()).await.expect("cut").len(), 2);
+    }
+}
+
+/// Has notifications go nowhere, as if each replica died right after its commit: an empty function stands before that of
+/// Postgres, for connections made from now on.
+async fn cut_notifications(app: &App) {
+    let database = app.database.url.rsplit('/').next().expect("a name").split('?').next().expect("a name");
+    for statement in [
+        "create table swallowed (payload text)".to_owned(),
+        "create function public.pg_notify(text, payload text) returns void language sql
+         as 'insert into swallowed values (payload)'"
+            .to_owned(),
+        format!("alter database {database} set search_path = public, pg_catalog"),
+    ] {
+        // The name in it is this test's own.
+        sqlx::raw_sql(AssertSqlSafe(statement)).execute(app.pool()).await.expect("the statement runs");
     }
 }
 
@@ -117,7 +129,7 @@ async fn a_cancel_on_one_replica_reaches_a_stalled_writer_on_the_other_soon() {
 #[tokio::test]
 async fn a_writer_is_told_also_when_the_notifications_are_cut() {
     let app = App::start().await;
-    Replicas::cut_notifications(&app).await;
+    cut_notifications(&app).await;
     let mut replicas = Replicas::over(app).await;
     replicas.cancel_under_a_writer_elsewhere().await;
     assert!(replicas.swallowed().await > 0, "it was announced");
@@ -126,7 +138,7 @@ async fn a_writer_is_told_also_when_the_notifications_are_cut() {
 #[tokio::test]
 async fn a_replica_that_has_not_listened_asks_as_soon_as_it_does_again() {
     let app = App::start().await;
-    Replicas::cut_notifications(&app).await;
+    cut_notifications(&app).await;
     let mut replicas = Replicas::over(app).await;
     let mut soon = 0;
     for _ in 0..CANCELS {
@@ -138,6 +150,31 @@ async fn a_replica_that_has_not_listened_asks_as_soon_as_it_does_again() {
         soon += usize::from(is_told_soon(stalled).await);
     }
     assert!(soon >= CANCELS / 2, "{soon} of {CANCELS}");
+}
+
+#[tokio::test]
+async fn a_commit_that_is_answered_after_a_cancel_elsewhere_is_not_acknowledged() {
+    let mut app = App::start().await;
+    cut_notifications(&app).await;
+    let direct = app.flag("database-url").to_owned();
+    let proxy = put_behind_a_proxy(&mut app).await;
+    let (mut first, bytes) = (app.ada(), sample_bytes(2000));
+    app.set_flag("database-url", &direct);
+    let _program = Program::serve(&mut app).await;
+    let mut second = app.ada();
+    let session = first.create(&app.new_document().await, bytes.len()).await.expect("a session");
+
+    proxy.arm(CREDENTIAL, Cut::UntilReleased);
+    let (sent, name) = (session.clone(), session.name.clone());
+    let range = tokio::spawn(async move { first.send(&sent, &bytes, 0..1000).await });
+    eventually("it is committed", async || second.get(&name).await.expect("the session").received_bytes == 1000).await;
+    second.delete(&name).await.expect("deleted");
+    let deleted = Instant::now();
+    eventually("the commit's answer is late", async || deleted.elapsed() > LATE).await;
+    proxy.release();
+
+    let told = range.await.expect("no panic").expect_err("told");
+    assert_eq!(told.code_and_reason(), (Code::Aborted, "UPLOAD_SESSION_CANCELED".into()));
 }
 
 /// One notification does not hold that many.
@@ -166,15 +203,33 @@ async fn an_announcement_that_is_not_true_does_nothing() {
     let (sender, stalled) = replicas.first.stall(&session, &bytes, 0..1000);
     eventually("the writer is under way", async || replicas.app.files_of(&session).len() == 1).await;
 
-    let mut anybody = PgConnection::connect(&replicas.app.database.url).await.expect("a connection");
     for payload in [session.etag.as_str(), "", "no id", "00000000-0000-0000-0000-000000000000,,"] {
-        let notify = sqlx::query("select pg_notify('upload_session_ended', $1)").bind(payload);
-        notify.execute(&mut anybody).await.expect("announced");
+        replicas.announce(payload).await;
     }
     // A cancel that is true comes after them on the same channel.
     replicas.cancel_under_a_writer_elsewhere().await;
 
     sender.send(crate::harness::chunk(vec![bytes[999]])).await.expect("the range is still under way");
+    drop(sender);
+    assert_eq!(stalled.await.expect("no panic").expect("acknowledged").state(), State::Completed);
+}
+
+#[tokio::test]
+async fn a_session_that_a_range_is_prolonging_has_not_ended() {
+    let mut replicas = Replicas::start().await;
+    let (session, (sender, stalled)) = replicas.stalled_on_the_first().await;
+    // Another range has judged it in time and is about to commit, while everybody else sees it past its time.
+    let mut range = replicas.app.keep_from_sweeper(&session).await;
+    replicas.app.make_due(&session).await;
+    let prolong = sqlx::query("update upload_session set expire_time = expire_limit where session_id = $1::uuid");
+    prolong.bind(&session.etag).execute(&mut *range).await.expect("prolonged");
+
+    replicas.announce(&session.etag).await;
+    // A cancel that is true comes after it on the same channel.
+    replicas.cancel_under_a_writer_elsewhere().await;
+    range.commit().await.expect("committed");
+
+    sender.send(crate::harness::chunk(vec![sample_bytes(1000)[999]])).await.expect("the range is still under way");
     drop(sender);
     assert_eq!(stalled.await.expect("no panic").expect("acknowledged").state(), State::Completed);
 }

@@ -2,6 +2,7 @@
 
 use std::{
     future::pending,
+    io,
     net::SocketAddr,
     sync::{Arc, Mutex},
 };
@@ -9,7 +10,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::watch,
+    sync::{Notify, watch},
     task::{JoinHandle, JoinSet},
 };
 
@@ -18,13 +19,15 @@ use super::Port;
 /// How Postgres says that a statement is over, committed or not, and no transaction is open.
 const READY: &[u8] = b"Z\0\0\0\x05I";
 
-/// When an armed connection breaks.
+/// What happens to a connection at an armed statement.
 #[derive(Debug, Clone, Copy)]
 pub enum Cut {
-    /// Postgres never sees the statement.
+    /// It breaks; Postgres never sees the statement.
     BeforeTheStatement,
-    /// Postgres has committed, and nobody hears of it.
+    /// It breaks; Postgres has committed, and nobody hears of it.
     BeforeTheAnswer,
+    /// Postgres has committed, and nobody hears of it before [`Proxy::release`].
+    UntilReleased,
 }
 
 /// A forwarder from a loopback port to Postgres.
@@ -32,26 +35,23 @@ pub enum Cut {
 pub struct Proxy {
     pub port: Port,
     target: SocketAddr,
-    armed: Armed,
-    frozen: Frozen,
+    faults: Arc<Faults>,
     forwarding: Option<JoinHandle<()>>,
 }
 
-/// Raised each time that all connections there are freeze.
-type Frozen = watch::Sender<u32>;
-
-/// What the next statement that holds these bytes suffers.
-type Armed = Arc<Mutex<Option<(&'static [u8], Cut)>>>;
+/// What connections suffer.
+#[derive(Debug, Default)]
+struct Faults {
+    /// The next statement that holds these bytes.
+    armed: Mutex<Option<(&'static [u8], Cut)>>,
+    released: Notify,
+    /// Raised each time that all connections there are freeze.
+    frozen: watch::Sender<u32>,
+}
 
 impl Proxy {
     pub async fn start(target: SocketAddr) -> Self {
-        let mut proxy = Self {
-            port: Port::reserve(),
-            target,
-            armed: Armed::default(),
-            frozen: Frozen::default(),
-            forwarding: None,
-        };
+        let mut proxy = Self { port: Port::reserve(), target, faults: Arc::default(), forwarding: None };
         proxy.come_back().await;
         proxy
     }
@@ -65,57 +65,66 @@ impl Proxy {
 
     /// Accepts connections, again.
     pub async fn come_back(&mut self) {
-        self.forwarding = Some(tokio::spawn(accept(
-            self.port.listen().await,
-            self.target,
-            Arc::clone(&self.armed),
-            self.frozen.clone(),
-        )));
+        let listener = self.port.listen().await;
+        self.forwarding = Some(tokio::spawn(accept(listener, self.target, Arc::clone(&self.faults))));
     }
 
     /// Has every connection there is fall silent for good, without a word to either end. New ones are as ever.
     pub fn freeze(&self) {
-        self.frozen.send_modify(|times| *times += 1);
+        self.faults.frozen.send_modify(|times| *times += 1);
     }
 
-    /// Breaks the connection of the next statement that has `bytes` among its parameters.
+    /// Does something to the connection of the next statement that has `bytes` among its parameters.
     pub fn arm(&self, bytes: &'static [u8], cut: Cut) {
-        *self.armed.lock().expect("unpoisoned") = Some((bytes, cut));
+        *self.faults.armed.lock().expect("unpoisoned") = Some((bytes, cut));
     }
 
     /// Whether what was armed has not happened yet.
     pub fn is_armed(&self) -> bool {
-        self.armed.lock().expect("unpoisoned").is_some()
+        self.faults.armed.lock().expect("unpoisoned").is_some()
+    }
+
+    /// Lets the answer go that is held.
+    pub fn release(&self) {
+        self.faults.released.notify_one();
     }
 }
 
-async fn accept(listener: TcpListener, target: SocketAddr, armed: Armed, frozen: Frozen) {
+impl Faults {
+    fn strike(&self, asked: &[u8]) -> Option<Cut> {
+        let mut armed = self.armed.lock().expect("unpoisoned");
+        let (_, cut) = armed.take_if(|(bytes, _)| asked.windows(bytes.len()).any(|window| window == *bytes))?;
+        Some(cut)
+    }
+}
+
+async fn accept(listener: TcpListener, target: SocketAddr, faults: Arc<Faults>) {
     // Dropped with this task, and all connections with it.
     let mut connections = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
-        connections.spawn(forward(client, target, Arc::clone(&armed), frozen.subscribe()));
+        connections.spawn(forward(client, target, Arc::clone(&faults)));
     }
 }
 
 /// Forwards until either end closes. A closed end and a broken one are the same to a test.
-async fn forward(
-    mut client: TcpStream,
-    target: SocketAddr,
-    armed: Armed,
-    mut frozen: watch::Receiver<u32>,
-) -> std::io::Result<()> {
+async fn forward(mut client: TcpStream, target: SocketAddr, faults: Arc<Faults>) -> io::Result<()> {
     let mut server = TcpStream::connect(target).await?;
+    let mut frozen = faults.frozen.subscribe();
     let (mut asked, mut answered) = (vec![0; 65536], vec![0; 65536]);
     loop {
         tokio::select! {
             read = client.read(&mut asked) => match read? {
                 0 => return Ok(()),
-                length => match strike(&armed, &asked[..length]) {
-                    None => server.write_all(&asked[..length]).await?,
-                    Some(Cut::BeforeTheStatement) => return Ok(()),
-                    Some(Cut::BeforeTheAnswer) => {
-                        server.write_all(&asked[..length]).await?;
-                        return swallow_answer(&mut server).await;
+                length => {
+                    let cut = faults.strike(&asked[..length]);
+                    if matches!(cut, Some(Cut::BeforeTheStatement)) {
+                        return Ok(());
+                    }
+                    server.write_all(&asked[..length]).await?;
+                    match cut {
+                        Some(Cut::BeforeTheAnswer) => return swallow_answer(&mut server).await,
+                        Some(Cut::UntilReleased) => faults.released.notified().await,
+                        _ => {}
                     }
                 }
             },
@@ -128,13 +137,7 @@ async fn forward(
     }
 }
 
-fn strike(armed: &Armed, asked: &[u8]) -> Option<Cut> {
-    let mut armed = armed.lock().expect("unpoisoned");
-    let (_, cut) = armed.take_if(|(bytes, _)| asked.windows(bytes.len()).any(|window| window == *bytes))?;
-    Some(cut)
-}
-
-async fn swallow_answer(server: &mut TcpStream) -> std::io::Result<()> {
+async fn swallow_answer(server: &mut TcpStream) -> io::Result<()> {
     let mut answer = Vec::new();
     while !answer.ends_with(READY) && server.read_buf(&mut answer).await? > 0 {}
     Ok(())

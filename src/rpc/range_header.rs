@@ -1,0 +1,39 @@
+//! The header of a range: which bytes of the document follow, and what they must add up to.
+
+use super::range_body::Digests;
+use crate::{
+    error::Error,
+    proto::RangeHeader,
+    range::{ByteRange, RangeError},
+};
+
+const SHA256_BYTES: usize = 32;
+
+/// What the first message says.
+pub struct Header {
+    pub range: ByteRange,
+    pub total: u64,
+    pub digests: Digests,
+}
+
+impl Header {
+    pub fn parse(header: &RangeHeader, max_range_bytes: u64) -> Result<Self, Error> {
+        let Ok(total) = u64::try_from(header.total) else {
+            return Err(Error::InvalidField { field: "header.total", problem: "must not be negative".into() });
+        };
+        let range = ByteRange::new(header.start, header.end, total, max_range_bytes).map_err(|error| match error {
+            RangeError::TooLong => {
+                Error::TooLarge { reason: "RANGE_TOO_LARGE", field: "header.end", limit: max_range_bytes }
+            }
+            _ => {
+                let field = if header.start < 0 { "header.start" } else { "header.end" };
+                Error::InvalidField { field, problem: error.to_string() }
+            }
+        })?;
+        if !matches!(header.sha256.len(), 0 | SHA256_BYTES) {
+            return Err(Error::InvalidField { field: "header.sha256", problem: "must be 32 bytes, or empty".into() });
+        }
+        let sha256 = (!header.sha256.is_empty()).then(|| header.sha256.to_vec());
+        Ok(Self { range, total, digests: Digests { crc32c: header.crc32c, sha256 } })
+    }
+}
