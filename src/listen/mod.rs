@@ -2,6 +2,7 @@
 //! together, and let calls under way end.
 
 mod accept;
+mod greeted;
 mod http;
 
 use std::{future::Future, time::Duration};
@@ -124,7 +125,7 @@ impl Protocol {
                 Ok(())
             }
             Self::Grpc => {
-                // Not for HTTP as well: whatever it is asked, it obeys gRPC's headers, and answers 200.
+                // HTTP has a server of its own: this one obeys `grpc-timeout` whatever it is asked, and then answers 200.
                 let server = Server::builder()
                     .initial_stream_window_size(STREAM_WINDOW)
                     .initial_connection_window_size(CONNECTION_WINDOW)

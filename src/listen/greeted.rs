@@ -1,0 +1,110 @@
+//! A connection that has said what it speaks: the first bytes, which are read ahead, are given back in front of the rest.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tonic::transport::server::Connected;
+
+/// What every HTTP/2 client sends first (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// A connection whose first bytes have come.
+#[derive(Debug)]
+pub struct Greeted<Connection> {
+    first: Bytes,
+    connection: Connection,
+}
+
+impl<Connection: AsyncRead + Unpin> Greeted<Connection> {
+    /// Waits until it is known whether the connection speaks HTTP/2. The servers themselves would wait for that without a
+    /// limit.
+    pub async fn by(mut connection: Connection) -> io::Result<Self> {
+        let mut first = BytesMut::with_capacity(PREFACE.len());
+        while PREFACE.starts_with(&first) && first.len() < PREFACE.len() {
+            if connection.read_buf(&mut first).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(Self { first: first.freeze(), connection })
+    }
+}
+
+impl<Connection: AsyncRead + Unpin> AsyncRead for Greeted<Connection> {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.first.is_empty() {
+            return Pin::new(&mut self.connection).poll_read(context, into);
+        }
+        let length = self.first.len().min(into.remaining());
+        into.put_slice(&self.first[..length]);
+        self.first.advance(length);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<Connection: AsyncWrite + Unpin> AsyncWrite for Greeted<Connection> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.connection).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.connection).poll_write_vectored(context, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.connection.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.connection).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.connection).poll_shutdown(context)
+    }
+}
+
+impl<Connection: Connected> Connected for Greeted<Connection> {
+    type ConnectInfo = Connection::ConnectInfo;
+
+    fn connect_info(&self) -> Self::ConnectInfo {
+        self.connection.connect_info()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::{
+        io::{AsyncWriteExt, duplex},
+        time::timeout,
+    };
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_came_first_is_read_first_and_what_is_unclear_is_waited_for() {
+        for said in [PREFACE, b"PUT / HTTP/1.1\r\n", b"PRX", b"G"] {
+            let (mut client, server) = duplex(64);
+            client.write_all(said).await.expect("taken");
+            let mut greeted = Greeted::by(server).await.expect("it is clear");
+            client.write_all(b"more").await.expect("taken");
+            drop(client);
+            let mut read = Vec::new();
+            greeted.read_to_end(&mut read).await.expect("read");
+            assert_eq!(read, [said, b"more"].concat());
+        }
+        let (mut client, server) = duplex(64);
+        client.write_all(&PREFACE[..23]).await.expect("taken");
+        timeout(Duration::from_secs(60), Greeted::by(server)).await.expect_err("a byte is missing");
+    }
+}
