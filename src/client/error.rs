@@ -74,6 +74,11 @@ impl Error {
     pub fn reason(&self) -> Option<String> {
         if let Self::Call(status) = self { reason(status) } else { None }
     }
+
+    /// Whether the caller's token admits to no such call, whatever it is about.
+    pub fn is_permission_missing(&self) -> bool {
+        self.code() == Some(Code::PermissionDenied) && self.reason().as_deref() == Some("PERMISSION_MISSING")
+    }
 }
 
 /// The reason in a status' `ErrorInfo`. Without one it is not the service that speaks.

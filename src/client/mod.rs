@@ -69,6 +69,7 @@ pub struct Client {
     pub jobs: PrintJobsClient<Authorized>,
     /// What other services own.
     pub catalog: PrintCatalogClient<Authorized>,
+    transport: Transport,
     timeout: Duration,
     patience: Duration,
 }
@@ -81,15 +82,25 @@ impl Client {
 
     /// Calls over a transport that may be shared.
     pub fn over(transport: Transport, credential: Credential) -> Self {
-        let authorized = InterceptedService::new(transport, credential);
+        let authorized = InterceptedService::new(transport.clone(), credential);
         Self {
             sessions: UploadSessionsClient::new(authorized.clone()),
             documents: PrintDocumentsClient::new(authorized.clone()),
             jobs: PrintJobsClient::new(authorized.clone()),
             catalog: PrintCatalogClient::new(authorized),
+            transport,
             timeout: CALL_TIMEOUT,
             patience: PATIENCE,
         }
+    }
+
+    /// The same with a session's upload URL in place of the caller's own credential, while the session is active: only then
+    /// it has one. Whoever may create a session may not for that reason look at it or cancel it, as with a token that has
+    /// `PrintJob.Create` alone; whoever has its upload URL may.
+    pub fn holder_of(&self, session: &UploadSession) -> Option<Self> {
+        let credential = Credential::of_upload_url(&session.upload_url).ok()?;
+        let holder = Self::over(self.transport.clone(), credential);
+        Some(holder.with_timeout(self.timeout).with_patience(self.patience))
     }
 
     /// How long a call may take, together with its repetitions; 30 s unless said. A range may take longer, as long as its

@@ -57,7 +57,8 @@ impl Client {
             sender.compare(session).await?;
         }
         let options = options.clone().at_their_pace();
-        let upload = Upload { sender: Arc::new(sender), options, unanswered: Vec::new() };
+        let holder = self.holder_of(session);
+        let upload = Upload { sender: Arc::new(sender), holder, options, unanswered: Vec::new() };
         // One more pass over the file, beside the upload: a resumed one does not see the bytes that are there already.
         let (document, here) = tokio::try_join!(upload.run(session.clone()), source.crc32c())?;
         if document.crc32c == Some(here) {
@@ -70,6 +71,8 @@ impl Client {
 
 struct Upload {
     sender: Arc<Sender>,
+    /// Whoever has the upload URL that came with the session.
+    holder: Option<Client>,
     options: UploadOptions,
     /// The ranges of the last round of which nobody knows whether they were committed.
     unanswered: Vec<Range<u64>>,
@@ -200,15 +203,24 @@ impl Upload {
     /// The session as it is now, as soon as the service tells.
     async fn look(&self, patience: &mut Patience) -> Result<UploadSession, Error> {
         loop {
-            match self.sender.client.session(&self.sender.session).await {
+            match self.session().await {
                 Ok(session) => return Ok(session),
                 Err(error) => patience.wait(error, &self.sender.progress).await?,
             }
         }
     }
 
-    /// The document of a session that was completed without an answer. Who shows an upload URL may not ask for it; but the
-    /// range that completed it is answered once more when it is sent again.
+    /// The session as it is now, also for those whose token admits to sending and not to looking.
+    async fn session(&self) -> Result<UploadSession, Error> {
+        let Sender { client, session, .. } = &*self.sender;
+        match (client.session(session).await, &self.holder) {
+            (Err(error), Some(holder)) if error.is_permission_missing() => holder.session(session).await,
+            (looked, _) => looked,
+        }
+    }
+
+    /// The document of a session that was completed without an answer. Who shows an upload URL, or a token that admits to
+    /// sending alone, may not ask for it; but the range that completed it is answered once more when it is sent again.
     async fn completed(&self, session: &UploadSession) -> Result<PrintDocument, Error> {
         match self.sender.client.document(&session.document).await {
             Err(error) if error.code() == Some(Code::PermissionDenied) => {}

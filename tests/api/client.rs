@@ -105,19 +105,41 @@ async fn an_upload_goes_on_when_its_connection_breaks() {
 }
 
 #[tokio::test]
+async fn whoever_may_upload_and_not_look_goes_on_when_the_first_range_breaks() {
+    let app = App::start().await;
+    let mut proxy = Proxy::start(app.address).await;
+    let client = client_at(&app.ada_who_may_not_look(), &proxy.port.address.to_string());
+    let session = create(&client, &app.new_document().await).await;
+    let refused = client.session(&session.name).await.expect_err("a look");
+    assert_eq!(refused.reason().as_deref(), Some("PERMISSION_MISSING"));
+    let (uploading, watching) = begin_with(&client, &session, SIZE as u64);
+    eventually("the first range is on its way", async || watching.borrow().in_flight > 0).await;
+    proxy.go_away().await;
+    eventually("it waits", async || watching.borrow().trouble.is_some()).await;
+    proxy.come_back().await;
+
+    assert_eq!(uploading.await.expect("no panic").expect("uploaded"), crc32c(&sample_bytes(SIZE)));
+}
+
+#[tokio::test]
 async fn a_completion_that_nobody_heard_of_is_found_out() {
     let (app, database) = behind_a_proxy().await;
-    for shows_upload_url in [false, true] {
+    for who in ["the owner", "whoever may not look", "whoever has the upload URL"] {
         let owner = client_at(&app.ada(), &app.address.to_string());
         let session = create(&owner, &app.new_document().await).await;
-        let (client, credential) =
-            if shows_upload_url { (holder(&app, &session), "upload-url") } else { (owner, "access-token") };
+        let (client, credential) = match who {
+            "the owner" => (owner, "access-token"),
+            "whoever may not look" => {
+                (client_at(&app.ada_who_may_not_look(), &app.address.to_string()), "access-token")
+            }
+            _ => (holder(&app, &session), "upload-url"),
+        };
         database.arm(credential.as_bytes(), Cut::BeforeTheAnswer);
         let (source, progress) = (Source::bytes(sample_bytes(SIZE)), watch::Sender::default());
 
         let uploaded = client.upload(&session, &source, &UploadOptions::default(), &progress).await.expect("uploaded");
 
-        assert!(!database.is_armed(), "the answer to the commit was lost");
+        assert!(!database.is_armed(), "{who}: the answer to the commit was lost");
         assert_eq!((uploaded.crc32c(), uploaded.size_bytes), (crc32c(&sample_bytes(SIZE)), SIZE as i64));
     }
 }

@@ -80,6 +80,17 @@ async fn what_is_not_there_and_what_is_over_have_codes_of_their_own() {
 }
 
 #[tokio::test]
+async fn whoever_may_upload_and_not_look_is_told_why_a_second_upload_fails() {
+    let app = App::start().await;
+    let (ada, document, (_folder, file)) = (app.ada_who_may_not_look(), app.new_document().await, sample_file(1000));
+    upload(&ada, &document, &file).run().await.json();
+
+    let again = upload(&ada, &document, &file).run().await;
+
+    assert_eq!(again.failure(), (1, "DOCUMENT_ALREADY_UPLOADED".into()));
+}
+
+#[tokio::test]
 async fn a_service_that_is_not_there_and_a_wrong_command_line_have_codes_of_their_own() {
     let app = App::start().await;
     let (ada, document) = (app.ada(), app.new_document().await);

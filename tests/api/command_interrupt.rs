@@ -54,14 +54,17 @@ async fn without_a_terminal_a_signal_keeps_the_session() {
 #[tokio::test]
 async fn a_signal_cancels_the_upload_where_that_was_asked_for() {
     let app = App::start().await;
-    let (mut ada, document, (_folder, file)) = (app.ada(), app.new_document().await, sample_file(LARGE));
-    let uploading = slow_upload(&ada, &document, &file).arg("--on-interrupt=cancel").start();
-    let session = under_way(&mut ada, &document).await;
+    // Also by whoever may upload and not cancel: with the upload URL.
+    for actor in [app.ada(), app.ada_who_may_not_look()] {
+        let (mut ada, document, (_folder, file)) = (app.ada(), app.new_document().await, sample_file(LARGE));
+        let uploading = slow_upload(&actor, &document, &file).arg("--on-interrupt=cancel").start();
+        let session = under_way(&mut ada, &document).await;
 
-    uploading.signal(Signal::SIGTERM);
+        uploading.signal(Signal::SIGTERM);
 
-    assert_eq!(uploading.ended().await.failure(), (5, "UPLOAD_SESSION_CANCELED".into()));
-    assert_eq!(state_of(&mut ada, &session.name).await, State::Canceled);
+        assert_eq!(uploading.ended().await.failure(), (5, "UPLOAD_SESSION_CANCELED".into()));
+        assert_eq!(state_of(&mut ada, &session.name).await, State::Canceled);
+    }
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use super::{
     target::{document_name, session_in},
 };
 use crate::{
-    client::{Client, Progress, Source, UploadOptions},
+    client::{Client, Error, Progress, Source, UploadOptions},
     proto::{DeleteUploadSessionRequest, DocumentProperties, PrintDocument, UploadSession, upload_session::State},
 };
 
@@ -119,7 +119,11 @@ impl Upload {
         match client.create(document, &self.properties(source)?).await {
             // Perhaps by an earlier run, which never heard of it.
             Err(error) if error.reason().as_deref() == Some("DOCUMENT_ALREADY_UPLOADED") => {
-                let uploaded = client.document(document).await?;
+                let uploaded = match client.document(document).await {
+                    // Who may only upload is told why that fails, not what else is forbidden.
+                    Err(denied) if denied.is_permission_missing() => return Err(error.into()),
+                    looked => looked?,
+                };
                 let is_same = uploaded.crc32c == Some(source.crc32c().await?);
                 if is_same { Ok(Begun::Uploaded(uploaded)) } else { Err(error.into()) }
             }
@@ -169,9 +173,8 @@ impl Upload {
         if let Err(asked) = signals.cancels(on_interrupt, asked).await {
             return kept(session, asked);
         }
-        let request = DeleteUploadSessionRequest { name: name.clone(), ..Default::default() };
         tokio::select! {
-            canceled = client.cancel(request) => match canceled {
+            canceled = cancel(client, session) => match canceled {
                 Ok(()) => Failure::ended(State::Canceled, "interrupted; the upload is canceled"),
                 Err(error) => error.into(),
             },
@@ -232,6 +235,15 @@ impl Upload {
         let content_type = self.content_type.clone().unwrap_or_else(|| content_type(extension).to_owned());
         let size_bytes = source.size_bytes().try_into().map_err(|_| Failure::new(1, "the file is too large"))?;
         Ok(DocumentProperties { document_name: self.name.clone().unwrap_or_else(file_name), content_type, size_bytes })
+    }
+}
+
+/// Cancels the upload, also for those whose token admits to sending and not to canceling.
+async fn cancel(client: &Client, session: &UploadSession) -> Result<(), Error> {
+    let request = DeleteUploadSessionRequest { name: session.name.clone(), ..Default::default() };
+    match (client.cancel(request.clone()).await, client.holder_of(session)) {
+        (Err(error), Some(holder)) if error.is_permission_missing() => holder.cancel(request).await,
+        (canceled, _) => canceled,
     }
 }
 

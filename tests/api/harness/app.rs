@@ -162,6 +162,11 @@ impl App {
         )
     }
 
+    /// The same with a token that admits to uploading, and to no look at what is uploaded.
+    pub fn ada_who_may_not_look(&self) -> Actor {
+        self.user(TENANT, "ada", &["PrintJob.Create", "Printer.Read.All"])
+    }
+
     /// Another user of the tenant, who may do whatever a user may.
     pub fn bob(&self) -> Actor {
         self.user(TENANT, "bob", &["PrintJob.ReadWrite.All", "Printer.Read.All", "PrinterShare.Read.All"])
