@@ -31,7 +31,6 @@ pub mod proto;
 pub mod range;
 pub mod relay;
 mod repeat;
-mod replicas;
 pub mod rpc;
 pub mod secret_files;
 pub mod server;

@@ -18,6 +18,7 @@ mod download;
 mod error;
 mod options;
 mod progress;
+mod replicas;
 mod retry;
 mod send;
 mod source;

@@ -10,10 +10,8 @@ use tonic::{
 };
 use tower::{ServiceExt, util::BoxCloneSyncService};
 
-use crate::{
-    listen::{KEEPALIVE, STREAM_WINDOW},
-    replicas,
-};
+use super::replicas;
+use crate::listen::{KEEPALIVE, STREAM_WINDOW};
 
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -25,8 +23,8 @@ const MAX_WINDOW: u32 = (1 << 31) - 1;
 pub type Transport = BoxCloneSyncService<http::Request<Body>, http::Response<Body>, tonic::transport::Error>;
 
 /// A transport to the replicas of a service at `http://host:port` or `https://host:port`. A single one is connected to when
-/// the first call is made; over several, calls are spread as long as they serve. Over https, `ca` is who signs the service's certificate, in PEM; without it the
-/// system's authorities.
+/// the first call is made; over several, calls are spread over those that serve, which are listened to as long as somebody has
+/// the transport. Over https, `ca` is who signs the service's certificate, in PEM; without it the system's authorities.
 ///
 /// A call that stalls holds no more than its own window: its bytes never keep those of others back.
 pub fn connect(endpoints: &[impl AsRef<str>], ca: Option<&[u8]>) -> anyhow::Result<Transport> {
