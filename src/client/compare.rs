@@ -1,16 +1,11 @@
 //! Whether a session that is resumed was begun with the same bytes.
 
-use std::ops::Range;
+use std::{num::NonZero, ops::Range, sync::Arc};
 
-use super::{
-    Error,
-    error::reason,
-    retry::{Patience, on_a_slow_line, within},
-    send::Sender,
-};
+use super::{Error, error::reason, retry::Patience, send::Sender};
 use crate::proto::UploadSession;
 
-/// How much is compared at each end of what has been received in one piece, in bytes.
+/// How much is compared at most at each end of what has been received in one piece, in bytes.
 const COMPARED_BYTES: u64 = 64 * 1024;
 
 /// How many of those pieces are compared, from the first and from the last one.
@@ -18,10 +13,16 @@ const COMPARED_AREAS: usize = 4;
 
 impl Sender {
     /// Fails when the session holds other bytes than the source. A range that is there already and is sent again with a digest
-    /// is compared by the service, and changes nothing. Only a little is sent: that everything is the same is known at the end.
-    pub(super) async fn compare(&self, session: &UploadSession) -> Result<(), Error> {
+    /// is compared by the service, and changes nothing. Only a little is sent, no more at once than in any other range: that
+    /// everything is the same is known at the end.
+    pub(super) async fn compare(
+        self: &Arc<Self>,
+        session: &UploadSession,
+        range_bytes: NonZero<u64>,
+    ) -> Result<(), Error> {
         let mut patience = Patience::new(self.client.patience);
-        for range in compared(&received(session, self.source.size_bytes())) {
+        let length = COMPARED_BYTES.min(range_bytes.get());
+        for range in compared(&received(session, self.source.size_bytes()), length) {
             while let Err(error) = self.repeat(range.clone()).await {
                 let Error::Call(status) = &error else { return Err(error) };
                 match reason(status).as_deref() {
@@ -34,15 +35,6 @@ impl Sender {
             patience.succeeded();
         }
         self.progress.send_modify(|progress| progress.trouble = None);
-        Ok(())
-    }
-
-    async fn repeat(&self, range: Range<u64>) -> Result<(), Error> {
-        let bytes = self.source.read(range.clone()).await?;
-        let header = self.header(&range, &bytes)?;
-        let deadline = on_a_slow_line(self.client.timeout, bytes.len() as u64);
-        let mut client = self.client.clone();
-        within(deadline, client.upload_range(header, bytes)).await?;
         Ok(())
     }
 }
@@ -60,14 +52,14 @@ fn received(session: &UploadSession, size: u64) -> Vec<Range<u64>> {
     areas
 }
 
-/// The beginning and the end of the first and the last areas.
-fn compared(areas: &[Range<u64>]) -> Vec<Range<u64>> {
+/// So many bytes at the beginning and the end of the first and the last areas.
+fn compared(areas: &[Range<u64>], length: u64) -> Vec<Range<u64>> {
     let (first, others) = areas.split_at(areas.len().min(COMPARED_AREAS));
     let last = &others[others.len().saturating_sub(COMPARED_AREAS)..];
     let mut ranges = Vec::new();
     for area in first.iter().chain(last) {
-        let begins = area.start..area.end.min(area.start + COMPARED_BYTES);
-        let ends = begins.end.max(area.end.saturating_sub(COMPARED_BYTES))..area.end;
+        let begins = area.start..area.end.min(area.start + length);
+        let ends = begins.end.max(area.end.saturating_sub(length))..area.end;
         ranges.extend([begins, ends]);
     }
     ranges.retain(|range| !range.is_empty());
@@ -98,12 +90,12 @@ mod tests {
     #[test]
     fn a_little_of_each_end_is_compared() {
         const K: u64 = 1024;
-        let of_one = |end| pairs(&compared(std::slice::from_ref(&(0..end))));
+        let of_one = |end| pairs(&compared(std::slice::from_ref(&(0..end)), 64 * K));
         assert_eq!(of_one(10), [(0, 10)]);
         assert_eq!(of_one(100 * K), [(0, 64 * K), (64 * K, 100 * K)]);
         assert_eq!(of_one(1000 * K), [(0, 64 * K), (936 * K, 1000 * K)]);
         let many: Vec<_> = (0..100).map(|index| index * 10..index * 10 + 5).collect();
-        let starts: Vec<_> = compared(&many).iter().map(|range| range.start).collect();
+        let starts: Vec<_> = compared(&many, 64 * K).iter().map(|range| range.start).collect();
         assert_eq!(starts, [0, 10, 20, 30, 960, 970, 980, 990]);
     }
 }

@@ -41,19 +41,28 @@ pub(super) struct Pace {
 impl Sender {
     /// Reads a range and sends it once, with its CRC32C. The range is in memory until it is acknowledged.
     pub(super) async fn send(self: Arc<Self>, range: Range<u64>) -> Result<UploadRangeResponse, Error> {
-        let bytes = self.source.read(range.clone()).await?;
-        let length = range.end - range.start;
-        let header = self.header(&range, &bytes)?;
-        let in_flight = InFlight::new(&self.progress);
-        let body = Arc::clone(&self).body(header, bytes, in_flight.counter());
-        let mut sessions = self.client.sessions.clone();
-        let answer = async move { sessions.upload_range(Request::new(body)).await };
-        let answer = moving(self.client.timeout, length, &in_flight, answer).await?.into_inner();
+        let (length, in_flight) = (range.end - range.start, InFlight::new(&self.progress));
+        let answer = self.transfer(range, &in_flight).await?;
         in_flight.acknowledged(length);
         Ok(answer)
     }
 
-    pub(super) fn header(&self, range: &Range<u64>, bytes: &[u8]) -> Result<RangeHeader, Error> {
+    /// Sends a range that the service has once more, for it to compare.
+    pub(super) async fn repeat(self: &Arc<Self>, range: Range<u64>) -> Result<(), Error> {
+        self.transfer(range, &InFlight::known(&self.progress)).await.map(drop)
+    }
+
+    async fn transfer(self: &Arc<Self>, range: Range<u64>, in_flight: &InFlight) -> Result<UploadRangeResponse, Error> {
+        let bytes = self.source.read(range.clone()).await?;
+        let length = range.end - range.start;
+        let header = self.header(&range, &bytes)?;
+        let body = Arc::clone(self).body(header, bytes, in_flight.counter());
+        let mut sessions = self.client.sessions.clone();
+        let answer = async move { sessions.upload_range(Request::new(body)).await };
+        Ok(moving(self.client.timeout, length, in_flight, answer).await?.into_inner())
+    }
+
+    fn header(&self, range: &Range<u64>, bytes: &[u8]) -> Result<RangeHeader, Error> {
         Ok(RangeHeader {
             name: self.session.clone(),
             start: signed(range.start)?,

@@ -46,19 +46,19 @@ impl Client {
         check(session, source)?;
         let (size, done) = (source.size_bytes(), session.received_bytes.try_into().unwrap_or_default());
         progress.send_replace(Progress { size, done, ..Progress::default() });
-        let sender = Sender {
+        let options = options.clone().at_their_pace();
+        let sender = Arc::new(Sender {
             client: self.clone(),
             session: session.name.clone(),
             source: source.clone(),
             pace: Pace::new(options.bytes_per_second.map(NonZero::get)),
             progress: progress.clone(),
-        };
+        });
         if session.state() == State::Active {
-            sender.compare(session).await?;
+            sender.compare(session, options.range_bytes).await?;
         }
-        let options = options.clone().at_their_pace();
         let holder = self.holder_of(session);
-        let upload = Upload { sender: Arc::new(sender), holder, options, unanswered: Vec::new() };
+        let upload = Upload { sender, holder, options, unanswered: Vec::new() };
         // One more pass over the file, beside the upload: a resumed one does not see the bytes that are there already.
         let (document, here) = tokio::try_join!(upload.run(session.clone()), source.crc32c())?;
         if document.crc32c == Some(here) {

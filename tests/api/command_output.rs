@@ -124,7 +124,7 @@ async fn scripts_read_json() {
         "uploadTime": "TIME"
       },
       "resumedBytes": 100,
-      "sentBytes": 900,
+      "sentBytes": 1000,
       "session": "uploadSessions/SESSION"
     }
     "#);

@@ -24,7 +24,9 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("The same command again goes on where an earlier one was interrupted.\n\nWith --json: \
     {{\"session\": \"uploadSessions/{{id}}\", \"document\": {{…}}, \"resumedBytes\": 0, \"sentBytes\": 11}}; document is a \
-    PrintDocument of the proto in JSON, session is null when an earlier run had completed the document.\n\n{EXIT_CODES}"))]
+    PrintDocument of the proto in JSON, session is null when an earlier run had completed the document. resumedBytes were there \
+    before, sentBytes are all that this run has sent: also what it had to send again, and what was there and was sent to be \
+    compared.\n\n{EXIT_CODES}"))]
 pub(in crate::cli) struct Upload {
     /// The file.
     file: PathBuf,
