@@ -80,6 +80,19 @@ async fn what_is_not_there_and_what_is_over_have_codes_of_their_own() {
 }
 
 #[tokio::test]
+async fn a_document_that_is_not_uploaded_is_told_whatever_is_in_the_folder() {
+    let app = App::start().await;
+    let (ada, document, (folder, file)) = (app.ada(), app.new_document().await, sample_file(1));
+    std::fs::create_dir(folder.path().join("document")).expect("a folder");
+    let download = || ada.command("download").arg(&document).arg("--json");
+    for download in [download(), download().arg("--output").file(&file)] {
+        let finished = download.process().current_dir(folder.path()).output().await.expect("it ends");
+        let said = String::from_utf8_lossy(&finished.stderr);
+        assert!(said.contains("DOCUMENT_NOT_UPLOADED"), "{said}");
+    }
+}
+
+#[tokio::test]
 async fn whoever_may_upload_and_not_look_is_told_why_a_second_upload_fails() {
     let app = App::start().await;
     let (ada, document, (_folder, file)) = (app.ada_who_may_not_look(), app.new_document().await, sample_file(1000));

@@ -58,19 +58,21 @@ impl Download {
     }
 
     async fn to_its_place(&self) -> Result<ExitCode, Failure> {
-        let document = document_name(&self.document)?;
+        let name = document_name(&self.document)?;
         let client = &self.remote.client().await?.with_patience(self.patience.patience);
         if self.output.as_deref() == Some(Path::new("-")) {
             if self.remote.json {
                 return Err(Failure::usage("--json and the document cannot both go to standard output"));
             }
             let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(|error| failed(Path::new("-"), &error))?;
-            self.receive(client, &document, &mut File::from_std(stdout.into())).await?;
+            self.receive(client, &name, &mut File::from_std(stdout.into())).await?;
             return Ok(ExitCode::SUCCESS);
         }
+        // Before any place for it is looked at: without a document that does not matter.
+        let document = uploaded(client, &name).await?;
         let file = match &self.output {
             Some(file) => file.clone(),
-            None => own_name(&client.document(&document).await?)?,
+            None => own_name(&document)?,
         };
         self.check_place(&file)?;
         // Beside the file that it becomes, and gone when it is dropped before.
@@ -79,7 +81,7 @@ impl Download {
         let partial = Builder::new().prefix(".print-upload-").suffix(".part").permissions(as_usual).tempfile_in(folder);
         let partial = partial.map_err(|error| failed(folder, &error))?;
         let mut output = File::from_std(partial.reopen().map_err(|error| failed(partial.path(), &error))?);
-        let document = self.receive(client, &document, &mut output).await?;
+        let document = self.receive(client, &name, &mut output).await?;
         output.sync_all().await.map_err(|error| failed(partial.path(), &error))?;
         // Again: much may have happened there in the meantime.
         if let Some(replaced) = self.check_place(&file)? {
@@ -123,6 +125,16 @@ impl Download {
     }
 }
 
+/// The document, or why there is none to download.
+async fn uploaded(client: &Client, name: &str) -> Result<PrintDocument, Failure> {
+    let document = client.document(name).await?;
+    if document.state() == State::Uploaded {
+        return Ok(document);
+    }
+    // The service says why not, unless the last byte has come just now.
+    Ok(client.download(name, &mut tokio::io::sink(), &watch::Sender::default()).await?)
+}
+
 /// Gives a complete download its name. A file that has appeared there in the meantime stays, unless it may be replaced.
 fn put_in_place(partial: NamedTempFile, file: &Path, force: bool) -> Result<(), Failure> {
     let placed = if force { partial.persist(file) } else { partial.persist_noclobber(file) };
@@ -135,10 +147,6 @@ fn put_in_place(partial: NamedTempFile, file: &Path, force: bool) -> Result<(), 
 
 /// The name that the document was given, when it is a plain file name: whoever uploaded it chooses no folder and no hidden file of ours.
 fn own_name(document: &PrintDocument) -> Result<PathBuf, Failure> {
-    if document.state() != State::Uploaded {
-        // It has no name yet. The service says so better.
-        return Ok("document".into());
-    }
     let name = Path::new(&document.document_name);
     if document.document_name.starts_with('.') || name.file_name() != Some(name.as_os_str()) {
         return Err(Failure::usage("the document's name is no name for a file here: say --output"));
@@ -159,7 +167,7 @@ mod tests {
     use super::*;
 
     fn named(name: &str) -> PrintDocument {
-        PrintDocument { document_name: name.into(), state: State::Uploaded.into(), ..Default::default() }
+        PrintDocument { document_name: name.into(), ..Default::default() }
     }
 
     #[test]
