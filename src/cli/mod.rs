@@ -1,6 +1,7 @@
 //! The command line: parse, then call one function.
 
 mod catalog;
+mod code_name;
 mod completions;
 mod demo;
 mod dev;

@@ -22,12 +22,10 @@ pub enum Error {
         problem: String,
     },
     /// The file is not what it was when the upload began. Nothing is completed: the session may be canceled.
-    #[error("{file} was changed {when}")]
+    #[error("{file} was changed while it was uploaded")]
     Changed {
         /// Which file.
         file: String,
-        /// When.
-        when: &'static str,
     },
     /// The session was begun with other bytes. Nothing is sent: the session may be canceled.
     #[error(

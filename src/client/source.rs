@@ -126,7 +126,7 @@ impl OpenFile {
     }
 
     fn changed(&self) -> Error {
-        Error::Changed { file: self.shown.clone(), when: "while it was uploaded" }
+        Error::Changed { file: self.shown.clone() }
     }
 
     fn failed(&self, error: &io::Error) -> Error {

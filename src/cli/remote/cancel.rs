@@ -31,7 +31,7 @@ pub(in crate::cli) struct Cancel {
 }
 
 impl Cancel {
-    /// Cancels it. Doing so again is done again.
+    /// Cancels the upload. Of one that is canceled already it says the same.
     pub(in crate::cli) async fn run(self) -> ExitCode {
         self.remote.end(self.cancel().await)
     }

@@ -7,6 +7,7 @@ use tonic::Code;
 
 use super::output;
 use crate::{
+    cli::code_name::code_name,
     client::{self, Error, state_name},
     proto::upload_session::State,
 };
@@ -86,8 +87,7 @@ impl Failure {
         let code = self.code.map(code_name);
         if as_json {
             let mut error = json!({"message": self.message, "exitCode": self.exit});
-            let known =
-                [("code", code.as_deref()), ("reason", self.reason.as_deref()), ("session", self.session.as_deref())];
+            let known = [("code", code), ("reason", self.reason.as_deref()), ("session", self.session.as_deref())];
             for (key, value) in known {
                 if let Some(value) = value {
                     error[key] = value.into();
@@ -95,7 +95,7 @@ impl Failure {
             }
             output::note(json!({ "error": error }));
         } else {
-            let details: Vec<&str> = [code.as_deref(), self.reason.as_deref()].into_iter().flatten().collect();
+            let details: Vec<&str> = [code, self.reason.as_deref()].into_iter().flatten().collect();
             let details = if details.is_empty() { String::new() } else { format!(" ({})", details.join(", ")) };
             output::note(format!("print-upload: {}{details}", self.message));
         }
@@ -133,28 +133,9 @@ fn is_passing(error: &Error) -> bool {
     matches!(error, Error::Call(status) if client::retry_delay(status).is_some())
 }
 
-/// `NOT_FOUND`, as the specification of gRPC has it.
-fn code_name(code: Code) -> String {
-    let mut name = String::new();
-    for character in format!("{code:?}").chars() {
-        if character.is_uppercase() && !name.is_empty() {
-            name.push('_');
-        }
-        name.extend(character.to_uppercase());
-    }
-    // The specification spells this one in the British way.
-    if name == "CANCELED" { "CANCELLED".into() } else { name }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn codes_are_named_as_in_the_specification() {
-        let names = [Code::Ok, Code::NotFound, Code::Cancelled, Code::DeadlineExceeded].map(code_name);
-        assert_eq!(names, ["OK", "NOT_FOUND", "CANCELLED", "DEADLINE_EXCEEDED"]);
-    }
 
     #[test]
     fn only_the_client_knows_what_to_do_about_an_upload_that_is_cut_too_small() {
@@ -179,7 +160,7 @@ mod tests {
             (Error::Call(tonic::Status::unavailable("refused")), 6),
             (call(Refusal::DigestConflict), 7),
             (Error::DigestMismatch { there: None, here: 1 }, 7),
-            (Error::Changed { file: "f".into(), when: "now" }, 7),
+            (Error::Changed { file: "f".into() }, 7),
             (Error::OtherBytes { file: "f".into() }, 7),
             (call(Refusal::EtagMismatch), 1),
             (call(Refusal::Internal("a bug".into())), 1),

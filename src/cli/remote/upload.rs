@@ -169,9 +169,11 @@ impl Upload {
         asked: Asked,
     ) -> Failure {
         let name = &session.name;
-        // A script that reads JSON is not asked.
-        let is_asked_for_json = self.on_interrupt == OnInterrupt::Ask && self.remote.json;
-        let on_interrupt = if is_asked_for_json { OnInterrupt::Keep } else { self.on_interrupt };
+        let on_interrupt = match self.on_interrupt {
+            // A script reads the JSON, and nobody is there to be asked.
+            OnInterrupt::Ask if self.remote.json => OnInterrupt::Keep,
+            chosen => chosen,
+        };
         if let Err(asked) = signals.cancels(on_interrupt, asked).await {
             return kept(session, asked);
         }

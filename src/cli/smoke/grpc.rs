@@ -8,7 +8,10 @@ use tonic_types::StatusExt;
 
 use super::door::{Answer, Door, Refusal, Session};
 use crate::{
-    cli::sample_document::{bytes, header, properties},
+    cli::{
+        code_name::code_name,
+        sample_document::{bytes, header, properties},
+    },
     client::{Client, Credential, Transport},
     proto::{
         CreateUploadSessionRequest, DeleteUploadSessionRequest, DownloadPrintDocumentRequest, GetUploadSessionRequest,
@@ -34,11 +37,11 @@ impl Grpc {
 
 impl Door for Grpc {
     const NAME: &'static str = "gRPC";
-    const CONFLICT: &'static str = "Aborted";
-    const FORBIDDEN: &'static str = "PermissionDenied";
-    const NOT_FOUND: &'static str = "NotFound";
-    const UNAUTHENTICATED: &'static str = "Unauthenticated";
-    const TOO_LATE: &'static str = "FailedPrecondition";
+    const CONFLICT: &'static str = "ABORTED";
+    const FORBIDDEN: &'static str = "PERMISSION_DENIED";
+    const NOT_FOUND: &'static str = "NOT_FOUND";
+    const UNAUTHENTICATED: &'static str = "UNAUTHENTICATED";
+    const TOO_LATE: &'static str = "FAILED_PRECONDITION";
 
     async fn create(&self, token: &str, document: &str) -> Answer<Session> {
         let request = CreateUploadSessionRequest { parent: document.into(), properties: Some(properties()) };
@@ -101,5 +104,5 @@ fn answered<T>(answer: Result<T, Status>) -> Answer<T> {
 /// What the service says in a status.
 pub(super) fn refusal(status: &Status) -> Refusal {
     let reason = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
-    Refusal { code: format!("{:?}", status.code()), reason }
+    Refusal { code: code_name(status.code()).into(), reason }
 }
