@@ -3,8 +3,8 @@
 //! A call goes from left to right and never turns back:
 //!
 //! ```text
-//! gRPC ─ listen ─ log ─ router ── guard ── rpc handlers ── session (pure rules), store (all SQL), blobs (all bytes)
-//! REST ─ listen ─ gateway ─ client ──┘
+//! gRPC ─ listen ─ telemetry ─ router ── guard ── rpc handlers ── session (pure rules), store (all SQL), blobs (all bytes)
+//! REST ─ listen ─ gateway ─ client ────────┘
 //! ```
 //!
 //! Read in this order: [`session`] says what a session is and who may do what with it; [`store`] keeps it in Postgres,
@@ -20,6 +20,7 @@ pub mod blobs;
 pub mod catalog;
 pub mod cli;
 pub mod client;
+mod code_name;
 pub mod config;
 pub mod dev;
 pub mod error;

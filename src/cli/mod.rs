@@ -1,7 +1,6 @@
 //! The command line: parse, then call one function.
 
 mod catalog;
-mod code_name;
 mod completions;
 mod demo;
 mod dev;
@@ -98,9 +97,9 @@ impl Cli {
             _ => ("print-upload", None),
         };
         let otlp_endpoint = telemetry.and_then(|telemetry| telemetry.otlp_endpoint.as_deref());
-        let traces = telemetry::init(self.log_json, self.command.log_level(), service, otlp_endpoint)?;
+        let unsent = telemetry::init(self.log_json, self.command.log_level(), service, otlp_endpoint)?;
         let done = self.command.run().await;
-        traces.flush().await;
+        unsent.flush().await;
         done
     }
 }

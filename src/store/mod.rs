@@ -7,6 +7,7 @@
 mod catalog;
 mod catalog_job;
 mod ending;
+mod health;
 mod notify;
 mod print_job;
 mod purge;
@@ -14,7 +15,6 @@ mod range;
 mod reclaim;
 mod resolve;
 mod session;
-mod watch;
 
 use std::{
     future::Future,
@@ -36,13 +36,13 @@ use tracing::{Instrument, Span};
 pub use catalog::{CatalogError, PrintTask, Printer, PrinterShare, Tenant};
 pub use catalog_job::CatalogPrintJob;
 pub use ending::Cancel;
+pub use health::{Backlog, Connections, Schema};
 pub use notify::Announcements;
 pub use print_job::{PrintJob, Start};
 pub use range::{Committed, NewRange, StoredPiece};
 pub use reclaim::{LEASE, Reclaim};
 pub use resolve::{FoundDocument, FoundPrinter, FoundSession};
 pub use session::{Create, Created};
-pub use watch::{Backlog, Connections, Schema};
 
 /// The schema.
 pub static MIGRATOR: Migrator = sqlx::migrate!();

@@ -11,17 +11,25 @@ mod request_log;
 mod rpc;
 pub mod traces;
 
-use std::{io::IsTerminal, net::SocketAddr};
+use std::{
+    io::{self, IsTerminal},
+    net::SocketAddr,
+};
 
 use anyhow::Context;
 use clap::Args;
 use opentelemetry::trace::TracerProvider;
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{EnvFilter, Layer, filter::filter_fn, layer::SubscriberExt, util::SubscriberInitExt};
 
 pub use body::{Observed, Observer};
 pub use request_log::{CallerKind, RequestId, RequestLog};
 pub use rpc::observe;
-pub use traces::Traces;
+
+use traces::Traces;
+
+/// How many log lines wait for whoever reads them. Those that come then are lost: no call ever waits for a reader.
+const WAITING_LINES: usize = 10_000;
 
 /// How the program is watched.
 #[derive(Debug, Clone, Default, Args)]
@@ -36,14 +44,28 @@ pub struct Telemetry {
     pub otlp_endpoint: Option<String>,
 }
 
+/// What is still on its way to whoever watches.
+#[derive(Debug)]
+pub struct Unsent {
+    traces: Traces,
+    logs: WorkerGuard,
+}
+
+impl Unsent {
+    /// Sends it, as long as that may take.
+    pub async fn flush(self) {
+        self.traces.flush().await;
+        drop(self.logs);
+    }
+}
+
 /// Logs to standard error, as text, or as JSON lines. `RUST_LOG` chooses what; `level` and above unless set. With a collector,
 /// traces go there under the name of the service, unless `OTEL_SERVICE_NAME` says another.
-pub fn init(json: bool, level: &str, service: &'static str, otlp_endpoint: Option<&str>) -> anyhow::Result<Traces> {
+pub fn init(json: bool, level: &str, service: &'static str, otlp_endpoint: Option<&str>) -> anyhow::Result<Unsent> {
     let chosen = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    let logs = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false);
+    let (writer, unwritten) = NonBlockingBuilder::default().buffered_lines_limit(WAITING_LINES).finish(io::stderr());
+    let logs =
+        tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(io::stderr().is_terminal()).with_target(false);
     let logs = if json { logs.json().boxed() } else { logs.boxed() };
     let logs = logs.with_filter(chosen);
 
@@ -65,5 +87,5 @@ pub fn init(json: bool, level: &str, service: &'static str, otlp_endpoint: Optio
     if tracing_subscriber::registry().with(spans).with(logs).try_init().is_err() {
         tracing::debug!("logs were set up before");
     }
-    Ok(traces)
+    Ok(Unsent { traces, logs: unwritten })
 }

@@ -15,6 +15,7 @@ use tracing::{Instrument, Span, field};
 use uuid::Uuid;
 
 use super::{Observed, Observer, RequestId, RequestLog, meters, methods, traces};
+use crate::code_name::code_name;
 
 /// The middleware around every RPC.
 pub async fn observe(mut request: Request, next: Next) -> Response {
@@ -114,7 +115,7 @@ impl Drop for Call {
         let duration = self.begun.elapsed();
         let hung_up = Outcome { code: Code::Cancelled, reason: None };
         let Outcome { code, reason } = self.outcome.take().unwrap_or(hung_up);
-        let name = name_of(code);
+        let name = code_name(code);
         let (caller, upload) = (self.log.caller_kind(), self.log.upload().map(field::display));
         self.measure(name, duration);
         if matches!(code, Code::Ok | Code::Cancelled) && is_probe(self.method) {
@@ -150,27 +151,4 @@ impl Drop for Call {
 /// Everything else is the caller's affair.
 fn is_fault_of_the_service(code: Code) -> bool {
     matches!(code, Code::Unknown | Code::Unimplemented | Code::Internal | Code::Unavailable | Code::DataLoss)
-}
-
-/// The code's name in google.rpc.Code.
-fn name_of(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
-    }
 }

@@ -1,14 +1,19 @@
 //! What the program writes down: one line a request, with the fields that matter, and never a secret.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Stdio};
 
 use axum::http::Method;
 use bytes::Bytes;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use print_upload::{client, proto::DownloadPrintDocumentRequest};
 use serde_json::Value;
+use tokio::process::Command as Process;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
-use crate::harness::{App, Program, TENANT, call_raw, eventually, frame, sample_bytes};
+use crate::harness::{App, Port, Program, TENANT, call_raw, eventually, frame, sample_bytes};
 
 /// A program on the data of an app that has a document of ada's.
 async fn program(variables: &[(&str, &str)]) -> (App, String, Program) {
@@ -88,6 +93,29 @@ async fn every_call_leaves_one_line_that_says_who_did_what_and_how_it_went() {
     assert!(range["duration_ms"].as_f64().is_some_and(|duration| duration > 0.0), "{range}");
     assert_documented(&deletions);
     assert!(!said.contains("grpc.health.v1"), "probes that go well are not worth a line");
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_holds_nothing_up() {
+    let mut app = App::start().await;
+    let document = app.new_document().await;
+    app.stop().await;
+    let port = Port::reserve();
+    let mut serve = Process::new(env!("CARGO_BIN_EXE_print-upload"));
+    serve.arg("serve").arg(format!("--listen={}", port.address)).env("RUST_LOG", "trace").kill_on_drop(true);
+    serve.args(app.flags().map(|(flag, value)| format!("--{flag}={value}")));
+    // A pipe, full long before the first call.
+    let mut serving = serve.stderr(Stdio::piped()).spawn().expect("it starts");
+    app.address = port.address;
+
+    eventually("it serves", async || app.ada().create(&document, 1000).await.is_ok()).await;
+    for _ in 0..20 {
+        app.ada().get(&format!("{document}/uploadSession")).await.expect("the session");
+    }
+
+    let pid = serving.id().expect("it is running");
+    kill(Pid::from_raw(pid.try_into().expect("a process id")), Signal::SIGTERM).expect("it is told");
+    assert!(serving.wait().await.expect("it ends").success());
 }
 
 #[tokio::test]

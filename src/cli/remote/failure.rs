@@ -7,8 +7,8 @@ use tonic::Code;
 
 use super::output;
 use crate::{
-    cli::code_name::code_name,
     client::{self, Error, state_name},
+    code_name::code_name,
     proto::upload_session::State,
 };
 

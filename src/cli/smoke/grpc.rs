@@ -8,11 +8,9 @@ use tonic_types::StatusExt;
 
 use super::door::{Answer, Door, Refusal, Session};
 use crate::{
-    cli::{
-        code_name::code_name,
-        sample_document::{bytes, header, properties},
-    },
+    cli::sample_document::{bytes, header, properties},
     client::{Client, Credential, Transport},
+    code_name::code_name,
     proto::{
         CreateUploadSessionRequest, DeleteUploadSessionRequest, DownloadPrintDocumentRequest, GetUploadSessionRequest,
         download_print_document_response::Content, upload_session::State,

@@ -3,7 +3,7 @@
 use tonic::Code;
 
 /// `NOT_FOUND`, as `google.rpc.Code` has it.
-pub(super) fn code_name(code: Code) -> &'static str {
+pub fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
         Code::Cancelled => "CANCELLED",
