@@ -52,19 +52,19 @@ impl Relay {
         Self { store, writers, ended: Mutex::default(), gathered: Notify::new() }
     }
 
-    /// Has a session announced, together with whatever ends meanwhile.
-    pub fn announce(&self, session: SessionId) {
+    /// A session has ended: it is announced soon, together with whatever ends meanwhile.
+    pub fn ended(&self, session: SessionId) {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner).insert(session);
         self.gathered.notify_one();
     }
 
     /// Announces, listens and asks until `shutdown`.
     pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
-        let announcing = repeat("announcing ended sessions", || self.tell(), || self.gather());
+        let announcing = repeat("announcing ended sessions", || self.announce(), || self.gather());
         let listening = repeat("listening for ended sessions", || self.listen(), || sleep(LISTEN_INTERVAL));
         let asking = repeat("asking for the writers' sessions", || self.ask(|_| true), || sleep(ASK_INTERVAL));
         shutdown.run_until_cancelled(async { tokio::join!(announcing, listening, asking) }).await;
-        if timeout(LAST_TIMEOUT, self.tell()).await.is_err() {
+        if timeout(LAST_TIMEOUT, self.announce()).await.is_err() {
             tracing::debug!("other replicas were not told of the last ended sessions, and will ask");
         }
     }
@@ -74,8 +74,8 @@ impl Relay {
         sleep(GATHER).await;
     }
 
-    /// What cannot be told is dropped: every replica asks soon enough.
-    async fn tell(&self) -> Result<(), Error> {
+    /// What cannot be announced is dropped: every replica asks soon enough.
+    async fn announce(&self) -> Result<(), Error> {
         let ended = mem::take(&mut *self.ended.lock().unwrap_or_else(PoisonError::into_inner));
         if ended.is_empty() {
             return Ok(());

@@ -28,7 +28,7 @@ pub struct Services {
     /// What a caller may ask for.
     pub limits: Limits,
     /// Wakes the sweeper: there are bytes to drop.
-    pub reclaim: Arc<Notify>,
+    pub wake_sweeper: Arc<Notify>,
 }
 
 /// What a caller may ask for.
@@ -53,7 +53,7 @@ impl Services {
     /// A session has ended: its writers are told, here at once, on other replicas soon, and its bytes go.
     pub fn session_ended(&self, session: SessionId, ended: Ended) {
         self.writers.tell(session, ended);
-        self.relay.announce(session);
-        self.reclaim.notify_one();
+        self.relay.ended(session);
+        self.wake_sweeper.notify_one();
     }
 }

@@ -49,7 +49,7 @@ pub async fn run(services: Services, shutdown: CancellationToken) {
 /// Waits until there are bytes to drop, as far as this replica knows.
 async fn told(services: &Services) {
     tokio::select! {
-        () = services.reclaim.notified() => {}
+        () = services.wake_sweeper.notified() => {}
         () = sleep(RECLAIM_INTERVAL) => {}
     }
 }

@@ -8,6 +8,7 @@ use uuid::{Uuid, uuid};
 use super::issuer::{KeyType, Subject, TOKEN_LIFETIME, TokenIssuer};
 use crate::{
     catalog::Catalog,
+    guard::PERSONAL_ACCOUNTS_TENANT,
     proto::{self, principal::Identity, print_task},
 };
 
@@ -15,8 +16,6 @@ use crate::{
 pub const TENANT: Uuid = uuid!("5f1d2c6e-8a0b-4c3d-9e4f-1a2b3c4d5e6f");
 /// Another tenant, with a subscription and a printer of its own.
 pub const FOREIGN_TENANT: Uuid = uuid!("c0ffee00-1234-4abc-8def-0123456789ab");
-/// The directory of personal Microsoft accounts.
-const PERSONAL_TENANT: Uuid = uuid!("9188040d-6c67-4c5b-b112-36a304b66dad");
 
 /// The user who created the sample jobs.
 pub const OWNER: &str = "11111111-1111-4111-8111-111111111111";
@@ -119,7 +118,7 @@ pub fn tokens(issuer: &TokenIssuer) -> anyhow::Result<Vec<(&'static str, String)
         ("FOREIGN_TOKEN", user(FOREIGN_TENANT, FOREIGNER, &all)?),
         ("CATALOG_TOKEN", application(CATALOG_CLIENT, &["PrintCatalog.ReadWrite.All"])?),
         ("WEAK_TOKEN", user(TENANT, OWNER, &["PrintJob.Read", "Printer.Read.All"])?),
-        ("PERSONAL_TOKEN", user(PERSONAL_TENANT, OWNER, &own)?),
+        ("PERSONAL_TOKEN", user(PERSONAL_ACCOUNTS_TENANT, OWNER, &own)?),
         ("EXPIRED_TOKEN", expired(issuer, &own)?),
     ])
 }

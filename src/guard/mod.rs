@@ -25,7 +25,7 @@ use axum::{
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
-use uuid::Uuid;
+use uuid::{Uuid, uuid};
 
 pub use issuer::Issuers;
 pub use rules::{RuleError, Rules};
@@ -50,7 +50,7 @@ pub const UPLOAD_TOKEN: &str = "upload-token";
 
 /// The directory that personal Microsoft accounts live in, see "access token claims reference" of the Microsoft identity
 /// platform, claim `tid`.
-const PERSONAL_ACCOUNTS_TENANT: &str = "9188040d-6c67-4c5b-b112-36a304b66dad";
+pub const PERSONAL_ACCOUNTS_TENANT: Uuid = uuid!("9188040d-6c67-4c5b-b112-36a304b66dad");
 
 /// Everything the interceptor asks.
 #[derive(Debug)]
@@ -100,9 +100,7 @@ impl Credentials {
     /// Whether whoever calls may make calls of this kind at all.
     fn admitted_by(&self, rule: &Rule) -> Result<(), Error> {
         match self {
-            Self::Token(token) if token.caller.tenant.0.to_string() == PERSONAL_ACCOUNTS_TENANT => {
-                Err(Error::PersonalAccount)
-            }
+            Self::Token(token) if token.caller.tenant.0 == PERSONAL_ACCOUNTS_TENANT => Err(Error::PersonalAccount),
             Self::Token(token) => permission::admits(rule, &token.grant),
             Self::Capability(_) if rule.capability => Ok(()),
             Self::Capability(_) => Err(Error::UploadTokenNotAccepted),

@@ -131,7 +131,7 @@ impl PrintCatalog for PrintCatalogService {
             match services.store.delete_print_job(&caller, &job, revision, &request_id).await {
                 Ok(Some((session, ended))) => services.session_ended(session, ended),
                 // Bytes of a completed session may be waiting.
-                Ok(None) => services.reclaim.notify_one(),
+                Ok(None) => services.wake_sweeper.notify_one(),
                 Err(error) => return Err(error.into()),
             }
             Ok(())

@@ -58,7 +58,7 @@ impl<O: Observer> HttpBody for Observed<O> {
                 if let Some(trailers) = frame.trailers_ref() {
                     self.observer.trailers(trailers);
                 }
-                // Who is told of the end here may never ask again.
+                // A server that sees the end by `is_end_stream` does not poll once more.
                 if self.body.is_end_stream() {
                     self.observer.end();
                 }
