@@ -16,8 +16,10 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let ended = Runtime::new().map_err(anyhow::Error::from).and_then(|runtime| {
-        let ended = runtime.block_on(cli.run());
+        let ran = runtime.block_on(cli.run());
         runtime.shutdown_timeout(LAST_WORDS);
+        let (ended, logs) = ran?;
+        logs.flush();
         ended
     });
     ended.unwrap_or_else(|error| {

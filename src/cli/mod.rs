@@ -23,7 +23,12 @@ use nix::unistd::geteuid;
 use secrecy::ExposeSecret;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{config::Config, secret_files::DatabaseUrl, store, telemetry};
+use crate::{
+    config::Config,
+    secret_files::DatabaseUrl,
+    store,
+    telemetry::{self, Logs},
+};
 
 /// Upload sessions of print jobs, over gRPC: create, send byte ranges, look, resume, and delete to cancel for good.
 #[derive(Debug, Parser)]
@@ -89,18 +94,19 @@ enum Command {
 }
 
 impl Cli {
-    /// Does what the command line says.
-    pub async fn run(self) -> anyhow::Result<ExitCode> {
+    /// Does what the command line says. Answers what came of it, and the log, to be flushed when nothing runs any more: what is
+    /// cut at the end has its lines as well.
+    pub async fn run(self) -> anyhow::Result<(anyhow::Result<ExitCode>, Logs)> {
         let (service, telemetry) = match &self.command {
             Command::Serve(config) => ("print-upload", Some(&config.telemetry)),
             Command::Gateway(gateway) => ("print-upload-gateway", Some(&gateway.telemetry)),
             _ => ("print-upload", None),
         };
         let otlp_endpoint = telemetry.and_then(|telemetry| telemetry.otlp_endpoint.as_deref());
-        let unsent = telemetry::init(self.log_json, self.command.log_level(), service, otlp_endpoint)?;
+        let (logs, traces) = telemetry::init(self.log_json, self.command.log_level(), service, otlp_endpoint)?;
         let done = self.command.run().await;
-        unsent.flush().await;
-        done
+        traces.flush().await;
+        Ok((done, logs))
     }
 }
 

@@ -64,7 +64,8 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long a connection that is given back may take to say that it is alive. One that is dead without a word would hold its
 /// place in the pool until the system gives it up, which takes a quarter of an hour.
-const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longer than a statement may run: one that was given up ends before.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(12);
 
 /// The state of every upload, in Postgres.
 #[derive(Debug, Clone)]
@@ -109,7 +110,7 @@ impl Store {
     }
 }
 
-/// Whether a connection that is given back can be used again. The statement that was given up on it must end first.
+/// Whether a connection that is given back can be used again.
 async fn is_alive(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
     let silent = |_| sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, "the connection is silent"));
     timeout(RELEASE_TIMEOUT, connection.ping()).await.map_err(silent)??;

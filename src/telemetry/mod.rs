@@ -14,6 +14,9 @@ pub mod traces;
 use std::{
     io::{self, IsTerminal},
     net::SocketAddr,
+    sync::mpsc,
+    thread,
+    time::Duration,
 };
 
 use anyhow::Context;
@@ -25,11 +28,13 @@ use tracing_subscriber::{EnvFilter, Layer, filter::filter_fn, layer::SubscriberE
 pub use body::{Observed, Observer};
 pub use request_log::{CallerKind, RequestId, RequestLog};
 pub use rpc::observe;
-
-use traces::Traces;
+pub use traces::Traces;
 
 /// How many log lines wait for whoever reads them. Those that come then are lost: no call ever waits for a reader.
 const WAITING_LINES: usize = 10_000;
+
+/// How long the last lines may take, when the program ends.
+const LAST_LINES: Duration = Duration::from_millis(1500);
 
 /// How the program is watched.
 #[derive(Debug, Clone, Default, Args)]
@@ -44,24 +49,32 @@ pub struct Telemetry {
     pub otlp_endpoint: Option<String>,
 }
 
-/// What is still on its way to whoever watches.
+/// The thread that writes the log. Once this is dropped, nothing is written any more.
 #[derive(Debug)]
-pub struct Unsent {
-    traces: Traces,
-    logs: WorkerGuard,
-}
+#[must_use]
+pub struct Logs(WorkerGuard);
 
-impl Unsent {
-    /// Sends it, as long as that may take.
-    pub async fn flush(self) {
-        self.traces.flush().await;
-        drop(self.logs);
+impl Logs {
+    /// Writes what is still waiting, as far as somebody reads it.
+    pub fn flush(self) {
+        let (writing, written) = mpsc::channel::<()>();
+        thread::spawn(move || {
+            drop(self.0);
+            drop(writing);
+        });
+        // It ends with an error in any case: nothing is ever sent.
+        let _ = written.recv_timeout(LAST_LINES);
     }
 }
 
 /// Logs to standard error, as text, or as JSON lines. `RUST_LOG` chooses what; `level` and above unless set. With a collector,
 /// traces go there under the name of the service, unless `OTEL_SERVICE_NAME` says another.
-pub fn init(json: bool, level: &str, service: &'static str, otlp_endpoint: Option<&str>) -> anyhow::Result<Unsent> {
+pub fn init(
+    json: bool,
+    level: &str,
+    service: &'static str,
+    otlp_endpoint: Option<&str>,
+) -> anyhow::Result<(Logs, Traces)> {
     let chosen = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let (writer, unwritten) = NonBlockingBuilder::default().buffered_lines_limit(WAITING_LINES).finish(io::stderr());
     let logs =
@@ -87,5 +100,5 @@ pub fn init(json: bool, level: &str, service: &'static str, otlp_endpoint: Optio
     if tracing_subscriber::registry().with(spans).with(logs).try_init().is_err() {
         tracing::debug!("logs were set up before");
     }
-    Ok(Unsent { traces, logs: unwritten })
+    Ok((Logs(unwritten), traces))
 }

@@ -102,8 +102,7 @@ async fn a_range_that_began_in_time_is_not_committed_after_the_expiry() {
 
     let last_byte = print_upload::proto::upload_range_request::Content::Chunk(bytes.slice(1999..));
     let message = print_upload::proto::UploadRangeRequest { content: Some(last_byte) };
-    // Nobody reads it where the service has found out by itself.
-    let _ = sender.send(message).await;
+    sender.send(message).await.expect("the service still reads");
     drop(sender);
 
     assert_eq!(answer.await.expect("an answer").expect_err("too late").code_and_reason(), expired());

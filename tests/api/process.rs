@@ -113,6 +113,8 @@ async fn asked_to_stop_it_does_not_wait_for_ever() {
     let (status, said) = program.ended().await;
     assert!(status.success(), "{status}");
     assert!(said.contains("stopped: the drain timeout passed, and calls were cut"), "{said}");
+    let cut = said.lines().find(|line| line.contains("UploadRange") && line.contains("CANCELLED"));
+    assert!(cut.is_some(), "the call that was cut has its line: {said}");
     answer.await.expect("an answer").expect_err("cut");
     let _program = Program::serve(&mut app).await;
     assert_eq!(app.ada().get(&session.name).await.expect("the session").received_bytes, 0);

@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use print_upload::proto::{UploadSession, upload_session::State};
-use tokio::task::JoinSet;
+use tokio::{sync::mpsc, task::JoinSet};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 
 use crate::harness::{Actor, App, Digest, ErrorExt, Stalled, chunk, eventually, header, sample_bytes, spans};
@@ -164,4 +165,36 @@ async fn write_all(
         }
     }
     acknowledged
+}
+
+/// A place is taken before anything of a range is read, and given back however the range ends.
+#[tokio::test]
+async fn a_replica_receives_only_so_many_ranges_at_once() {
+    let app = App::with([("max-transfers", "1")]).await;
+    let (mut ada, mut bob, bytes) = (app.ada(), app.bob(), sample_bytes(2000));
+    let session = ada.create(&app.new_document().await, bytes.len()).await.expect("a session");
+
+    let (sender, nothing) = mpsc::channel(1);
+    let mut sessions = ada.client.sessions.clone();
+    let silent = tokio::spawn(async move { sessions.upload_range(ReceiverStream::new(nothing)).await });
+    eventually("whoever says nothing has the place", async || {
+        let refused = bob.send(&session, &bytes, 0..1000).await.expect_err("it is not bob's");
+        refused.reason() == "TOO_MANY_TRANSFERS"
+    })
+    .await;
+    drop(sender);
+    let refused = silent.await.expect("no panic").expect_err("it said nothing");
+    assert_eq!(refused.reason(), "FIRST_MESSAGE_MISSING");
+    let refused = bob.send(&session, &bytes, 0..1000).await.expect_err("it is not bob's");
+    assert_eq!(refused.reason(), "NOT_SESSION_OWNER");
+
+    let (_still_held, stalled) = ada.stall(&session, &bytes, 0..1000);
+    until_under_way(&app, &session, 1).await;
+    let refused = ada.send(&session, &bytes, 1000..2000).await.expect_err("one too many");
+    assert_eq!(refused.code_and_reason(), (Code::ResourceExhausted, "TOO_MANY_TRANSFERS".into()));
+    ada.delete(&session.name).await.expect("deleted");
+    stalled.await.expect("no panic").expect_err("canceled");
+
+    let session = ada.create(&session.document, bytes.len()).await.expect("another session");
+    ada.send(&session, &bytes, 0..2000).await.expect("the place is free again");
 }

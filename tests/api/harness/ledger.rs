@@ -89,6 +89,13 @@ impl App {
         sqlx::query_scalar(waiting).fetch_one(self.pool()).await.expect("a number")
     }
 
+    /// How many cancels wait for their session's row.
+    pub async fn waiting_cancels(&self) -> i64 {
+        let waiting = "select count(*) from pg_stat_activity where datname = current_database()
+                       and wait_event_type = 'Lock' and query like '%with live as (%'";
+        sqlx::query_scalar(waiting).fetch_one(self.pool()).await.expect("a number")
+    }
+
     async fn hold(&self, statement: &'static str, session: &UploadSession) -> Transaction<'static, Postgres> {
         let mut held = self.pool().begin().await.expect("a transaction");
         sqlx::query(statement).bind(id_of(session)).fetch_one(&mut *held).await.expect("the session's row");
