@@ -67,9 +67,6 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Longer than a statement may run: one that was given up ends before.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(12);
 
-/// How long a connection need not be asked again after it was given back: under load, where it counts, it is taken again sooner.
-const TRUSTED_FOR: Duration = Duration::from_millis(100);
-
 /// The state of every upload, in Postgres.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -102,9 +99,7 @@ impl Store {
         let pool = PgPoolOptions::new()
             .max_connections(max_connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
-            .after_release(|connection, _| Box::pin(is_alive(connection)))
-            .test_before_acquire(false)
-            .before_acquire(|connection, metadata| Box::pin(is_still_alive(connection, metadata.idle_for)));
+            .after_release(|connection, _| Box::pin(is_alive(connection)));
         Ok(Self { pool: pool.connect_lazy_with(options), probe: Arc::default(), terms })
     }
 
@@ -120,11 +115,6 @@ async fn is_alive(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
     let silent = |_| sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, "the connection is silent"));
     timeout(RELEASE_TIMEOUT, connection.ping()).await.map_err(silent)??;
     Ok(true)
-}
-
-/// Whether a connection that is taken can still be used.
-async fn is_still_alive(connection: &mut PgConnection, idle_for: Duration) -> Result<bool, sqlx::Error> {
-    if idle_for > TRUSTED_FOR { is_alive(connection).await } else { Ok(true) }
 }
 
 /// Brings the database at `url` to this program's schema, or to that of the migrations in a folder.
