@@ -24,3 +24,14 @@ pub fn code_name(code: Code) -> &'static str {
         Code::Unauthenticated => "UNAUTHENTICATED",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_named_as_in_the_specification() {
+        let names = [Code::Ok, Code::NotFound, Code::Cancelled, Code::DeadlineExceeded].map(code_name);
+        assert_eq!(names, ["OK", "NOT_FOUND", "CANCELLED", "DEADLINE_EXCEEDED"]);
+    }
+}

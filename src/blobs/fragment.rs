@@ -77,7 +77,7 @@ impl Fragment {
     /// Makes the object durable and visible under its name, once it was prepared. It is part of nothing yet.
     #[tracing::instrument(name = "blobs.publish", level = "debug", skip_all)]
     pub async fn publish(&mut self) -> Result<(), Error> {
-        // Would be a part that passes for the whole.
+        // The object would hold a part of the bytes and pass for the whole.
         if !self.gathered.is_empty() || matches!(self.sink, Sink::Spooled(_)) {
             return Err(io::Error::other("a fragment is published before it was prepared").into());
         }
