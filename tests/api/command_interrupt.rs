@@ -89,6 +89,23 @@ async fn on_a_terminal_it_asks_and_does_as_it_is_told() {
 }
 
 #[tokio::test]
+async fn on_a_terminal_that_shows_no_bar_it_asks_all_the_same() {
+    let app = App::start().await;
+    let (mut ada, document, (_folder, file)) = (app.ada(), app.new_document().await, sample_file(LARGE));
+    let mut uploading = shown_upload(&ada, &document, &file).env("TERM", "dumb").start_on_terminal();
+    let session = under_way(&mut ada, &document).await;
+
+    uploading.type_in("\x03").await;
+    uploading.hear(QUESTION).await;
+    uploading.type_in("c\n").await;
+
+    let finished = uploading.ended().await;
+    assert_eq!(finished.code, Some(5), "{}", finished.stdout);
+    assert!(!finished.stdout.contains(BAR), "{}", finished.stdout);
+    assert_eq!(state_of(&mut ada, &session.name).await, State::Canceled);
+}
+
+#[tokio::test]
 async fn a_second_interrupt_leaves_at_once_and_keeps_the_session() {
     let app = App::start().await;
     let (mut ada, document, (_folder, file)) = (app.ada(), app.new_document().await, sample_file(LARGE));

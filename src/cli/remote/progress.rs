@@ -26,7 +26,6 @@ impl Shown {
         if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
             bar.set_style(style);
         }
-        bar.enable_steady_tick(TICK);
         let following = tokio::spawn(follow(bar.clone(), progress, is_quiet));
         Self { bar, following }
     }
@@ -46,9 +45,11 @@ async fn follow(bar: ProgressBar, mut progress: watch::Receiver<Progress>, is_qu
         let now = progress.borrow_and_update().clone();
         bar.set_length(now.size);
         bar.set_position(now.done + now.in_flight);
-        // What an earlier run has sent says nothing about how fast this one is.
+        // Not before there is a size: a bar of nothing is drawn as full. And what an earlier run has sent says nothing about
+        // how fast this one is.
         if !has_begun {
             bar.reset_eta();
+            bar.enable_steady_tick(TICK);
             has_begun = true;
         }
         if now.trouble == told {

@@ -18,7 +18,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::eventually;
+use super::{environment, eventually};
 
 /// A command that is being put together.
 #[derive(Debug)]
@@ -80,9 +80,9 @@ impl Command {
 
     /// The process that it is, for a test with outputs of its own.
     pub fn process(self) -> Process {
-        let mut process = Process::new(env!("CARGO_BIN_EXE_print-upload"));
-        process.args(&self.arguments).stdin(Stdio::null());
-        with_environment(process, self.environment)
+        let mut process = environment::command(env!("CARGO_BIN_EXE_print-upload"));
+        process.args(&self.arguments).envs(self.environment).stdin(Stdio::null()).kill_on_drop(true);
+        process
     }
 
     /// Starts it on a terminal of its own: what is typed there is its input, and Ctrl-C its interrupt. Both outputs are the
@@ -90,10 +90,12 @@ impl Command {
     pub fn start_on_terminal(self) -> Running {
         let quoted = |word: &OsString| format!("'{}'", word.to_str().expect("text").replace('\'', r"'\''"));
         let words: Vec<String> = self.arguments.iter().map(quoted).collect();
-        let line = format!("'{}' {}", env!("CARGO_BIN_EXE_print-upload"), words.join(" "));
-        let mut process = Process::new("script");
-        process.args(["--quiet", "--return", "--flush", "--command", &line, "/dev/null"]).stdin(Stdio::piped());
-        Running::spawn(with_environment(process, self.environment))
+        // In place of the shell, which would end on Ctrl-C with a code of its own.
+        let line = format!("exec '{}' {}", env!("CARGO_BIN_EXE_print-upload"), words.join(" "));
+        let mut process = environment::command("script");
+        process.args(["--quiet", "--return", "--flush", "--command", &line, "/dev/null"]);
+        process.envs([("TERM", "xterm")]).envs(self.environment).stdin(Stdio::piped()).kill_on_drop(true);
+        Running::spawn(process)
     }
 
     /// Runs it to its end.
@@ -136,14 +138,6 @@ impl Running {
         let (stdout, stderr) = (self.stdout.all().await, self.stderr.all().await);
         Finished { code: status.code(), stdout, stderr }
     }
-}
-
-fn with_environment(mut process: Process, environment: Vec<(String, String)>) -> Process {
-    for inherited in ["DATABASE_URL", "RUST_LOG", "GRPC_ADDR", "CA_CERT", "PRINT_UPLOAD_TOKEN", "PRINT_UPLOAD_URL"] {
-        process.env_remove(inherited);
-    }
-    process.envs(environment).kill_on_drop(true);
-    process
 }
 
 impl Said {

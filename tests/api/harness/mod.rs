@@ -7,6 +7,7 @@ mod backend;
 mod collector;
 mod command;
 mod database;
+mod environment;
 mod issuer;
 mod ledger;
 mod operator;

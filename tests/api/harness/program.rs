@@ -12,7 +12,7 @@ use tokio::{
     sync::mpsc,
 };
 
-use super::App;
+use super::{App, environment};
 
 /// A running program, killed when it is dropped.
 #[derive(Debug)]
@@ -148,9 +148,8 @@ fn address_in(line: &str) -> SocketAddr {
 }
 
 fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_print-upload"));
-    command.args(arguments).env_remove("DATABASE_URL").env_remove("RUST_LOG");
-    command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut command = environment::command(env!("CARGO_BIN_EXE_print-upload"));
+    command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     command
 }
 
