@@ -13,6 +13,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use metrics::counter;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{
     net::TcpListener,
@@ -26,7 +27,7 @@ pub use service::ServiceProbe;
 
 use crate::{
     listen::{self, Door, Protocol},
-    telemetry::meters,
+    telemetry::{self, meters},
 };
 
 /// How long `/readyz` and `/metrics` wait for what they ask, and a scrape for those before it.
@@ -116,6 +117,7 @@ async fn scrape<P: Probe>(State(admin): State<Arc<Admin<P>>>) -> Response {
     let measure = async {
         let one_at_a_time = admin.scrape.lock().await;
         admin.probe.measure().await;
+        counter!(meters::LOG_LINES_DROPPED).absolute(telemetry::lost_lines());
         one_at_a_time
     };
     let Ok(_one_at_a_time) = timeout(PROBE_TIMEOUT, measure).await else {

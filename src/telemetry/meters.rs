@@ -44,6 +44,8 @@ pub const DATABASE_CONNECTIONS: &str = "print_upload_database_connections";
 pub const DATABASE_MAX_CONNECTIONS: &str = "print_upload_database_max_connections";
 /// How old the keys of an `issuer` are.
 pub const ISSUER_KEYS_AGE: &str = "print_upload_issuer_keys_age_seconds";
+/// Log lines that nobody was there to read.
+pub const LOG_LINES_DROPPED: &str = "print_upload_log_lines_dropped_total";
 /// Always one; the label `version` says which program this is.
 pub const BUILD_INFO: &str = "print_upload_build_info";
 
@@ -61,6 +63,7 @@ pub fn record() -> Option<&'static PrometheusHandle> {
         let builder = PrometheusBuilder::new().set_buckets_for_metric(buckets, &DURATION_BUCKETS).ok()?;
         let handle = builder.install_recorder().ok()?;
         gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+        describe_counter!(LOG_LINES_DROPPED, "Log lines that were lost because nobody read those before them.");
         describe_gauge!(BUILD_INFO, "Always 1; the version of the program.");
         Some(handle)
     };

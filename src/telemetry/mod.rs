@@ -14,7 +14,7 @@ pub mod traces;
 use std::{
     io::{self, IsTerminal},
     net::SocketAddr,
-    sync::mpsc,
+    sync::{OnceLock, mpsc},
     thread,
     time::Duration,
 };
@@ -22,7 +22,7 @@ use std::{
 use anyhow::Context;
 use clap::Args;
 use opentelemetry::trace::TracerProvider;
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{EnvFilter, Layer, filter::filter_fn, layer::SubscriberExt, util::SubscriberInitExt};
 
 pub use body::{Observed, Observer};
@@ -32,6 +32,9 @@ pub use traces::Traces;
 
 /// How many log lines wait for whoever reads them. Those that come then are lost: no call ever waits for a reader.
 const WAITING_LINES: usize = 10_000;
+
+/// Counts those. One of a process, as the log is.
+static LOST_LINES: OnceLock<ErrorCounter> = OnceLock::new();
 
 /// How long the last lines may take, when the program ends.
 const LAST_LINES: Duration = Duration::from_millis(1500);
@@ -67,6 +70,11 @@ impl Logs {
     }
 }
 
+/// How many log lines have been lost because nobody read those before them.
+pub fn lost_lines() -> u64 {
+    LOST_LINES.get().map_or(0, |lost| lost.dropped_lines() as u64)
+}
+
 /// Logs to standard error, as text, or as JSON lines. `RUST_LOG` chooses what; `level` and above unless set. With a collector,
 /// traces go there under the name of the service, unless `OTEL_SERVICE_NAME` says another.
 pub fn init(
@@ -77,6 +85,7 @@ pub fn init(
 ) -> anyhow::Result<(Logs, Traces)> {
     let chosen = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let (writer, unwritten) = NonBlockingBuilder::default().buffered_lines_limit(WAITING_LINES).finish(io::stderr());
+    let lost_lines = writer.error_counter();
     let logs =
         tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(io::stderr().is_terminal()).with_target(false);
     let logs = if json { logs.json().boxed() } else { logs.boxed() };
@@ -97,7 +106,9 @@ pub fn init(
             .with_filter(filter_fn(traces::is_traced))
     });
     // A second call, in a program that embeds this one, leaves the first one's logs as they are.
-    if tracing_subscriber::registry().with(spans).with(logs).try_init().is_err() {
+    if tracing_subscriber::registry().with(spans).with(logs).try_init().is_ok() {
+        LOST_LINES.get_or_init(|| lost_lines);
+    } else {
         tracing::debug!("logs were set up before");
     }
     Ok((Logs(unwritten), traces))

@@ -10,10 +10,9 @@ use nix::{
 };
 use print_upload::{client, proto::DownloadPrintDocumentRequest};
 use serde_json::Value;
-use tokio::process::Command as Process;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
-use crate::harness::{App, Port, Program, TENANT, call_raw, eventually, frame, sample_bytes};
+use crate::harness::{App, Command, Operator, Port, Program, TENANT, call_raw, eventually, frame, sample_bytes};
 
 /// A program on the data of an app that has a document of ada's.
 async fn program(variables: &[(&str, &str)]) -> (App, String, Program) {
@@ -101,17 +100,21 @@ async fn a_log_that_nobody_reads_holds_nothing_up() {
     let document = app.new_document().await;
     app.stop().await;
     let port = Port::reserve();
-    let mut serve = Process::new(env!("CARGO_BIN_EXE_print-upload"));
-    serve.arg("serve").arg(format!("--listen={}", port.address)).env("RUST_LOG", "trace").kill_on_drop(true);
+    let admin = Port::reserve();
+    let mut serve = Command::new("serve").env("RUST_LOG", "trace").arg(format!("--listen={}", port.address)).process();
+    serve.arg(format!("--admin-listen={}", admin.address));
     serve.args(app.flags().map(|(flag, value)| format!("--{flag}={value}")));
     // A pipe, full long before the first call.
     let mut serving = serve.stderr(Stdio::piped()).spawn().expect("it starts");
     app.address = port.address;
 
     eventually("it serves", async || app.ada().create(&document, 1000).await.is_ok()).await;
-    for _ in 0..20 {
+    let operator = Operator::at(admin.address);
+    eventually("lines are lost", async || {
         app.ada().get(&format!("{document}/uploadSession")).await.expect("the session");
-    }
+        operator.scrape().await.value("print_upload_log_lines_dropped_total") > 0.0
+    })
+    .await;
 
     let pid = serving.id().expect("it is running");
     kill(Pid::from_raw(pid.try_into().expect("a process id")), Signal::SIGTERM).expect("it is told");

@@ -12,7 +12,7 @@ impl Operator {
         Self::at(program.operators())
     }
 
-    fn at(address: SocketAddr) -> Self {
+    pub fn at(address: SocketAddr) -> Self {
         Self(RestActor::new(address, None))
     }
 
