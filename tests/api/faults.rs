@@ -256,20 +256,27 @@ async fn a_delete_whose_commit_was_never_answered_has_happened() {
 }
 
 #[tokio::test]
-async fn the_writers_of_a_session_are_told_also_when_the_first_delete_was_never_answered() {
-    let (app, proxy) = behind_a_proxy().await;
-    let (mut ada, bytes) = (app.ada(), sample_bytes(2000));
-    let session = ada.create(&app.new_document().await, bytes.len()).await.expect("a session");
-    let (_still_held, mut answer) = ada.stall(&session, &bytes, 0..1000);
-    eventually("the writer is under way", async || app.files_of(&session).len() == 1).await;
+async fn the_writers_of_a_session_are_told_also_when_what_ended_it_was_never_answered() {
+    for method in ["DeleteUploadSession", "DeletePrintJob"] {
+        let (app, proxy) = behind_a_proxy().await;
+        let (mut ada, bytes) = (app.ada(), sample_bytes(2000));
+        let session = ada.create(&app.new_document().await, bytes.len()).await.expect("a session");
+        let (_still_held, mut answer) = ada.stall(&session, &bytes, 0..1000);
+        eventually("the writer is under way", async || app.files_of(&session).len() == 1).await;
+        let end = async || match method {
+            "DeletePrintJob" => app.catalog().delete_job(&session.document, 2).await,
+            _ => app.ada().delete(&session.name).await,
+        };
 
-    proxy.arm(CREDENTIAL, Cut::BeforeTheAnswer);
-    assert_unavailable("DeleteUploadSession", ada.delete(&session.name).await);
-    ada.delete(&session.name).await.expect("deleted");
+        proxy.arm(CREDENTIAL, Cut::BeforeTheAnswer);
+        assert_unavailable(method, end().await);
+        assert!(!proxy.is_armed(), "{method}: the connection was cut");
+        end().await.expect("it has happened");
 
-    let told = tokio::time::timeout(Duration::from_secs(10), &mut answer).await.expect("the writer is told");
-    let refused = told.expect("an answer").expect_err("told");
-    assert_eq!(refused.code_and_reason(), (Code::Aborted, "UPLOAD_SESSION_CANCELED".into()));
+        let told = tokio::time::timeout(Duration::from_secs(10), &mut answer).await.expect("the writer is told");
+        let refused = told.expect("an answer").expect_err("told");
+        assert_eq!(refused.code_and_reason(), (Code::Aborted, "UPLOAD_SESSION_CANCELED".into()), "{method}");
+    }
 }
 
 #[tokio::test]
