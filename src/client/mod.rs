@@ -95,9 +95,20 @@ impl Client {
         }
     }
 
+    /// Makes a call about a session, and once more with its upload URL where the caller's own credential lacks a permission:
+    /// a token with `PrintJob.Create` alone creates a session and may neither look at it nor cancel it, the upload URL may.
+    pub async fn as_owner_or_holder<T, F>(&self, session: &UploadSession, call: impl Fn(Self) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        match (call(self.clone()).await, self.holder_of(session)) {
+            (Err(error), Some(holder)) if error.is_permission_missing() => call(holder).await,
+            (answered, _) => answered,
+        }
+    }
+
     /// The same with a session's upload URL in place of the caller's own credential, while the session is active: only then
-    /// it has one. Whoever may create a session may not for that reason look at it or cancel it, as with a token that has
-    /// `PrintJob.Create` alone; whoever has its upload URL may.
+    /// it has one.
     pub fn holder_of(&self, session: &UploadSession) -> Option<Self> {
         let credential = Credential::of_upload_url(&session.upload_url).ok()?;
         let holder = Self::over(self.transport.clone(), credential);

@@ -57,8 +57,7 @@ impl Client {
         if session.state() == State::Active {
             sender.compare(session, options.range_bytes).await?;
         }
-        let holder = self.holder_of(session);
-        let upload = Upload { sender, holder, options, unanswered: Vec::new() };
+        let upload = Upload { sender, created: session.clone(), options, unanswered: Vec::new() };
         // One more pass over the file, beside the upload: a resumed one does not see the bytes that are there already.
         let (document, here) = tokio::try_join!(upload.run(session.clone()), source.crc32c())?;
         if document.crc32c == Some(here) {
@@ -71,8 +70,8 @@ impl Client {
 
 struct Upload {
     sender: Arc<Sender>,
-    /// Whoever has the upload URL that came with the session.
-    holder: Option<Client>,
+    /// The session as it came, with its upload URL.
+    created: UploadSession,
     options: UploadOptions,
     /// The ranges of the last round of which nobody knows whether they were committed.
     unanswered: Vec<Range<u64>>,
@@ -210,13 +209,9 @@ impl Upload {
         }
     }
 
-    /// The session as it is now, also for those whose token admits to sending and not to looking.
     async fn session(&self) -> Result<UploadSession, Error> {
-        let Sender { client, session, .. } = &*self.sender;
-        match (client.session(session).await, &self.holder) {
-            (Err(error), Some(holder)) if error.is_permission_missing() => holder.session(session).await,
-            (looked, _) => looked,
-        }
+        let look = |client: Client| async move { client.session(&self.created.name).await };
+        self.sender.client.as_owner_or_holder(&self.created, look).await
     }
 
     /// The document of a session that was completed without an answer. Who shows an upload URL, or a token that admits to

@@ -242,13 +242,9 @@ impl Upload {
     }
 }
 
-/// Cancels the upload, also for those whose token admits to sending and not to canceling.
 async fn cancel(client: &Client, session: &UploadSession) -> Result<(), Error> {
-    let request = DeleteUploadSessionRequest { name: session.name.clone(), ..Default::default() };
-    match (client.cancel(request.clone()).await, client.holder_of(session)) {
-        (Err(error), Some(holder)) if error.is_permission_missing() => holder.cancel(request).await,
-        (canceled, _) => canceled,
-    }
+    let request = || DeleteUploadSessionRequest { name: session.name.clone(), ..Default::default() };
+    client.as_owner_or_holder(session, |client| async move { client.cancel(request()).await }).await
 }
 
 fn kept(session: &UploadSession, asked: Asked) -> Failure {
