@@ -1,17 +1,16 @@
 //! Background work that goes on for ever, whatever fails.
 
-use std::{future::Future, time::Duration};
+use std::{fmt::Debug, future::Future, time::Duration};
 
 use tokio::time::sleep;
-
-use crate::error::Error;
 
 /// How long to wait after work has failed.
 const FAILED_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Works and rests in turn. A failure is told once, not every time.
-pub async fn repeat<Work, Rest>(what: &str, work: impl Fn() -> Work, rest: impl Fn() -> Rest)
+pub async fn repeat<Work, Rest, Error>(what: &str, work: impl Fn() -> Work, rest: impl Fn() -> Rest)
 where
+    Error: Debug,
     Work: Future<Output = Result<(), Error>>,
     Rest: Future<Output = ()>,
 {

@@ -97,19 +97,19 @@ impl Client {
 
     /// Makes a call about a session, and once more with its upload URL where the caller's own credential lacks a permission:
     /// a token with `PrintJob.Create` alone creates a session and may neither look at it nor cancel it, the upload URL may.
-    pub async fn as_owner_or_holder<T, F>(&self, session: &UploadSession, call: impl Fn(Self) -> F) -> Result<T, Error>
+    pub async fn with_upload_url_fallback<T, F>(&self, session: &UploadSession, call: impl Fn(Self) -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Error>>,
     {
-        match (call(self.clone()).await, self.holder_of(session)) {
-            (Err(error), Some(holder)) if error.is_permission_missing() => call(holder).await,
-            (answered, _) => answered,
+        match call(self.clone()).await {
+            Err(error) if error.is_permission_missing() => call(self.holder_of(session).ok_or(error)?).await,
+            answered => answered,
         }
     }
 
-    /// The same with a session's upload URL in place of the caller's own credential, while the session is active: only then
-    /// it has one.
-    pub fn holder_of(&self, session: &UploadSession) -> Option<Self> {
+    /// A client that shows a session's upload URL in place of the caller's own credential. `None` once the session has ended:
+    /// it has no upload URL any more.
+    fn holder_of(&self, session: &UploadSession) -> Option<Self> {
         let credential = Credential::of_upload_url(&session.upload_url).ok()?;
         let holder = Self::over(self.transport.clone(), credential);
         Some(holder.with_timeout(self.timeout).with_patience(self.patience))

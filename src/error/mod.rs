@@ -145,7 +145,7 @@ pub enum Error {
     /// The document's bytes are not here yet.
     #[error("the document is not uploaded yet")]
     DocumentNotUploaded,
-    /// The session was deleted.
+    /// The session was deleted, or its job was canceled or deleted.
     #[error("the upload session was canceled")]
     SessionCanceled,
     /// The session's time passed.
@@ -169,7 +169,7 @@ pub enum Error {
     /// A download that was given up before its end.
     #[error("the download was not read for {} s", .0.as_secs())]
     DownloadTimeout(Duration),
-    /// Four writers are enough.
+    /// The session has as many writers as it may have.
     #[error("the upload session already has {0} writers")]
     TooManyWriters(usize),
     /// This replica is busy.

@@ -140,7 +140,8 @@ impl Head {
         }
         let length = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]) as usize;
         if length > MAX_FIRST_MESSAGE_BYTES {
-            return Err(invalid("FIRST_MESSAGE_TOO_LARGE", "the first message may have at most 64 KiB"));
+            let limit = MAX_FIRST_MESSAGE_BYTES / 1024;
+            return Err(invalid("FIRST_MESSAGE_TOO_LARGE", &format!("the first message may have at most {limit} KiB")));
         }
         Ok(Some(length))
     }

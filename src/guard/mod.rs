@@ -101,7 +101,7 @@ impl Credentials {
     fn admitted_by(&self, rule: &Rule) -> Result<(), Error> {
         match self {
             Self::Token(token) if token.caller.tenant.0 == PERSONAL_ACCOUNTS_TENANT => Err(Error::PersonalAccount),
-            Self::Token(token) => permission::admits(rule, &token.grant),
+            Self::Token(token) => permission::require_permission(rule, &token.grant),
             Self::Capability(_) if rule.capability => Ok(()),
             Self::Capability(_) => Err(Error::UploadTokenNotAccepted),
         }
@@ -153,7 +153,8 @@ impl Guard {
             (Credentials::Token(token), Proof::CatalogCaller) => {
                 proofs.insert(self.prove_catalog_caller(&message, &token.caller)?);
             }
-            (Credentials::Capability(_), _) | (_, Proof::Unspecified) => return Err(Error::UploadTokenNotAccepted),
+            (Credentials::Capability(_), _) => return Err(Error::UploadTokenNotAccepted),
+            (_, Proof::Unspecified) => return Err(Error::Internal("a rule that proves nothing".into())),
         }
         Ok(Request::from_parts(parts, body))
     }
@@ -176,8 +177,8 @@ impl Guard {
     async fn prove_printer(&self, message: &FirstMessage<'_>, token: &AccessToken) -> Result<PermittedPrinter, Error> {
         let queue = message.queue()?;
         let found = self.store.printer_of(token.caller.tenant, &queue).await?;
-        permission::subscribed(found.subscription_active)?;
-        permission::admits_to_queue(&token.grant, &queue)?;
+        permission::require_subscription(found.subscription_active)?;
+        permission::require_queue(&token.grant, &queue)?;
         found.printer.and_then(|printer| printer.open_to(&token.caller)).ok_or(Error::PrinterNotFound)
     }
 
@@ -190,14 +191,14 @@ impl Guard {
         document: Option<DocumentId>,
     ) -> Result<PermittedDocument, Error> {
         let found = self.store.document_of(&token.caller, job, document, None).await?;
-        permission::subscribed(found.subscription_active)?;
-        permission::admits_to_queue(&token.grant, &job.queue)?;
+        permission::require_subscription(found.subscription_active)?;
+        permission::require_queue(&token.grant, &job.queue)?;
 
         let missing = if document.is_some() { Error::DocumentNotFound } else { Error::PrintJobNotFound };
         let reach = permission::reach(message.rule, &token.grant);
         let document = found.document.ok_or(missing)?;
         let permitted = document.permitted_to(&token.caller, reach).map_err(|_| Error::NotJobCreator)?;
-        permission::has_task(message.rule, &token.grant, found.has_own_task)?;
+        permission::require_task(message.rule, &token.grant, found.has_own_task)?;
         Ok(permitted)
     }
 
@@ -211,8 +212,8 @@ impl Guard {
         let session = match message.session_name()? {
             SessionName::Id(id) => {
                 let found = self.store.session_by_id(token.caller.tenant, id).await?;
-                permission::subscribed(found.subscription_active)?;
-                permission::admits_to_any_queue(&token.grant)?;
+                permission::require_subscription(found.subscription_active)?;
+                permission::require_any_queue(&token.grant)?;
                 found.session
             }
             // A range must never land in a newer session than the one it was meant for.
@@ -221,8 +222,8 @@ impl Guard {
                 // An etag that is no id is that of no session: it is looked up like any other, and not found.
                 let wanted = etag.map(|etag| SessionId::parse_etag(etag).unwrap_or(SessionId(Uuid::nil())));
                 let found = self.store.document_of(&token.caller, &job, Some(document), wanted).await?;
-                permission::subscribed(found.subscription_active)?;
-                permission::admits_to_queue(&token.grant, &job.queue)?;
+                permission::require_subscription(found.subscription_active)?;
+                permission::require_queue(&token.grant, &job.queue)?;
                 found.document.ok_or(Error::DocumentNotFound)?;
                 if found.session.is_none() && etag.is_some() {
                     return Err(Error::EtagMismatch);

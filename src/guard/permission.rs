@@ -21,8 +21,8 @@ const PRINTER_DELEGATED: &str = "Printer.FullControl.All";
 /// Grant "Get printer share", which applications cannot have.
 const SHARE: [&str; 3] = ["PrinterShare.ReadBasic.All", "PrinterShare.Read.All", "PrinterShare.ReadWrite.All"];
 
-/// Whether the grant has one of the rule's permissions.
-pub fn admits(rule: &Rule, grant: &Grant) -> Result<(), Error> {
+/// Fails unless the grant has one of the rule's permissions.
+pub fn require_permission(rule: &Rule, grant: &Grant) -> Result<(), Error> {
     let needed = needed(rule, grant);
     if needed.iter().any(|permission| grant.permissions().contains(permission)) {
         return Ok(());
@@ -37,19 +37,19 @@ pub fn reach(rule: &Rule, grant: &Grant) -> Reach {
     if held.any(|permission| permission.ends_with(".All")) { Reach::AnyJob } else { Reach::OwnJobs }
 }
 
-/// Whether the tenant may use the service at all.
-pub fn subscribed(subscription_active: bool) -> Result<(), Error> {
+/// Fails unless the tenant may use the service at all.
+pub fn require_subscription(subscription_active: bool) -> Result<(), Error> {
     if subscription_active { Ok(()) } else { Err(Error::NoSubscription) }
 }
 
-/// Whether an application has the print task that the rule asks of it. Users need none.
-pub fn has_task(rule: &Rule, grant: &Grant, has_own_task: bool) -> Result<(), Error> {
+/// Fails where an application lacks the print task that the rule asks of it. Users need none.
+pub fn require_task(rule: &Rule, grant: &Grant, has_own_task: bool) -> Result<(), Error> {
     let needs_task = rule.processing_task && matches!(grant, Grant::Application(_));
     if needs_task && !has_own_task { Err(Error::NoProcessingTask) } else { Ok(()) }
 }
 
-/// Whether the grant lets its holder use the printer or the share that a document is named by.
-pub fn admits_to_queue(grant: &Grant, queue: &Queue) -> Result<(), Error> {
+/// Fails unless the grant lets its holder use the printer or the share that a document is named by.
+pub fn require_queue(grant: &Grant, queue: &Queue) -> Result<(), Error> {
     let admitted = match queue {
         Queue::Printer(_) => grant.admits_to_printers(),
         Queue::Share(_) => grant.admits_to_shares(),
@@ -57,8 +57,8 @@ pub fn admits_to_queue(grant: &Grant, queue: &Queue) -> Result<(), Error> {
     if admitted { Ok(()) } else { Err(Error::NoPrinterPermission) }
 }
 
-/// Whether the grant lets its holder use printers or shares: a session's id says nothing of the way to it.
-pub fn admits_to_any_queue(grant: &Grant) -> Result<(), Error> {
+/// Fails unless the grant lets its holder use printers or shares: a session's id says nothing of the way to it.
+pub fn require_any_queue(grant: &Grant) -> Result<(), Error> {
     if grant.admits_to_printers() || grant.admits_to_shares() { Ok(()) } else { Err(Error::NoPrinterPermission) }
 }
 

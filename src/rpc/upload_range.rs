@@ -30,7 +30,7 @@ use crate::{
     writers::Writer,
 };
 
-/// How long the answer to a commit may take to be passed on as it is; else the state is asked for once more.
+/// How long the database may take to tell of an active session for that to be passed on as it is; else it is asked once more.
 const PROMPT: Duration = Duration::from_millis(50);
 
 /// A range on its way. Shared with the task that commits it, which may outlive the call.
@@ -157,9 +157,7 @@ impl Transfer {
         if committed.state == State::Completed {
             return self.answer().await;
         }
-        if asked.elapsed() > PROMPT {
-            self.expect_no_end().await?;
-        }
+        self.expect_no_end_since(asked).await?;
         Ok(UploadRangeResponse {
             state: reply::state(committed.state).into(),
             expire_time: Some(reply::timestamp(committed.expire_time)),
@@ -168,9 +166,12 @@ impl Transfer {
         })
     }
 
-    /// A commit that was slow to be answered may be older than a cancel that another replica has answered meanwhile, and of
-    /// which nobody has heard here.
-    async fn expect_no_end(&self) -> Result<(), Error> {
+    /// What was slow to be told may be older than a cancel that another replica has answered meanwhile, and of which nobody has
+    /// heard here.
+    async fn expect_no_end_since(&self, asked: Instant) -> Result<(), Error> {
+        if asked.elapsed() <= PROMPT {
+            return Ok(());
+        }
         match self.view().await?.state {
             State::Active | State::Completed => Ok(()),
             over => Err(ended(over)),
@@ -244,9 +245,13 @@ impl Transfer {
     /// The session as it is now.
     async fn answer(&self) -> Result<UploadRangeResponse, Error> {
         let store = &self.services.store;
+        let asked = Instant::now();
         let session = store.upload_session(&self.owned).await?.ok_or(Error::SessionNotFound)?;
         let document = match session.state {
-            State::Active => None,
+            State::Active => {
+                self.expect_no_end_since(asked).await?;
+                None
+            }
             State::Completed => {
                 let whole = ByteRange::known(0, session.properties.size_bytes);
                 let manifest = store.pieces_of(&self.owned, whole).await?;

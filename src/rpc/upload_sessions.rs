@@ -98,7 +98,7 @@ impl UploadSessions for UploadSessionsService {
         let deletion = async move {
             let begun = Instant::now();
             match services.store.cancel(&owned, &request_id).await? {
-                Cancel::EndedNow(ended) | Cancel::EndedBefore(ended) => {
+                Cancel::Ended(ended) => {
                     services.session_ended(owned.id(), ended);
                     metrics::histogram!(meters::CANCEL_DURATION).record(begun.elapsed());
                 }

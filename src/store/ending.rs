@@ -1,4 +1,4 @@
-//! A session ends: cancelled, or because its time has passed. Each is one statement, which also queues the bytes for
+//! A session ends: canceled, or because its time has passed. Each is one statement, which also queues the bytes for
 //! reclaiming and writes the audit trail.
 //!
 //! Whether a session is due is asked of the clock at the locked row, not of `now()`, the transaction's start: a statement
@@ -17,10 +17,8 @@ use crate::{
 /// What came of deleting a session.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Cancel {
-    /// It has ended now: its writers are to be told.
-    EndedNow(Ended),
-    /// It had ended before. Its writers may not have been told: whoever ended it may have lost the answer.
-    EndedBefore(Ended),
+    /// It has ended, now or before. Its writers are to be told in any case: whoever ended it before may have lost the answer.
+    Ended(Ended),
     /// It is completed: there is nothing left to cancel.
     Completed,
 }
@@ -49,14 +47,14 @@ impl Store {
             reason: "deleted",
         };
         if let Some(ended) = self.end_session(&self.pool, owned.tenant(), owned.id(), canceler).await? {
-            return Ok(Cancel::EndedNow(ended));
+            return Ok(Cancel::Ended(ended));
         }
         // Nothing was changed: one more read says why.
         match self.upload_session(owned).await?.map(|session| session.state) {
             Some(State::Completed) => Ok(Cancel::Completed),
-            Some(State::Expired) => Ok(Cancel::EndedBefore(Ended::Expired)),
+            Some(State::Expired) => Ok(Cancel::Ended(Ended::Expired)),
             // One that is gone altogether was purged, hence canceled or expired before.
-            Some(State::Canceled) | None => Ok(Cancel::EndedBefore(Ended::Canceled)),
+            Some(State::Canceled) | None => Ok(Cancel::Ended(Ended::Canceled)),
             Some(State::Active) => Err(sqlx::Error::Protocol("a session that was not active is active again".into())),
         }
     }

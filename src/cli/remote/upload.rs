@@ -69,6 +69,14 @@ pub(in crate::cli) struct Upload {
     remote: Remote,
 }
 
+/// Where the file goes.
+enum Place {
+    /// To a document, by its name.
+    Document(String),
+    /// To the session of an upload URL, by its name.
+    Session(String),
+}
+
 /// How an upload begins.
 enum Begun {
     /// With a session, new or an earlier one's.
@@ -85,13 +93,10 @@ impl Upload {
 
     async fn upload(&self) -> Result<ExitCode, Failure> {
         let mut signals = Signals::listen()?;
-        let document = self.document.as_deref().map(document_name).transpose()?;
-        if document.is_none() && self.upload_url.given().is_none() {
-            return Err(Failure::usage("say which --document, or --upload-url"));
-        }
+        let place = self.place()?;
         let source = Source::file(&self.file)?;
         let (client, begun) = tokio::select! {
-            begun = self.begin(document, &source) => begun?,
+            begun = self.begin(place, &source) => begun?,
             asked = signals.next() => return Err(self.interrupted_early(asked)),
         };
         match begun {
@@ -103,18 +108,28 @@ impl Upload {
         }
     }
 
-    async fn begin(&self, document: Option<String>, source: &Source) -> Result<(Client, Begun), Failure> {
-        let Some(document) = document else {
-            let url = self.upload_url.given().ok_or_else(|| Failure::usage("say which --upload-url"))?;
-            let session = session_in(url.expose_secret())?;
-            let client = self.remote.client_or_holder(&self.upload_url, false).await?;
-            let client = client.with_patience(self.patience.patience);
-            let session = client.session(&session).await?;
-            return Ok((client, Begun::Session(session.into())));
-        };
-        let client = self.remote.client().await?.with_patience(self.patience.patience);
-        let begun = self.create(&client, &document, source).await?;
-        Ok((client, begun))
+    fn place(&self) -> Result<Place, Failure> {
+        if let Some(document) = &self.document {
+            return Ok(Place::Document(document_name(document)?));
+        }
+        let url = self.upload_url.given().ok_or_else(|| Failure::usage("say which --document, or --upload-url"))?;
+        Ok(Place::Session(session_in(url.expose_secret())?))
+    }
+
+    async fn begin(&self, place: Place, source: &Source) -> Result<(Client, Begun), Failure> {
+        let patience = self.patience.patience;
+        match place {
+            Place::Document(document) => {
+                let client = self.remote.client().await?.with_patience(patience);
+                let begun = self.create(&client, &document, source).await?;
+                Ok((client, begun))
+            }
+            Place::Session(session) => {
+                let client = self.remote.client_or_holder(&self.upload_url, false).await?.with_patience(patience);
+                let session = client.session(&session).await?;
+                Ok((client, Begun::Session(session.into())))
+            }
+        }
     }
 
     async fn create(&self, client: &Client, document: &str, source: &Source) -> Result<Begun, Failure> {
@@ -244,7 +259,7 @@ impl Upload {
 
 async fn cancel(client: &Client, session: &UploadSession) -> Result<(), Error> {
     let request = || DeleteUploadSessionRequest { name: session.name.clone(), ..Default::default() };
-    client.as_owner_or_holder(session, |client| async move { client.cancel(request()).await }).await
+    client.with_upload_url_fallback(session, |client| async move { client.cancel(request()).await }).await
 }
 
 fn kept(session: &UploadSession, asked: Asked) -> Failure {

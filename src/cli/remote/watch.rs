@@ -54,10 +54,7 @@ impl Watch {
             match session.state() {
                 State::Active => {}
                 State::Completed => return Ok(ExitCode::SUCCESS),
-                ended => {
-                    let message = format!("the upload session has ended: {}", state_name(ended));
-                    return Err(Failure::ended(ended, message).of_session(&name));
-                }
+                ended => return Err(Failure::from(Error::Ended(ended)).of_session(&name)),
             }
             session = self.next(&client, &name).await?;
         }
@@ -65,14 +62,15 @@ impl Watch {
 
     /// The session after a while. A service that cannot be reached for a moment ends nothing.
     async fn next(&self, client: &Client, name: &str) -> Result<UploadSession, Error> {
-        let begun = Instant::now();
+        sleep(self.interval).await;
+        let asked = Instant::now();
         loop {
-            sleep(self.interval).await;
             match client.session(name).await {
                 Err(Error::Call(status))
-                    if retry_delay(&status).is_some() && begun.elapsed() < self.patience.patience => {}
+                    if retry_delay(&status).is_some() && asked.elapsed() < self.patience.patience => {}
                 answer => return answer,
             }
+            sleep(self.interval).await;
         }
     }
 
