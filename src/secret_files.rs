@@ -1,9 +1,9 @@
 //! Secrets of the configuration: each given directly, or in a file, which neither the process list nor the environment
-//! shows. Where both are given the file counts; what is empty is not given.
+//! shows. What is empty is not given.
 
 use std::fs;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, ensure};
 use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
 
@@ -26,9 +26,11 @@ pub struct DatabaseUrl {
 impl DatabaseUrl {
     /// The address, password included.
     pub fn read(&self) -> anyhow::Result<SecretString> {
+        let direct = self.database_url.as_ref().filter(|url| !url.expose_secret().is_empty());
         let (flag, url) = match given(&self.database_url_file) {
+            Some(_) if direct.is_some() => return Err(both("--database-url", "DATABASE_URL")),
             Some(file) => ("--database-url-file", read("--database-url-file", file)?),
-            None => ("--database-url", self.database_url.clone().unwrap_or_default()),
+            None => ("--database-url", direct.cloned().unwrap_or_default()),
         };
         let schemes = ["postgres://", "postgresql://"];
         let is_postgres = schemes.iter().any(|scheme| url.expose_secret().starts_with(scheme));
@@ -55,6 +57,9 @@ impl UploadTokenKeys {
     /// The secrets, the one that signs first.
     pub fn read(&self) -> anyhow::Result<Vec<SecretString>> {
         let Some(file) = given(&self.upload_token_key_file) else { return Ok(self.upload_token_keys.clone()) };
+        if self.upload_token_keys.iter().any(|key| !key.expose_secret().is_empty()) {
+            return Err(both("--upload-token-key", "UPLOAD_TOKEN_KEY"));
+        }
         let keys = read("--upload-token-key-file", file)?;
         let lines = keys.expose_secret().lines().map(str::trim).filter(|line| !line.is_empty());
         let keys: Vec<SecretString> = lines.map(SecretString::from).collect();
@@ -65,6 +70,11 @@ impl UploadTokenKeys {
 
 fn given(file: &Option<String>) -> Option<&str> {
     file.as_deref().filter(|file| !file.is_empty())
+}
+
+/// Neither goes first: one of them may be an environment's that nobody has thought of.
+fn both(flag: &str, variable: &str) -> anyhow::Error {
+    anyhow!("{flag} ({variable}) and {flag}-file ({variable}_FILE) are both given: give one of them")
 }
 
 fn read(flag: &str, file: &str) -> anyhow::Result<SecretString> {

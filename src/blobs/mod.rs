@@ -98,11 +98,8 @@ impl Blobs {
         let read = timeout(READ_TIMEOUT, self.store.get_range(&path, range)).await;
         match read.map_err(|_| timed_out())? {
             Ok(bytes) if bytes.len() as u64 == length => Ok(bytes),
-            Ok(_) | Err(object_store::Error::NotFound { .. }) => Err(Error::Missing),
-            Err(error) if self.is_shorter(&path, end).await => {
-                tracing::error!(error = %error, object = %path, "an object is shorter than it was");
-                Err(Error::Missing)
-            }
+            Ok(_) | Err(object_store::Error::NotFound { .. }) => Err(missing(&path)),
+            Err(_) if self.is_shorter(&path, end).await => Err(missing(&path)),
             Err(error) => Err(error.into()),
         }
     }
@@ -172,6 +169,12 @@ impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {
         object_store::Error::Generic { store: "local", source: error.into() }.into()
     }
+}
+
+/// Told with its name, so that whoever has a copy of the store can look for it there.
+fn missing(object: &Path) -> Error {
+    tracing::error!(object = %object, "an object is gone, or shorter than it was");
+    Error::Missing
 }
 
 fn timed_out() -> io::Error {

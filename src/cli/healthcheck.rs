@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf, time::Duration};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, ensure};
 use clap::Args;
 use reqwest::Certificate;
 use tokio::time::timeout;
@@ -14,7 +14,8 @@ use crate::{client, config::duration};
 /// Where to ask. It succeeds only when the answer is that the service serves.
 #[derive(Debug, Args)]
 pub(super) struct Healthcheck {
-    /// gRPC service that is asked with grpc.health.v1: host:port, http://host:port or https://host:port.
+    /// gRPC service that is asked with grpc.health.v1: host:port, http://host:port or https://host:port. host:port alone is
+    /// https where --ca is given.
     #[arg(long, env = "GRPC_ADDR", default_value = "127.0.0.1:50051")]
     server: String,
 
@@ -46,8 +47,10 @@ impl Healthcheck {
 }
 
 async fn ask_service(server: &str, ca: Option<&[u8]>) -> anyhow::Result<()> {
-    let mut health = HealthClient::new(client::connect(&[with_scheme(server, "http")], ca)?);
-    let status = health.check(HealthCheckRequest::default()).await?.into_inner().status();
+    let scheme = if ca.is_some() { "https" } else { "http" };
+    let mut health = HealthClient::new(client::connect(&[with_scheme(server, scheme)], ca)?);
+    let answer = health.check(HealthCheckRequest::default()).await;
+    let status = answer.map_err(|refused| anyhow!("{}", refused.message()))?.into_inner().status();
     ensure!(status == ServingStatus::Serving, "{}", status.as_str_name());
     Ok(())
 }

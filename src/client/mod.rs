@@ -97,7 +97,11 @@ impl Client {
 
     /// Makes a call about a session, and once more with its upload URL where the caller's own credential lacks a permission:
     /// a token with `PrintJob.Create` alone creates a session and may neither look at it nor cancel it, the upload URL may.
-    pub async fn with_upload_url_fallback<T, F>(&self, session: &UploadSession, call: impl Fn(Self) -> F) -> Result<T, Error>
+    pub async fn with_upload_url_fallback<T, F>(
+        &self,
+        session: &UploadSession,
+        call: impl Fn(Self) -> F,
+    ) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Error>>,
     {

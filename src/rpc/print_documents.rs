@@ -6,6 +6,7 @@ use futures_util::{Stream, StreamExt, stream};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
+use tracing::Instrument;
 
 use super::{
     proof, reply,
@@ -22,6 +23,7 @@ use crate::{
     services::Services,
     session::{PermittedDocument, State, UploadSession},
     store::StoredPiece,
+    telemetry::RequestLog,
 };
 
 /// How many chunks are read at once, ahead of the one that is being sent.
@@ -66,6 +68,7 @@ impl PrintDocuments for PrintDocumentsService {
         request: Request<DownloadPrintDocumentRequest>,
     ) -> Result<Response<Self::DownloadPrintDocumentStream>, Status> {
         let permitted: PermittedDocument = proof(request.extensions())?;
+        let log = RequestLog::of(request.extensions());
         let offset = request.into_inner().offset;
         let Ok(offset) = u64::try_from(offset) else {
             let problem = "must not be negative".into();
@@ -73,6 +76,7 @@ impl PrintDocuments for PrintDocumentsService {
         };
         let session = self.0.store.live_session(&permitted).await.map_err(Error::from)?;
         let session = session.filter(|session| session.state == State::Completed).ok_or(Error::DocumentNotUploaded)?;
+        log.upload_is(session.id.0);
         let place = self.0.begin_download()?;
         let size_bytes = session.properties.size_bytes;
         if offset > size_bytes {
@@ -106,7 +110,7 @@ impl PrintDocumentsService {
         let services = Arc::clone(&self.0);
         let patience = services.limits.range_timeout;
         let (chunks, receiver) = mpsc::channel(1);
-        tokio::spawn(async move {
+        let reading = async move {
             let folder = Folder { tenant: download.permitted.document().tenant, session: download.session.id };
             let slices: Vec<Slice> =
                 download.manifest.iter().flat_map(|stored| slices(stored, offset..u64::MAX)).collect();
@@ -122,7 +126,8 @@ impl PrintDocumentsService {
                     return;
                 }
             }
-        });
+        };
+        tokio::spawn(reading.in_current_span());
         ReceiverStream::new(receiver)
     }
 }

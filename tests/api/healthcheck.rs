@@ -69,8 +69,7 @@ async fn behind_tls_its_authority_is_named() {
     app.set_flag("tls-cert", &file("cert.pem"));
     app.set_flag("tls-key", &file("key.pem"));
     app.run().await;
-    let asked =
-        [format!("--server=https://{}", app.address), format!("--url=https://{}/openapi.json", app.rest_address)];
+    let asked = [format!("--server={}", app.address), format!("--url=https://{}/openapi.json", app.rest_address)];
     let ca = format!("--ca={}", certificate.ca_file().display());
     for asked in &asked {
         assert!(check(&[asked, &ca]).await.0, "{asked}");

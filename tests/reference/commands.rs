@@ -35,6 +35,9 @@ fn write_command(page: &mut String, command: &Command, name: &str) {
         page.push_str(if position == 0 { "\n" } else { "" });
         let _ = writeln!(page, "{}", line_of(arg));
     }
+    if let Some(more) = command.get_after_long_help() {
+        let _ = write!(page, "\n```text\n{more}\n```\n");
+    }
     for subcommand in command.get_subcommands().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help") {
         write_command(page, subcommand, &format!("{name} {}", subcommand.get_name()));
     }
@@ -54,7 +57,16 @@ fn line_of(arg: &Arg) -> String {
     }
     let defaults: Vec<String> =
         arg.get_default_values().iter().map(|value| format!("`{}`", value.to_string_lossy())).collect();
-    if takes_value && !defaults.is_empty() {
+    let values: Vec<String> = arg
+        .get_possible_values()
+        .iter()
+        .filter(|value| takes_value && !value.is_hide_set())
+        .map(|value| format!("`{}`", value.get_name()))
+        .collect();
+    if !values.is_empty() {
+        facts.push(format!("one of {}", values.join(", ")));
+    }
+    if takes_value && !defaults.is_empty() && !arg.is_hide_default_value_set() {
         facts.push(format!("default {}", defaults.join(", ")));
     }
     if arg.is_required_set() {
