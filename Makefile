@@ -16,7 +16,7 @@ test: postgres
 
 # Microsoft's own SDKs, curl and a fuzzer against the REST gateway. Installs what they need below target.
 clients: postgres
-	cargo build --quiet
+	cargo build --quiet --bins --examples
 	tests/clients/run $(PROGRAM)
 	tests/clients/fuzz $(PROGRAM)
 

@@ -53,7 +53,7 @@ pub struct Config {
     #[arg(long, env = "STORE", hide_env_values = true)]
     pub store: String,
 
-    /// File with such variables, a line NAME=value each, in place of those of the environment, so that no secret is in it.
+    /// File with these variables, one NAME=value per line. It replaces the environment's, which then need not hold any secret.
     #[arg(long, env = "STORE_SETTINGS")]
     pub store_settings: Option<PathBuf>,
 
@@ -120,7 +120,7 @@ pub struct Config {
     #[arg(long, env = "SESSION_LIFETIME", default_value = "24h", value_parser = duration)]
     pub session_lifetime: Duration,
 
-    /// How long ended sessions stay visible.
+    /// How long canceled and expired sessions stay visible.
     #[arg(long, env = "TOMBSTONE_RETENTION", default_value = "24h", value_parser = duration)]
     pub tombstone_retention: Duration,
 

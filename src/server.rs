@@ -12,7 +12,10 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::service::Routes;
-use tonic_health::server::{HealthReporter, health_reporter};
+use tonic_health::{
+    ServingStatus,
+    server::{HealthReporter, health_reporter},
+};
 
 use crate::{
     admin::{self, ServiceProbe},
@@ -22,18 +25,26 @@ use crate::{
     gateway,
     guard::{self, Guard, Issuers, Rules, UploadUrls},
     listen::{self, Door, Drained, Protocol},
-    proto::{
-        DESCRIPTOR, print_catalog_server::PrintCatalogServer, print_documents_server::PrintDocumentsServer,
-        print_jobs_server::PrintJobsServer, upload_sessions_server::UploadSessionsServer,
-    },
+    proto::{DESCRIPTOR, print_catalog_server, print_documents_server, print_jobs_server, upload_sessions_server},
     relay::Relay,
-    rpc::{self, PrintCatalogService, PrintDocumentsService, PrintJobsService, UploadSessionsService},
+    rpc,
     services::Services,
     store::{Schema, Store},
     sweeper, telemetry,
     tls::Certificate,
     writers::Writers,
 };
+
+/// What says of itself whether it serves.
+const SERVICES: [&str; 4] = [
+    upload_sessions_server::SERVICE_NAME,
+    print_documents_server::SERVICE_NAME,
+    print_jobs_server::SERVICE_NAME,
+    print_catalog_server::SERVICE_NAME,
+];
+
+/// The largest message that is taken from those who prove nothing: the name of a service, or of a symbol.
+const MAX_OPEN_MESSAGE_BYTES: usize = 4 * 1024;
 
 /// How long the service waits for its own work when it stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -172,10 +183,9 @@ impl Server {
 /// Health and reflection, open to everyone: other routes, not exceptions to the rules.
 async fn open_routes() -> anyhow::Result<(HealthReporter, Router)> {
     let (reporter, health) = health_reporter();
-    reporter.set_serving::<UploadSessionsServer<UploadSessionsService>>().await;
-    reporter.set_serving::<PrintDocumentsServer<PrintDocumentsService>>().await;
-    reporter.set_serving::<PrintJobsServer<PrintJobsService>>().await;
-    reporter.set_serving::<PrintCatalogServer<PrintCatalogService>>().await;
+    for service in SERVICES {
+        reporter.set_service_status(service, ServingStatus::Serving).await;
+    }
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTOR)
@@ -183,17 +193,15 @@ async fn open_routes() -> anyhow::Result<(HealthReporter, Router)> {
             // So that tools can show the details of errors.
             .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
-    let routes = Routes::new(health)
-        .add_service(reflection().build_v1()?)
+    let routes = Routes::new(health.max_decoding_message_size(MAX_OPEN_MESSAGE_BYTES))
+        .add_service(reflection().build_v1()?.max_decoding_message_size(MAX_OPEN_MESSAGE_BYTES))
         // grpcurl before 1.8.8 speaks only this one.
-        .add_service(reflection().build_v1alpha()?);
+        .add_service(reflection().build_v1alpha()?.max_decoding_message_size(MAX_OPEN_MESSAGE_BYTES));
     Ok((reporter, routes.into_axum_router()))
 }
 
 async fn say_not_serving(health: &HealthReporter) {
-    health.set_not_serving::<UploadSessionsServer<UploadSessionsService>>().await;
-    health.set_not_serving::<PrintDocumentsServer<PrintDocumentsService>>().await;
-    health.set_not_serving::<PrintJobsServer<PrintJobsService>>().await;
-    health.set_not_serving::<PrintCatalogServer<PrintCatalogService>>().await;
-    health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+    for service in SERVICES.into_iter().chain([""]) {
+        health.set_service_status(service, ServingStatus::NotServing).await;
+    }
 }

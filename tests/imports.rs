@@ -24,6 +24,8 @@ const ROOMS: &[(&str, &[&str])] = &[
             "crate::telemetry",
         ],
     ),
+    ("code_name.rs", &["sqlx", "axum", "crate::"]),
+    ("repeat.rs", &["tonic", "sqlx", "axum", "crate::"]),
     ("range.rs", &["tonic", "sqlx", "tokio", "axum", "crate::"]),
     ("name.rs", &["tonic", "sqlx", "tokio", "axum", "crate::"]),
     ("store", &["tonic", "axum", "jsonwebtoken", "crate::rpc", "crate::guard", "crate::blobs", "crate::error"]),

@@ -36,7 +36,7 @@ pub enum Error {
         file: String,
     },
     /// The session takes as many bytes as were given at its creation, and the file has another size.
-    #[error("the upload session is one of {session} bytes, the file has {file}")]
+    #[error("the upload session expects {session} bytes, but the file has {file}")]
     OtherSize {
         /// The session's size in bytes.
         session: u64,

@@ -41,7 +41,9 @@ pub enum Error {
         needed: String,
     },
     /// An upload token for a method or a resource that it is not good for.
-    #[error("the upload token is good only to send to, look at and delete uploadSessions/{{id}} of its own session")]
+    #[error(
+        "the upload token only allows sending to, getting and deleting its own session, named uploadSessions/{{id}}"
+    )]
     UploadTokenNotAccepted,
     /// The tenant has no active subscription.
     #[error("the tenant has no active subscription")]
@@ -95,17 +97,17 @@ pub enum Error {
     /// The first message did not arrive in time.
     #[error("the first message did not arrive within {} s", .0.as_secs())]
     FirstMessageTimeout(Duration),
-    /// A body that is not as long as its range.
-    #[error("the body has {received} bytes or more, the range {expected}")]
-    RangeTooLong {
+    /// The body has more bytes than its range.
+    #[error("the body has at least {received} bytes, but the range has {expected}")]
+    BodyTooLong {
         /// The range's length.
         expected: u64,
         /// The bytes that came.
         received: u64,
     },
-    /// A body that is not as long as its range.
-    #[error("the body has {received} bytes, the range {expected}")]
-    RangeTooShort {
+    /// The body has fewer bytes than its range.
+    #[error("the body has {received} bytes, but the range has {expected}")]
+    BodyTooShort {
         /// The range's length.
         expected: u64,
         /// The bytes that came.

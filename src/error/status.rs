@@ -32,7 +32,7 @@ impl Error {
             Self::InvalidField { .. } => (InvalidArgument, "INVALID_FIELD"),
             Self::InvalidStream { reason, .. } | Self::TooLarge { reason, .. } => (InvalidArgument, reason),
             Self::FirstMessageTimeout(_) => (DeadlineExceeded, "FIRST_MESSAGE_TIMEOUT"),
-            Self::RangeTooLong { .. } | Self::RangeTooShort { .. } => (InvalidArgument, "RANGE_LENGTH_MISMATCH"),
+            Self::BodyTooLong { .. } | Self::BodyTooShort { .. } => (InvalidArgument, "RANGE_LENGTH_MISMATCH"),
             Self::DigestMismatch(_) => (InvalidArgument, "DIGEST_MISMATCH"),
             Self::PrinterNotFound => (NotFound, "PRINTER_NOT_FOUND"),
             Self::PrintJobNotFound => (NotFound, "PRINT_JOB_NOT_FOUND"),

@@ -32,7 +32,7 @@ impl QueryOptions {
                 "$select" => options.select = Some(names().collect()),
                 "$expand" if names().all(|name| name == "documents") => options.expand_documents = true,
                 key if key.starts_with('$') => {
-                    let message = "of the query options $select and $expand=documents are supported";
+                    let message = "only the query options $select and $expand=documents are supported";
                     return Err(Error::invalid("QUERY_NOT_SUPPORTED", message));
                 }
                 // Not OData's: none of our business.

@@ -126,7 +126,7 @@ fn invalid(reason: &'static str, message: &'static str) -> Error {
 
 fn refusal(kind: &ErrorKind) -> Error {
     match kind {
-        ErrorKind::InvalidSignature => invalid("TOKEN_SIGNATURE_INVALID", "the access token's signature does not hold"),
+        ErrorKind::InvalidSignature => invalid("TOKEN_SIGNATURE_INVALID", "the access token's signature is not valid"),
         ErrorKind::ExpiredSignature => invalid("TOKEN_EXPIRED", "the access token has expired"),
         ErrorKind::ImmatureSignature => invalid("TOKEN_NOT_YET_VALID", "the access token is not valid yet"),
         ErrorKind::InvalidAudience => invalid("TOKEN_AUDIENCE_WRONG", "the access token is for another audience"),

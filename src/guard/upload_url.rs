@@ -88,7 +88,7 @@ impl UploadUrls {
         Err(if expired {
             Error::InvalidToken { reason: "UPLOAD_TOKEN_EXPIRED", message: "the upload token has expired" }
         } else {
-            Error::InvalidToken { reason: "UPLOAD_TOKEN_INVALID", message: "the upload token does not hold" }
+            Error::InvalidToken { reason: "UPLOAD_TOKEN_INVALID", message: "the upload token is not valid" }
         })
     }
 }

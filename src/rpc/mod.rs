@@ -15,11 +15,10 @@ use std::sync::Arc;
 
 use tonic::{Extensions, service::Routes};
 
-pub use print_catalog::PrintCatalogService;
-pub use print_documents::PrintDocumentsService;
-pub use print_jobs::PrintJobsService;
-pub use upload_sessions::UploadSessionsService;
-
+use self::{
+    print_catalog::PrintCatalogService, print_documents::PrintDocumentsService, print_jobs::PrintJobsService,
+    upload_sessions::UploadSessionsService,
+};
 use crate::{
     error::Error,
     proto::{

@@ -74,7 +74,7 @@ impl PrintDocuments for PrintDocumentsService {
             let problem = "must not be negative".into();
             return Err(Error::InvalidField { field: "offset", problem }.into());
         };
-        let session = self.0.store.live_session(&permitted).await.map_err(Error::from)?;
+        let session = self.0.store.current_session(&permitted).await.map_err(Error::from)?;
         let session = session.filter(|session| session.state == State::Completed).ok_or(Error::DocumentNotUploaded)?;
         log.upload_is(session.id.0);
         let place = self.0.begin_download()?;
@@ -93,7 +93,7 @@ impl PrintDocuments for PrintDocumentsService {
 
 impl PrintDocumentsService {
     async fn document(&self, permitted: &PermittedDocument) -> Result<PrintDocument, Error> {
-        match self.0.store.live_session(permitted).await? {
+        match self.0.store.current_session(permitted).await? {
             Some(session) if session.state == State::Completed => {
                 let manifest = self.0.store.manifest(permitted, &session).await?;
                 reply::uploaded_document(&session, &manifest)

@@ -17,7 +17,7 @@ use crate::{
     },
     services::Services,
     session::{PermittedDocument, PermittedPrinter},
-    store::Start,
+    store::StartOutcome,
 };
 
 /// The largest configuration of a job, in bytes.
@@ -59,10 +59,10 @@ impl PrintJobs for PrintJobsService {
     async fn start_print_job(&self, request: Request<StartPrintJobRequest>) -> Result<Response<PrintJob>, Status> {
         let permitted: PermittedDocument = proof(request.extensions())?;
         match self.0.store.start_print_job(&permitted).await.map_err(Error::from)? {
-            Start::Started(job) => Ok(Response::new(reply::print_job(&job))),
-            Start::NotUploaded => Err(Error::DocumentNotUploaded.into()),
-            Start::Canceled => Err(Error::PrintJobCanceled.into()),
-            Start::Gone => Err(Error::PrintJobNotFound.into()),
+            StartOutcome::Started(job) => Ok(Response::new(reply::print_job(&job))),
+            StartOutcome::NotUploaded => Err(Error::DocumentNotUploaded.into()),
+            StartOutcome::Canceled => Err(Error::PrintJobCanceled.into()),
+            StartOutcome::Gone => Err(Error::PrintJobNotFound.into()),
         }
     }
 

@@ -56,7 +56,7 @@ impl RangeBody {
             };
             received += chunk.len() as u64;
             if received > expected {
-                return Err(Error::RangeTooLong { expected, received });
+                return Err(Error::BodyTooLong { expected, received });
             }
             checksums.update(&chunk);
             if let Some(sha256) = &mut sha256 {
@@ -67,7 +67,7 @@ impl RangeBody {
             }
         }
         if received < expected {
-            return Err(Error::RangeTooShort { expected, received });
+            return Err(Error::BodyTooShort { expected, received });
         }
         if digests.crc32c.is_some_and(|crc32c| crc32c != checksums.of_range()) {
             return Err(Error::DigestMismatch("CRC32C"));

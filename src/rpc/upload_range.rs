@@ -92,7 +92,7 @@ impl Transfer {
             Admission::AlreadyReceived => Err(Error::RangeAlreadyReceived),
             again => match body.receive(self.header.range, &[], &self.header.digests, None).await {
                 // Not one byte: a client that has lost them, and asks whether the document was completed by that range.
-                Err(Error::RangeTooShort { received: 0, .. })
+                Err(Error::BodyTooShort { received: 0, .. })
                     if matches!(again, Admission::Replay(_)) && !self.header.digests.any() =>
                 {
                     self.answer().await

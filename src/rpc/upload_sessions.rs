@@ -17,7 +17,7 @@ use crate::{
     },
     services::Services,
     session::{Ended, MissingSession, OwnedSession, PermittedDocument, Properties},
-    store::{Cancel, Created},
+    store::{CancelOutcome, Created},
     telemetry::{RequestLog, meters},
 };
 
@@ -98,11 +98,11 @@ impl UploadSessions for UploadSessionsService {
         let deletion = async move {
             let begun = Instant::now();
             match services.store.cancel(&owned, &request_id).await? {
-                Cancel::Ended(ended) => {
+                CancelOutcome::Ended(ended) => {
                     services.session_ended(owned.id(), ended);
                     metrics::histogram!(meters::CANCEL_DURATION).record(begun.elapsed());
                 }
-                Cancel::Completed => return Err(Error::SessionCompleted),
+                CancelOutcome::Completed => return Err(Error::SessionCompleted),
             }
             Ok(())
         };

@@ -37,7 +37,7 @@ impl State {
 /// How a session ended under a writer's feet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// Deleted.
+    /// Deleted, or its job was canceled or deleted.
     Canceled,
     /// Past its time.
     Expired,

@@ -16,7 +16,7 @@ use crate::{
 
 /// What came of deleting a session.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Cancel {
+pub enum CancelOutcome {
     /// It has ended, now or before. Its writers are to be told in any case: whoever ended it before may have lost the answer.
     Ended(Ended),
     /// It is completed: there is nothing left to cancel.
@@ -37,9 +37,9 @@ pub(super) struct Canceler<'a> {
 }
 
 impl Store {
-    /// Cancels the session: the mission. A session whose time has passed expires instead.
+    /// Cancels the session. A session whose time has passed expires instead.
     #[tracing::instrument(name = "store.cancel", level = "debug", skip_all)]
-    pub async fn cancel(&self, owned: &OwnedSession, request_id: &str) -> Result<Cancel, sqlx::Error> {
+    pub async fn cancel(&self, owned: &OwnedSession, request_id: &str) -> Result<CancelOutcome, sqlx::Error> {
         let canceler = Canceler {
             principal: owned.owner(),
             credential: owned.credential().as_str(),
@@ -47,14 +47,14 @@ impl Store {
             reason: "deleted",
         };
         if let Some(ended) = self.end_session(&self.pool, owned.tenant(), owned.id(), canceler).await? {
-            return Ok(Cancel::Ended(ended));
+            return Ok(CancelOutcome::Ended(ended));
         }
         // Nothing was changed: one more read says why.
         match self.upload_session(owned).await?.map(|session| session.state) {
-            Some(State::Completed) => Ok(Cancel::Completed),
-            Some(State::Expired) => Ok(Cancel::Ended(Ended::Expired)),
+            Some(State::Completed) => Ok(CancelOutcome::Completed),
+            Some(State::Expired) => Ok(CancelOutcome::Ended(Ended::Expired)),
             // One that is gone altogether was purged, hence canceled or expired before.
-            Some(State::Canceled) | None => Ok(Cancel::Ended(Ended::Canceled)),
+            Some(State::Canceled) | None => Ok(CancelOutcome::Ended(Ended::Canceled)),
             Some(State::Active) => Err(sqlx::Error::Protocol("a session that was not active is active again".into())),
         }
     }

@@ -1,5 +1,5 @@
-//! Every SQL statement: one function, one statement or one transaction. Functions that change or show a resource demand
-//! the proof that the interceptor made; all of them take the tenant first, as every key does.
+//! Every SQL statement. Functions that change or show a resource for a caller demand the proof that the interceptor made.
+//! A change is one statement or one transaction; a read may follow it.
 //!
 //! The session's row is the fence, and Postgres is the clock: a statement that changes a session names the state and the
 //! time it needs, and changes nothing when they are gone. Why nothing was changed is told by one more read.
@@ -25,7 +25,7 @@ use std::{
 };
 
 use sqlx::{
-    Connection, PgConnection, PgPool,
+    Connection, PgConnection, PgPool, Row,
     migrate::{MigrateError, Migrator},
     postgres::{PgConnectOptions, PgPoolOptions, types::PgInterval},
 };
@@ -35,14 +35,14 @@ use tracing::{Instrument, Span};
 
 pub use catalog::{CatalogError, PrintTask, Printer, PrinterShare, Tenant};
 pub use catalog_job::CatalogPrintJob;
-pub use ending::Cancel;
+pub use ending::CancelOutcome;
 pub use health::{Backlog, Connections, Schema};
 pub use notify::Announcements;
-pub use print_job::{PrintJob, Start};
+pub use print_job::{PrintJob, StartOutcome};
 pub use range::{Committed, NewRange, StoredPiece};
 pub use reclaim::{LEASE, Reclaim};
 pub use resolve::{FoundDocument, FoundPrinter, FoundSession};
-pub use session::{Create, Created};
+pub use session::{CreateOutcome, Created};
 
 /// The schema.
 pub static MIGRATOR: Migrator = sqlx::migrate!();
@@ -64,7 +64,8 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long a connection that is given back may take to say that it is alive. One that is dead without a word would hold its
 /// place in the pool until the system gives it up, which takes a quarter of an hour.
-/// Longer than a statement may run: one that was given up ends before.
+/// Longer than a statement may run: one that was given up ends before. (sqlx then asks once more, without a limit: one that
+/// falls silent in that very moment keeps its place all the same.)
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(12);
 
 /// The state of every upload, in Postgres.
@@ -99,7 +100,7 @@ impl Store {
         let pool = PgPoolOptions::new()
             .max_connections(max_connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
-            .after_release(|connection, _| Box::pin(is_alive(connection)));
+            .after_release(|connection, _| Box::pin(is_reusable(connection)));
         Ok(Self { pool: pool.connect_lazy_with(options), probe: Arc::default(), terms })
     }
 
@@ -110,11 +111,13 @@ impl Store {
     }
 }
 
-/// Whether a connection that is given back can be used again.
-async fn is_alive(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+/// Whether a connection that is given back can be used again: it is alive, and in no transaction. sqlx leaves one open when
+/// whoever begins it gives up before `BEGIN` is answered (0.9.0, its issue 4385); the next statement on the connection, a
+/// cancel for example, would be answered and then be rolled back with it. In a transaction `now()` is when that began.
+async fn is_reusable(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
     let silent = |_| sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, "the connection is silent"));
-    timeout(RELEASE_TIMEOUT, connection.ping()).await.map_err(silent)??;
-    Ok(true)
+    let asked = sqlx::raw_sql("select now() = statement_timestamp()").fetch_one(connection);
+    timeout(RELEASE_TIMEOUT, asked).await.map_err(silent)??.try_get(0)
 }
 
 /// Brings the database at `url` to this program's schema, or to that of the migrations in a folder.

@@ -31,7 +31,7 @@ pub struct PrintJob {
 
 /// What came of starting a job.
 #[derive(Debug)]
-pub enum Start {
+pub enum StartOutcome {
     /// It is started, now or before.
     Started(PrintJob),
     /// Its document is not uploaded yet.
@@ -127,7 +127,7 @@ impl Store {
 
     /// Starts the job, if its document is uploaded and it is not canceled.
     #[tracing::instrument(name = "store.start_print_job", level = "debug", skip_all)]
-    pub async fn start_print_job(&self, permitted: &PermittedDocument) -> Result<Start, sqlx::Error> {
+    pub async fn start_print_job(&self, permitted: &PermittedDocument) -> Result<StartOutcome, sqlx::Error> {
         let document = permitted.document();
         let started = sqlx::query!(
             "update print_job set start_time = coalesce(start_time, now())
@@ -147,10 +147,10 @@ impl Store {
         let is_started = started.rows_affected() == 1;
         // Nothing was changed: the same read says why.
         Ok(match self.print_job(permitted).await? {
-            Some(job) if is_started => Start::Started(job),
-            Some(job) if job.canceled => Start::Canceled,
-            Some(_) => Start::NotUploaded,
-            None => Start::Gone,
+            Some(job) if is_started => StartOutcome::Started(job),
+            Some(job) if job.canceled => StartOutcome::Canceled,
+            Some(_) => StartOutcome::NotUploaded,
+            None => StartOutcome::Gone,
         })
     }
 

@@ -12,7 +12,7 @@ use crate::{
 
 /// What came of creating a session.
 #[derive(Debug)]
-pub struct Create {
+pub struct CreateOutcome {
     /// The document's session, or why there is none for the caller.
     pub created: Created,
     /// The document's earlier session, when its time had passed: its writers are to be told.
@@ -73,7 +73,7 @@ impl Store {
         id: SessionId,
         properties: &Properties,
         request_id: &str,
-    ) -> Result<Create, sqlx::Error> {
+    ) -> Result<CreateOutcome, sqlx::Error> {
         let document = permitted.document();
         let mut tx = self.pool.begin().in_time().await?;
         // A job that is being canceled or deleted gets no new session: whoever does it locks this row before the sessions.
@@ -91,7 +91,7 @@ impl Store {
             None => Some(Created::DocumentGone),
         };
         if let Some(created) = refused {
-            return Ok(Create { created, expired: None });
+            return Ok(CreateOutcome { created, expired: None });
         }
 
         let mut opened = self.open_session(&mut tx, permitted, id, properties, request_id).await?;
@@ -110,7 +110,7 @@ impl Store {
             _ => Created::AlreadyUploaded,
         };
         tx.commit().in_time().await?;
-        Ok(Create { created, expired })
+        Ok(CreateOutcome { created, expired })
     }
 
     /// Inserts the document's session, or finds the one that is active or completed. On a conflict the row is locked and
@@ -169,8 +169,8 @@ impl Store {
     }
 
     /// The document's session, active or completed, if there is one.
-    #[tracing::instrument(name = "store.live_session", level = "debug", skip_all)]
-    pub async fn live_session(&self, permitted: &PermittedDocument) -> Result<Option<UploadSession>, sqlx::Error> {
+    #[tracing::instrument(name = "store.current_session", level = "debug", skip_all)]
+    pub async fn current_session(&self, permitted: &PermittedDocument) -> Result<Option<UploadSession>, sqlx::Error> {
         let document = permitted.document();
         let id = sqlx::query_scalar!(
             "select session_id from upload_session

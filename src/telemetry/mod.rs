@@ -37,7 +37,7 @@ const WAITING_LINES: usize = 10_000;
 static LOST_LINES: OnceLock<ErrorCounter> = OnceLock::new();
 
 /// How long the last lines may take, when the program ends.
-const LAST_LINES: Duration = Duration::from_millis(1500);
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// How the program is watched.
 #[derive(Debug, Clone, Default, Args)]
@@ -60,14 +60,19 @@ pub struct Logs(WorkerGuard);
 impl Logs {
     /// Writes what is still waiting, as far as somebody reads it.
     pub fn flush(self) {
-        let (writing, written) = mpsc::channel::<()>();
-        thread::spawn(move || {
-            drop(self.0);
-            drop(writing);
-        });
-        // It ends with an error in any case: nothing is ever sent.
-        let _ = written.recv_timeout(LAST_LINES);
+        write_in_time(|| drop(self.0));
     }
+}
+
+/// Writes at the end of the program, as far as somebody reads it: nobody may ever read from a pipe that is full.
+pub fn write_in_time(write: impl FnOnce() + Send + 'static) {
+    let (writing, written) = mpsc::channel::<()>();
+    thread::spawn(move || {
+        write();
+        drop(writing);
+    });
+    // It ends with an error in any case: nothing is ever sent.
+    let _ = written.recv_timeout(FLUSH_TIMEOUT);
 }
 
 /// How many log lines have been lost because nobody read those before them.

@@ -77,6 +77,8 @@ async fn on_a_terminal_it_asks_and_does_as_it_is_told() {
         let session = under_way(&mut ada, &document).await;
         // The first range is committed before the bar is drawn.
         uploading.hear(BAR).await;
+        uploading.hear("iB/s  ").await;
+        uploading.hear("s left").await;
 
         uploading.type_in("\x03").await;
         uploading.hear(QUESTION).await;

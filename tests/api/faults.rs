@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use print_upload::proto::{
-    self, DownloadPrintDocumentRequest, GetPrintDocumentRequest, UploadSession, upload_session::State,
+    self, DownloadPrintDocumentRequest, GetPrintDocumentRequest, Printer, UploadSession, UpsertPrinterRequest,
+    upload_session::State,
 };
 use sqlx::postgres::PgConnectOptions;
 use tonic::{Code, Status};
@@ -277,6 +278,33 @@ async fn the_writers_of_a_session_are_told_also_when_what_ended_it_was_never_ans
         let refused = told.expect("an answer").expect_err("told");
         assert_eq!(refused.code_and_reason(), (Code::Aborted, "UPLOAD_SESSION_CANCELED".into()), "{method}");
     }
+}
+
+/// Its connection goes back to the pool. Were it still in the transaction, whatever came next would be part of that: answered,
+/// and never committed.
+#[tokio::test]
+async fn a_transaction_that_is_given_up_as_it_begins_takes_nothing_along() {
+    let mut app = App::start().await;
+    app.set_flag("database-connections", "1");
+    let proxy = put_behind_a_proxy(&mut app).await;
+    let (mut ada, catalog) = (app.ada(), app.catalog());
+    let session = ada.create(&app.new_document().await, 1000).await.expect("a session");
+    let printer = |name: String| UpsertPrinterRequest { printer: Some(Printer { name, revision: 2 }) };
+
+    proxy.arm(b"BEGIN", Cut::UntilReleased);
+    let mut client = catalog.client.catalog.clone();
+    let request = printer(format!("tenants/{TENANT}/printers/p"));
+    let beginning = tokio::spawn(async move { client.upsert_printer(request).await });
+    eventually("it begins", async || !proxy.is_armed()).await;
+    beginning.abort();
+    beginning.await.expect_err("its caller has hung up");
+    // On the same connection: once this is refused, the service has heard of that.
+    catalog.client.catalog.clone().upsert_printer(printer("nobody's".into())).await.expect_err("refused");
+    proxy.release();
+
+    ada.delete(&session.name).await.expect("deleted");
+    let committed = sqlx::query_scalar::<_, String>("select state from upload_session where session_id = $1::uuid");
+    assert_eq!(committed.bind(&session.etag).fetch_one(app.pool()).await.expect("the row"), "canceled");
 }
 
 #[tokio::test]

@@ -249,6 +249,9 @@ async fn health_is_open_to_everyone_and_nothing_else_is() {
         let answer = health.check(HealthCheckRequest { service }).await.expect("an answer").into_inner();
         assert_eq!(answer.status(), ServingStatus::Serving);
     }
+    // What strangers send is kept in memory until it is whole.
+    let long = health.check(HealthCheckRequest { service: "x".repeat(5000) }).await.expect_err("too long");
+    assert_eq!(long.code(), Code::OutOfRange);
     let anyone = Identity::User("anyone".into());
     let (document, session) = (app.new_document_by(anyone).await, never_existed().1);
     let mut nobody = Actor::with(app.address, print_upload::client::Credential::None);

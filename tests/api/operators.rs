@@ -183,6 +183,9 @@ fn alerts_are_about_metrics_that_are_documented_and_lead_into_the_runbook() {
     }
     let runbooks: Vec<&str> = alerts.lines().filter_map(|line| line.trim().strip_prefix("runbook: ")).collect();
     assert_eq!(runbooks.len(), alerts.matches("alert: ").count());
+    for alert in alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
+        assert!(operations.contains(&format!("`{alert}`")), "{alert}");
+    }
     for heading in runbooks {
         assert!(operations.contains(&format!("\n### {heading}\n")), "{heading}");
     }

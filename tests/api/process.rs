@@ -141,6 +141,8 @@ async fn an_invalid_configuration_fails_with_one_clear_line_before_any_port_is_o
         ("upload-token-key", "short", "at least 32 bytes"),
         ("session-idle-timeout", "25h", "--session-idle-timeout"),
         ("database-url", "not an address", "--database-url"),
+        ("database-url-file", "/nowhere", "give one of them"),
+        ("upload-token-key-file", "/nowhere", "give one of them"),
         ("database-url", unmigrated.as_str(), "print-upload migrate"),
         ("database-url", nobody.as_str(), "database"),
         ("listen", listen.as_str(), "--listen"),

@@ -1,6 +1,6 @@
 //! Every object store: the same promises, whatever keeps the bytes.
 
-use std::{net::SocketAddr, process::ExitStatus};
+use std::{fs, net::SocketAddr, process::ExitStatus};
 
 use print_upload::{client::range_messages, proto::upload_session::State};
 use tonic::Code;
@@ -291,6 +291,28 @@ async fn a_store_that_refuses_us_keeps_the_program_from_starting(mut bucket: Buc
     assert_eq!(status.code(), Some(1), "{said}");
     let problem = format!("line {} is no setting of this kind of store", bucket.settings.len());
     assert!(said.contains(&problem) && !said.contains("c29tZWJvZHk"), "{said}");
+}
+
+/// Needs no server.
+#[tokio::test]
+async fn a_setting_that_a_provider_does_not_know_is_told_by_its_line() {
+    let app = App::start().await;
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    fs::write(file.path(), "# of whichever provider\nhush = hush\n").expect("written");
+    for store in ["s3://bucket/prefix", "az://container/prefix", "gs://bucket/prefix"] {
+        let own = [("store", store), ("store-settings", file.path().to_str().expect("text"))];
+        let others = app.flags().filter(|(flag, _)| *flag != "store");
+        let flags: Vec<String> = others.chain(own).map(|(flag, value)| format!("--{flag}={value}")).collect();
+        let arguments: Vec<&str> = ["serve"].into_iter().chain(flags.iter().map(String::as_str)).collect();
+
+        let (status, said) = Program::run(&arguments).await;
+
+        assert_eq!(status.code(), Some(1), "{store}: {said}");
+        assert!(
+            said.contains("line 2 is no setting of this kind of store") && !said.contains("hush"),
+            "{store}: {said}"
+        );
+    }
 }
 
 /// Who may put, get and drop, but not list, could never drop what others have left.

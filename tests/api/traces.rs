@@ -131,6 +131,38 @@ async fn a_range_is_traced_into_the_store() {
 }
 
 #[tokio::test]
+async fn a_download_is_traced_into_the_store() {
+    let collector = Collector::start().await;
+    let (app, program, document) = traced(&collector, &[NEVER]).await;
+    let (mut ada, bytes) = (app.ada(), sample_bytes(1000));
+    let session = ada.get(&format!("{document}/uploadSession")).await.expect("the session");
+    ada.send(&session, &bytes, 500..1000).await.expect("the rest");
+    let traceparent = format!("00-{TRACE}-{CALLER}-01");
+    let headers = [("traceparent", traceparent.as_str())];
+    let url = format!("/print/{document}/$value");
+    let downloaded = app.rest(&ada).send(Method::GET, &url, &headers, "").await;
+    assert_eq!((downloaded.status, downloaded.body.len()), (200, 1000));
+    program.terminate();
+    program.ended().await;
+
+    insta::assert_snapshot!(collector.tree(TRACE, CALLER), @r"
+    print-upload server GET /print/{queues}/{queue}/jobs/{job}/documents/{document}/$value
+      print-upload client print.upload.v1.PrintDocuments/DownloadPrintDocument
+        print-upload server print.upload.v1.PrintDocuments/DownloadPrintDocument
+          print-upload internal guard.admit
+            print-upload internal store.document_of
+              print-upload client postgres
+          print-upload internal store.current_session
+            print-upload client postgres
+            print-upload client postgres
+          print-upload internal store.manifest
+            print-upload client postgres
+          print-upload internal blobs.read
+          print-upload internal blobs.read
+    ");
+}
+
+#[tokio::test]
 async fn a_collector_that_is_not_there_costs_no_call() {
     let mut app = App::start().await;
     let documents = [app.new_document().await, app.new_document().await];

@@ -15,7 +15,7 @@ pub(in crate::cli) struct Cancel {
     #[command(flatten)]
     target: Target,
 
-    /// Cancel exactly the session with this etag, or none.
+    /// Cancel only if the session has this etag; otherwise fail and change nothing.
     #[arg(long, default_value = "", hide_default_value = true)]
     etag: String,
 

@@ -149,7 +149,7 @@ fn put_in_place(partial: NamedTempFile, file: &Path, force: bool) -> Result<(), 
 fn own_name(document: &PrintDocument) -> Result<PathBuf, Failure> {
     let name = Path::new(&document.document_name);
     if document.document_name.starts_with('.') || name.file_name() != Some(name.as_os_str()) {
-        return Err(Failure::usage("the document's name is no name for a file here: say --output"));
+        return Err(Failure::usage("the document's name cannot be used as a file name: give --output"));
     }
     Ok(name.to_owned())
 }

@@ -22,14 +22,14 @@ Exit codes:
   4    not permitted, or no valid credential
   5    the session has ended: canceled, expired or completed
   6    the service cannot be reached or has no room: try again later
-  7    the document is not the file: another digest, or the file was changed
+  7    the document and the file differ, or the file changed meanwhile
   130  interrupted (SIGINT); an upload session is kept, unless --on-interrupt or the answer says cancel: then it is 5
   143  asked to end (SIGTERM); the same
 
 With --json a failure is one object on standard error:
 {\"error\": {\"code\": \"NOT_FOUND\", \"reason\": \"UPLOAD_SESSION_NOT_FOUND\", \"message\": \"…\", \"exitCode\": 3}}; code only when \
-the call of a service has failed, reason when the service gave one or the session has ended, \"session\" when it is known. What \
-is wrong in a command line is told as text where it is seen before anything else.";
+the call of a service has failed, reason when the service gave one or the session has ended, \"session\" when it is known. Errors \
+found while parsing the command line are always plain text.";
 
 /// How a command fails.
 #[derive(Debug)]

@@ -17,7 +17,7 @@ use super::output;
 /// What to do with the session when the upload is interrupted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum OnInterrupt {
-    /// Ask on the terminal; keep it where there is none.
+    /// Ask on the terminal; keep it where there is none, or with --json.
     Ask,
     /// Keep it, to resume later.
     Keep,

@@ -22,7 +22,10 @@ pub(super) use watch::Watch;
 use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context;
-use clap::Args;
+use clap::{
+    Args,
+    builder::{OsStringValueParser, TypedValueParser},
+};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::task::spawn_blocking;
 
@@ -49,6 +52,7 @@ pub(super) struct Server {
 
     /// Who signs the service's certificate, PEM [default: the system's authorities].
     #[arg(long, env = "CA_CERT", value_name = "FILE", help_heading = "Service")]
+    #[arg(value_parser = OsStringValueParser::new().map(PathBuf::from))]
     ca: Option<PathBuf>,
 }
 
@@ -78,8 +82,8 @@ pub(super) struct Remote {
 /// In place of an access token, for those who were handed an upload URL.
 #[derive(Debug, Args)]
 pub(super) struct UploadUrl {
-    /// An upload URL, as `status --show-upload-url` tells it [env: PRINT_UPLOAD_URL]: it stands for its session and in place of a
-    /// token. On a command line others can read it: better use the environment, which counts for less than what is said here.
+    /// Upload URL, as printed by `status --show-upload-url` [env: PRINT_UPLOAD_URL]. It names the session and replaces the token.
+    /// Other users can read command lines: prefer the environment variable, which this option overrides.
     #[arg(long = "upload-url", value_name = "URL", conflicts_with_all = ["token", "token_file"])]
     #[arg(help_heading = "Service")]
     url: Option<SecretString>,
@@ -101,7 +105,7 @@ impl Server {
         let endpoints: Vec<String> = self.servers.iter().map(|server| with_scheme(server, scheme)).collect();
         let plain = endpoints.iter().find(|endpoint| endpoint.starts_with("http://"));
         if let (Some(_), Some(plain)) = (ca, plain) {
-            anyhow::bail!("--ca is for https, and nothing certifies {plain}");
+            anyhow::bail!("--ca applies only to https, but {plain} is plain http");
         }
         let ca = ca.map(|file| fs::read(file).with_context(|| format!("--ca {}", file.display()))).transpose()?;
         client::connect(&endpoints, ca.as_deref()).context("--server")

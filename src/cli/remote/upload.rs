@@ -198,7 +198,7 @@ impl Upload {
                 Err(error) => error.into(),
             },
             again = signals.next() => {
-                let message = format!("interrupted before {name} was known to be canceled: `print-upload status {name}` tells");
+                let message = format!("interrupted before the cancel of {name} was confirmed: check with `print-upload status {name}`");
                 Failure::new(again.exit_code(), message)
             }
         }
