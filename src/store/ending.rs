@@ -123,11 +123,14 @@ impl Store {
     ) -> Result<Option<Ended>, sqlx::Error> {
         let canceled = sqlx::query_scalar!(
             r#"
-            with live as (
-                select tenant_id, session_id, expire_time <= clock_timestamp() as due
+            with locked as (
+                select tenant_id, session_id, expire_time
                 from upload_session
                 where tenant_id = $1 and session_id = $2 and state = 'active'
                 for no key update
+            ), live as (
+                -- Above the lock: below it Postgres would ask the clock before it waits.
+                select tenant_id, session_id, expire_time <= clock_timestamp() as due from locked
             ), ended as (
                 update upload_session s
                 set state      = case when due then 'expired' else 'canceled' end,

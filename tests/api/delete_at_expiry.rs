@@ -56,3 +56,27 @@ async fn a_job_deletion_that_waits_for_a_range_across_the_expiry_ends_the_sessio
     assert_eq!(ada.get(&session.name).await.expect("the tombstone").state(), State::Canceled);
     assert_eq!(app.actions_on(&session).await, ["create", "cancel"]);
 }
+
+/// Postgres judges a row again only where it was changed: whoever held it here did not.
+#[tokio::test]
+async fn a_delete_that_waits_for_nothing_across_the_expiry_leaves_the_session_expired() {
+    let app = App::start().await;
+    let mut ada = app.ada();
+    let session = ada.create(&app.new_document().await, 1000).await.expect("a session");
+    let id: Uuid = session.etag.parse().expect("an id");
+    let soon = "update upload_session set expire_time = clock_timestamp() + interval '1 s' where session_id = $1";
+    sqlx::query(soon).bind(id).execute(app.pool()).await.expect("moved");
+    let holder = app.freeze(&session).await;
+
+    let (mut deleter, name) = (ada.clone(), session.name.clone());
+    let deletion = tokio::spawn(async move { deleter.delete(&name).await });
+    // On a very busy machine the second is over before.
+    eventually("the delete waits", async || app.waiting_cancels().await == 1 || deletion.is_finished()).await;
+    let is_expired = async |mut ada: Actor| ada.get(&session.name).await.is_ok_and(|now| now.state() == State::Expired);
+    eventually("it is expired, as others see it", async || is_expired(ada.clone()).await).await;
+    holder.rollback().await.expect("let go");
+    deletion.await.expect("no panic").expect("deleted");
+
+    assert_eq!(ada.get(&session.name).await.expect("the tombstone").state(), State::Expired);
+    assert_eq!(app.actions_on(&session).await, ["create", "expire"]);
+}

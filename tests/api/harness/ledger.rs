@@ -92,7 +92,7 @@ impl App {
     /// How many cancels wait for their session's row.
     pub async fn waiting_cancels(&self) -> i64 {
         let waiting = "select count(*) from pg_stat_activity where datname = current_database()
-                       and wait_event_type = 'Lock' and query like '%with live as (%'";
+                       and wait_event_type = 'Lock' and query like '%with locked as (%'";
         sqlx::query_scalar(waiting).fetch_one(self.pool()).await.expect("a number")
     }
 
