@@ -23,7 +23,7 @@ use crate::{
     client,
     config::Config,
     gateway,
-    guard::{self, Guard, Issuers, Rules, UploadUrls},
+    guard::{self, Guard, Issuers, Rules, Unproved, UploadUrls},
     listen::{self, Door, Drained, Protocol},
     proto::{DESCRIPTOR, print_catalog_server, print_documents_server, print_jobs_server, upload_sessions_server},
     relay::Relay,
@@ -97,6 +97,7 @@ impl Server {
             store: store.clone(),
             catalog_clients: config.catalog_clients.clone(),
             ranges: Arc::new(Semaphore::new(config.max_transfers as usize)),
+            unproved: Unproved::new(config.max_transfers as usize),
         };
         let writers = Writers::new(config.max_writers as usize);
         let services = Services {

@@ -12,6 +12,7 @@ mod key;
 mod permission;
 mod rules;
 mod template;
+mod unproved;
 mod upload_url;
 
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use uuid::{Uuid, uuid};
 
 pub use issuer::Issuers;
 pub use rules::{RuleError, Rules};
+pub use unproved::Unproved;
 pub use upload_url::UploadUrls;
 
 use crate::{
@@ -44,6 +46,7 @@ use crate::{
 use access_token::AccessToken;
 use first_message::FirstMessage;
 use rules::Rule;
+use unproved::{Holder, Share};
 
 /// The metadata key of the capability in an `upload_url`.
 pub const UPLOAD_TOKEN: &str = "upload-token";
@@ -67,6 +70,8 @@ pub struct Guard {
     pub catalog_clients: Vec<String>,
     /// A permit for each range that is received at once: each holds a few MiB.
     pub ranges: Arc<Semaphore>,
+    /// Who has such a permit, and has not yet shown a session of theirs.
+    pub unproved: Arc<Unproved>,
 }
 
 /// A place among the ranges that are received at once, given back with its last copy.
@@ -97,7 +102,15 @@ impl Credentials {
         }
     }
 
-    /// Whether whoever calls may make calls of this kind at all.
+    /// Who is behind the call, as a tenant and as one of it.
+    fn holders(&self) -> [Holder; 2] {
+        match self {
+            Self::Token(token) => [Holder::Tenant(token.caller.tenant), Holder::Caller(token.caller.clone())],
+            Self::Capability(capability) => [Holder::Tenant(capability.tenant), Holder::Session(capability.session)],
+        }
+    }
+
+    /// Fails unless whoever calls may make calls of this kind at all.
     fn admitted_by(&self, rule: &Rule) -> Result<(), Error> {
         match self {
             Self::Token(token) if token.caller.tenant.0 == PERSONAL_ACCOUNTS_TENANT => Err(Error::PersonalAccount),
@@ -126,6 +139,8 @@ impl Guard {
         let credentials = self.authenticate(&parts.headers).await?;
         credentials.tell(&log);
         credentials.admitted_by(rule)?;
+        // Held until the proof is there, or the call is refused.
+        let shares = if rule.is_client_streaming { Some(self.begin_unproved(&credentials)?) } else { None };
         if rule.is_client_streaming {
             parts.extensions.insert(self.begin_range()?);
         }
@@ -156,7 +171,14 @@ impl Guard {
             (Credentials::Capability(_), _) => return Err(Error::UploadTokenNotAccepted),
             (_, Proof::Unspecified) => return Err(Error::Internal("a rule that proves nothing".into())),
         }
+        drop(shares);
         Ok(Request::from_parts(parts, body))
+    }
+
+    fn begin_unproved(&self, credentials: &Credentials) -> Result<[Share; 2], Error> {
+        let share = |holder| self.unproved.share(holder).ok_or(Error::TooManyTransfers);
+        let [tenant, one_of_it] = credentials.holders();
+        Ok([share(tenant)?, share(one_of_it)?])
     }
 
     /// Before anything of the range is read: what a connection takes in for it must be bounded as well.

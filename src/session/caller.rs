@@ -36,7 +36,7 @@ impl fmt::Display for Principal {
 }
 
 /// An authenticated principal in its tenant.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Caller {
     /// The tenant of the access token.
     pub tenant: TenantId,

@@ -7,7 +7,9 @@ use tokio::{sync::mpsc, task::JoinSet};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 
-use crate::harness::{Actor, App, Digest, ErrorExt, Stalled, chunk, eventually, header, sample_bytes, spans};
+use crate::harness::{
+    Actor, App, Digest, ErrorExt, FOREIGN_TENANT, Stalled, TENANT, chunk, eventually, header, sample_bytes, spans,
+};
 
 /// Gives a stalled range its last byte, and the end.
 async fn finish(stalled: Stalled, last: u8) -> Result<print_upload::proto::UploadRangeResponse, tonic::Status> {
@@ -165,6 +167,39 @@ async fn write_all(
         }
     }
     acknowledged
+}
+
+/// Of eight places a caller has two without saying what for, and a tenant four.
+#[tokio::test]
+async fn whoever_says_nothing_keeps_nobody_else_out() {
+    let app = App::with([("max-transfers", "8")]).await;
+    let (mut ada, bytes) = (app.ada(), sample_bytes(1000));
+    let session = ada.create(&app.new_document().await, bytes.len()).await.expect("a session");
+    let user = |name: &str| app.user(TENANT, name, &["PrintJob.Create", "Printer.Read.All"]);
+    let silent = |name: &str| {
+        let (sender, nothing) = mpsc::channel(1);
+        let mut sessions = user(name).client.sessions;
+        (sender, tokio::spawn(async move { sessions.upload_range(ReceiverStream::new(nothing)).await }))
+    };
+    let names = ["mallory", "mallory", "oscar", "oscar"];
+    let mut held = names.map(silent);
+
+    for full in [user("mallory"), user("trudy")] {
+        eventually("no more of those", async || {
+            // One that met the last question is refused itself.
+            for (name, one) in names.iter().zip(&mut held).filter(|(_, (_, answer))| answer.is_finished()) {
+                *one = silent(name);
+            }
+            let refused = full.clone().send(&session, &bytes, 0..1000).await.expect_err("it is not theirs");
+            refused.reason() == "TOO_MANY_TRANSFERS"
+        })
+        .await;
+    }
+    let stranger = app.user(FOREIGN_TENANT, "stranger", &["PrintJob.Create", "Printer.Read.All"]);
+    let refused = stranger.clone().send(&session, &bytes, 0..1000).await.expect_err("it is not theirs");
+    assert_eq!(refused.reason(), "UPLOAD_SESSION_NOT_FOUND", "there is room for other tenants");
+    drop(held);
+    eventually("they are gone", async || ada.send(&session, &bytes, 0..1000).await.is_ok()).await;
 }
 
 /// A place is taken before anything of a range is read, and given back however the range ends.
