@@ -55,9 +55,9 @@ pub enum Error {
     /// No space is left.
     #[error("the object store is full: {0}")]
     Full(object_store::Error),
-    /// An object that the database knows is not there.
-    #[error("an object is missing")]
-    Missing,
+    /// An object that the database knows is not there, or not all of it.
+    #[error("an object is missing: {0}")]
+    Missing(Path),
     /// Anything else: it cannot be reached, or does not let us.
     #[error("the object store failed: {0}")]
     Unavailable(object_store::Error),
@@ -98,8 +98,8 @@ impl Blobs {
         let read = timeout(READ_TIMEOUT, self.store.get_range(&path, range)).await;
         match read.map_err(|_| timed_out())? {
             Ok(bytes) if bytes.len() as u64 == length => Ok(bytes),
-            Ok(_) | Err(object_store::Error::NotFound { .. }) => Err(missing(&path)),
-            Err(_) if self.is_shorter(&path, end).await => Err(missing(&path)),
+            Ok(_) | Err(object_store::Error::NotFound { .. }) => Err(Error::Missing(path)),
+            Err(_) if self.is_shorter(&path, end).await => Err(Error::Missing(path)),
             Err(error) => Err(error.into()),
         }
     }
@@ -125,7 +125,7 @@ impl Blobs {
         }
         // What is not found any more, another writer or pass has dropped, or the store is confused: a second look tells.
         if !self.drop_once(folder, keep).await? && !self.drop_once(folder, keep).await? {
-            return Err(Error::Missing);
+            return Err(Error::Missing(folder.path()));
         }
         Ok(())
     }
@@ -169,12 +169,6 @@ impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {
         object_store::Error::Generic { store: "local", source: error.into() }.into()
     }
-}
-
-/// Told with its name, so that whoever has a copy of the store can look for it there.
-fn missing(object: &Path) -> Error {
-    tracing::error!(object = %object, "an object is gone, or shorter than it was");
-    Error::Missing
 }
 
 fn timed_out() -> io::Error {

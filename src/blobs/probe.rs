@@ -25,7 +25,7 @@ pub async fn check(store: &dyn ObjectStore) -> Result<(), Error> {
     let listed: Vec<Path> = store.list(Some(&folder)).map_ok(|object| object.location).try_collect().await?;
     store.delete(&probe).await?;
     if content != CONTENT || !listed.contains(&probe) {
-        return Err(Error::Missing);
+        return Err(Error::Missing(probe));
     }
     for abandoned in listed.iter().filter(|path| is_abandoned(path)) {
         match store.delete(abandoned).await {

@@ -200,9 +200,9 @@ pub enum Error {
     /// The object store.
     #[error("the service cannot use its object store at the moment")]
     Blobs(blobs::Error),
-    /// Committed bytes are not in the object store.
+    /// Committed bytes are not in the object store: the object that should hold them, for the log.
     #[error("bytes of the document are missing")]
-    BytesMissing,
+    BytesMissing(String),
     /// A bug, or data that the service did not write.
     #[error("internal error")]
     Internal(String),
@@ -210,7 +210,10 @@ pub enum Error {
 
 impl From<blobs::Error> for Error {
     fn from(error: blobs::Error) -> Self {
-        if matches!(error, blobs::Error::Missing) { Self::BytesMissing } else { Self::Blobs(error) }
+        match error {
+            blobs::Error::Missing(object) => Self::BytesMissing(object.to_string()),
+            other => Self::Blobs(other),
+        }
     }
 }
 

@@ -61,7 +61,7 @@ impl Error {
             Self::Database(error) if is_transient(error) => (Unavailable, "DATABASE_UNAVAILABLE"),
             Self::Database(_) | Self::Internal(_) => (Internal, "INTERNAL"),
             Self::Blobs(blobs::Error::Full(_)) => (ResourceExhausted, "STORE_FULL"),
-            Self::BytesMissing => (DataLoss, "BYTES_MISSING"),
+            Self::BytesMissing(_) => (DataLoss, "BYTES_MISSING"),
             Self::Blobs(_) => (Unavailable, "STORE_UNAVAILABLE"),
         }
     }
@@ -98,7 +98,7 @@ impl Error {
         match self {
             Self::Database(cause) => tracing::error!(error = %cause, "database call failed"),
             Self::Blobs(cause) => tracing::error!(error = %cause, "object store call failed"),
-            Self::BytesMissing => tracing::error!("committed bytes are not in the object store"),
+            Self::BytesMissing(object) => tracing::error!(%object, "committed bytes are not in the object store"),
             Self::Internal(cause) => tracing::error!(error = %cause, "internal error"),
             _ => {}
         }

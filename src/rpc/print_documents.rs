@@ -154,7 +154,7 @@ fn complete(
 
 /// A missing object is a loss, unless its job was deleted while it was being sent.
 async fn explain(error: blobs::Error, services: &Services, download: &Download) -> Error {
-    if matches!(error, blobs::Error::Missing) {
+    if matches!(error, blobs::Error::Missing(_)) {
         match services.store.manifest(&download.permitted, &download.session).await {
             Ok(manifest) if manifest.is_empty() => return Error::DocumentNotFound,
             Ok(_) => {}

@@ -213,7 +213,7 @@ impl Transfer {
         let range = self.header.range.start()..self.header.range.end();
         for slice in pieces.iter().flat_map(|stored| slices(stored, range.clone())) {
             let bytes = match self.services.blobs.read(self.folder(), slice.object, slice.bytes).await {
-                Err(blobs::Error::Missing) => return Err(self.explain_missing().await?),
+                Err(error @ blobs::Error::Missing(_)) => return Err(self.explain_missing(error).await?),
                 read => read?,
             };
             crc32c = crc32c::crc32c_append(crc32c, &bytes);
@@ -225,9 +225,9 @@ impl Transfer {
     }
 
     /// Committed bytes are not there: lost, unless the session has ended in the meantime and they were dropped.
-    async fn explain_missing(&self) -> Result<Error, Error> {
+    async fn explain_missing(&self, error: blobs::Error) -> Result<Error, Error> {
         let state = self.view().await?.state;
-        Ok(if state == State::Active { blobs::Error::Missing.into() } else { ended(state) })
+        Ok(if state == State::Active { error.into() } else { ended(state) })
     }
 
     fn is_too_many(&self, fragment_count: u32, new: &[ByteRange]) -> bool {

@@ -137,6 +137,36 @@ async fn a_download_leaves_its_line_when_the_last_byte_has_gone() {
     assert!(lines[0]["response.bytes"].as_u64() > Some(bytes.len() as u64), "{lines:?}");
 }
 
+/// For whoever is woken because of it: which object, and in which call.
+#[tokio::test]
+async fn an_object_that_is_lost_is_named() {
+    let mut app = App::start().await;
+    let (mut ada, document) = (app.ada(), app.new_document().await);
+    let session = ada.upload(&document, &sample_bytes(1000)).await.expect("an upload");
+    app.stop().await;
+    let program = Program::serve(&mut app).await;
+    let lost = app.files_of(&session).remove(0);
+    fs::remove_file(app.session_folder(&session).join(&lost)).expect("it was there");
+
+    app.ada().download(&document, 0).await.expect_err("its bytes are gone");
+    program.terminate();
+    let (_, said) = program.ended().await;
+
+    let line = said.lines().find(|line| line.contains("committed bytes are not")).expect("a line");
+    let line: Value = serde_json::from_str(line).expect("JSON");
+    let object = line["fields"]["object"].as_str().expect("its name");
+    assert_eq!(object, format!("{TENANT}/{}/{lost}", session.etag));
+    let answered = &answered(&said, "print.upload.v1.PrintDocuments/DownloadPrintDocument")[0];
+    assert_eq!(only(answered, &["grpc.code", "error.reason"]), "DATA_LOSS BYTES_MISSING");
+    assert_eq!(answered["upload.id"], session.etag);
+    assert!(
+        line["spans"]
+            .as_array()
+            .is_some_and(|spans| { spans.iter().any(|span| span["request.id"] == answered["request.id"]) }),
+        "{line}"
+    );
+}
+
 #[tokio::test]
 async fn a_caller_who_hangs_up_leaves_a_line_as_well() {
     let mut app = App::start().await;
