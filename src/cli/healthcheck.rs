@@ -47,8 +47,7 @@ impl Healthcheck {
 }
 
 async fn ask_service(server: &str, ca: Option<&[u8]>) -> anyhow::Result<()> {
-    let scheme = if ca.is_some() { "https" } else { "http" };
-    let mut health = HealthClient::new(client::connect(&[with_scheme(server, scheme)], ca)?);
+    let mut health = HealthClient::new(client::connect(&[with_scheme(server, ca.is_some())], ca)?);
     let answer = health.check(HealthCheckRequest::default()).await;
     let status = answer.map_err(|refused| anyhow!("{}", refused.message()))?.into_inner().status();
     ensure!(status == ServingStatus::Serving, "{}", status.as_str_name());

@@ -15,7 +15,9 @@ use super::{
     progress::InFlight,
     retry::{no_answer, on_a_slow_line, within},
 };
-use crate::proto::{RangeHeader, UploadRangeRequest, UploadRangeResponse, upload_range_request::Content};
+use crate::proto::{
+    RangeHeader, UploadRangeRequest, UploadRangeResponse, UploadSession, upload_range_request::Content,
+};
 
 /// The largest chunk that a range is sent in, in bytes: small enough that a slow line shows progress.
 const CHUNK_BYTES: usize = 128 * 1024;
@@ -24,7 +26,8 @@ const CHUNK_BYTES: usize = 128 * 1024;
 #[derive(Debug)]
 pub(super) struct Sender {
     pub(super) client: Client,
-    pub(super) session: String,
+    /// As it was at the beginning, with its upload URL.
+    pub(super) session: UploadSession,
     pub(super) source: Source,
     pub(super) pace: Pace,
     pub(super) progress: watch::Sender<Progress>,
@@ -64,7 +67,7 @@ impl Sender {
 
     fn header(&self, range: &Range<u64>, bytes: &[u8]) -> Result<RangeHeader, Error> {
         Ok(RangeHeader {
-            name: self.session.clone(),
+            name: self.session.name.clone(),
             start: signed(range.start)?,
             end: signed(range.end)?,
             total: signed(self.source.size_bytes())?,

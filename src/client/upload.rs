@@ -49,7 +49,7 @@ impl Client {
         let options = options.clone().at_their_pace();
         let sender = Arc::new(Sender {
             client: self.clone(),
-            session: session.name.clone(),
+            session: session.clone(),
             source: source.clone(),
             pace: Pace::new(options.bytes_per_second.map(NonZero::get)),
             progress: progress.clone(),
@@ -57,7 +57,7 @@ impl Client {
         if session.state() == State::Active {
             sender.compare(session, options.range_bytes).await?;
         }
-        let upload = Upload { sender, begun_with: session.clone(), options, unanswered: Vec::new() };
+        let upload = Upload { sender, options, unanswered: Vec::new() };
         // One more pass over the file, beside the upload: a resumed one does not see the bytes that are there already.
         let (document, here) = tokio::try_join!(upload.run(session.clone()), source.crc32c())?;
         if document.crc32c == Some(here) {
@@ -70,8 +70,6 @@ impl Client {
 
 struct Upload {
     sender: Arc<Sender>,
-    /// The session as it was at the beginning, with its upload URL.
-    begun_with: UploadSession,
     options: UploadOptions,
     /// The ranges of the last round of which nobody knows whether they were committed.
     unanswered: Vec<Range<u64>>,
@@ -210,8 +208,8 @@ impl Upload {
     }
 
     async fn session(&self) -> Result<UploadSession, Error> {
-        let look = |client: Client| async move { client.session(&self.begun_with.name).await };
-        self.sender.client.with_upload_url_fallback(&self.begun_with, look).await
+        let Sender { client, session, .. } = &*self.sender;
+        client.with_upload_url_fallback(session, |client| async move { client.session(&session.name).await }).await
     }
 
     /// The document of a session that was completed without an answer. Who shows an upload URL, or a token that admits to

@@ -140,10 +140,13 @@ impl Guard {
         credentials.tell(&log);
         credentials.admitted_by(rule)?;
         // Held until the proof is there, or the call is refused.
-        let shares = if rule.is_client_streaming { Some(self.begin_unproved(&credentials)?) } else { None };
-        if rule.is_client_streaming {
+        let _unproved = if rule.is_client_streaming {
+            let shares = self.begin_unproved(&credentials)?;
             parts.extensions.insert(self.begin_range()?);
-        }
+            Some(shares)
+        } else {
+            None
+        };
         let (message, body) = first_message::read(body, rule).await?;
 
         let proofs = &mut parts.extensions;
@@ -171,7 +174,6 @@ impl Guard {
             (Credentials::Capability(_), _) => return Err(Error::UploadTokenNotAccepted),
             (_, Proof::Unspecified) => return Err(Error::Internal("a rule that proves nothing".into())),
         }
-        drop(shares);
         Ok(Request::from_parts(parts, body))
     }
 

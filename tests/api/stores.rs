@@ -300,12 +300,9 @@ async fn a_setting_that_a_provider_does_not_know_is_told_by_its_line() {
     let file = tempfile::NamedTempFile::new().expect("a file");
     fs::write(file.path(), "# of whichever provider\nhush = hush\n").expect("written");
     for store in ["s3://bucket/prefix", "az://container/prefix", "gs://bucket/prefix"] {
-        let own = [("store", store), ("store-settings", file.path().to_str().expect("text"))];
-        let others = app.flags().filter(|(flag, _)| *flag != "store");
-        let flags: Vec<String> = others.chain(own).map(|(flag, value)| format!("--{flag}={value}")).collect();
-        let arguments: Vec<&str> = ["serve"].into_iter().chain(flags.iter().map(String::as_str)).collect();
+        let settings = file.path().display().to_string();
 
-        let (status, said) = Program::run(&arguments).await;
+        let (status, said) = serve_on(&app, &[("store", store.into()), ("store-settings", settings)]).await;
 
         assert_eq!(status.code(), Some(1), "{store}: {said}");
         assert!(
@@ -328,7 +325,11 @@ async fn a_store_that_does_not_list_keeps_the_program_from_starting() {
 
 /// Runs `serve` on an app's data with another store, to its end.
 async fn serve(app: &App, bucket: &Bucket) -> (ExitStatus, String) {
-    let own = bucket.flags();
+    serve_on(app, &bucket.flags()).await
+}
+
+/// The same with flags in place of the app's.
+async fn serve_on(app: &App, own: &[(&str, String)]) -> (ExitStatus, String) {
     let others = app.flags().filter(|(flag, _)| !own.iter().any(|(name, _)| name == flag));
     let mut flags: Vec<String> = others.map(|(flag, value)| format!("--{flag}={value}")).collect();
     flags.extend(own.iter().map(|(name, value)| format!("--{name}={value}")));

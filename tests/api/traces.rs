@@ -8,6 +8,11 @@ use crate::harness::{App, Collector, Port, Program, RestActor, eventually, sampl
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CALLER: &str = "b7ad6b7169203331";
 
+/// What a caller who has a trace of their own says of it.
+fn traceparent() -> String {
+    format!("00-{TRACE}-{CALLER}-01")
+}
+
 /// How soon spans are sent.
 const SOON: (&str, &str) = ("OTEL_BSP_SCHEDULE_DELAY", "50");
 
@@ -16,7 +21,7 @@ const NEVER: (&str, &str) = ("OTEL_BSP_SCHEDULE_DELAY", "3600000");
 
 /// Cancels an upload, as a caller who has a trace of their own.
 async fn cancel_in_a_trace(rest: &RestActor, document: &str) {
-    let traceparent = format!("00-{TRACE}-{CALLER}-01");
+    let traceparent = traceparent();
     let path = format!("/v1.0/print/{document}/uploadSession");
     let canceled = rest.send(Method::DELETE, &path, &[("traceparent", &traceparent)], "").await;
     assert_eq!(canceled.status, 204, "{canceled:?}");
@@ -103,7 +108,7 @@ async fn a_range_is_traced_into_the_store() {
     let (rest, bytes) = (app.rest(&app.ada()), sample_bytes(1000));
     let url =
         rest.get(&format!("/print/{document}/uploadSession")).await.json()["uploadUrl"].as_str().map(str::to_owned);
-    let traceparent = format!("00-{TRACE}-{CALLER}-01");
+    let traceparent = traceparent();
     let headers = [("traceparent", traceparent.as_str()), ("content-range", "bytes 500-999/1000")];
     let put = rest.send(Method::PUT, &url.expect("an upload URL"), &headers, bytes.slice(500..)).await;
     assert_eq!(put.status, 201, "{put:?}");
@@ -137,7 +142,7 @@ async fn a_download_is_traced_into_the_store() {
     let (mut ada, bytes) = (app.ada(), sample_bytes(1000));
     let session = ada.get(&format!("{document}/uploadSession")).await.expect("the session");
     ada.send(&session, &bytes, 500..1000).await.expect("the rest");
-    let traceparent = format!("00-{TRACE}-{CALLER}-01");
+    let traceparent = traceparent();
     let headers = [("traceparent", traceparent.as_str())];
     let url = format!("/print/{document}/$value");
     let downloaded = app.rest(&ada).send(Method::GET, &url, &headers, "").await;
@@ -203,7 +208,7 @@ async fn a_collector_that_falls_silent_is_connected_to_anew() {
     app.set_flag("otlp-endpoint", &format!("http://{address}"));
     let _program = Program::serve_with(&mut app, &[SOON, ("OTEL_EXPORTER_OTLP_TIMEOUT", "1000")]).await;
 
-    let traceparent = format!("00-{TRACE}-{CALLER}-01");
+    let traceparent = traceparent();
     eventually("spans arrive", async || {
         app.rest_nobody().send(Method::GET, "/v1.0/nothing", &[("traceparent", &traceparent)], "").await;
         !collector.trace(TRACE).is_empty()

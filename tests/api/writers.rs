@@ -169,6 +169,13 @@ async fn write_all(
     acknowledged
 }
 
+/// A range of which nothing is ever sent, not even its header.
+fn silent(actor: &Actor) -> Stalled {
+    let (sender, nothing) = mpsc::channel(1);
+    let mut sessions = actor.client.sessions.clone();
+    (sender, tokio::spawn(async move { Ok(sessions.upload_range(ReceiverStream::new(nothing)).await?.into_inner()) }))
+}
+
 /// Of eight places a caller has two without saying what for, and a tenant four.
 #[tokio::test]
 async fn whoever_says_nothing_keeps_nobody_else_out() {
@@ -176,19 +183,14 @@ async fn whoever_says_nothing_keeps_nobody_else_out() {
     let (mut ada, bytes) = (app.ada(), sample_bytes(1000));
     let session = ada.create(&app.new_document().await, bytes.len()).await.expect("a session");
     let user = |name: &str| app.user(TENANT, name, &["PrintJob.Create", "Printer.Read.All"]);
-    let silent = |name: &str| {
-        let (sender, nothing) = mpsc::channel(1);
-        let mut sessions = user(name).client.sessions;
-        (sender, tokio::spawn(async move { sessions.upload_range(ReceiverStream::new(nothing)).await }))
-    };
     let names = ["mallory", "mallory", "oscar", "oscar"];
-    let mut held = names.map(silent);
+    let mut held = names.map(|name| silent(&user(name)));
 
     for full in [user("mallory"), user("trudy")] {
         eventually("no more of those", async || {
             // One that met the last question is refused itself.
             for (name, one) in names.iter().zip(&mut held).filter(|(_, (_, answer))| answer.is_finished()) {
-                *one = silent(name);
+                *one = silent(&user(name));
             }
             let refused = full.clone().send(&session, &bytes, 0..1000).await.expect_err("it is not theirs");
             refused.reason() == "TOO_MANY_TRANSFERS"
@@ -209,9 +211,7 @@ async fn a_replica_receives_only_so_many_ranges_at_once() {
     let (mut ada, mut bob, bytes) = (app.ada(), app.bob(), sample_bytes(2000));
     let session = ada.create(&app.new_document().await, bytes.len()).await.expect("a session");
 
-    let (sender, nothing) = mpsc::channel(1);
-    let mut sessions = ada.client.sessions.clone();
-    let silent = tokio::spawn(async move { sessions.upload_range(ReceiverStream::new(nothing)).await });
+    let (sender, silent) = silent(&ada);
     eventually("whoever says nothing has the place", async || {
         let refused = bob.send(&session, &bytes, 0..1000).await.expect_err("it is not bob's");
         refused.reason() == "TOO_MANY_TRANSFERS"

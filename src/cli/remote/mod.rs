@@ -101,8 +101,7 @@ impl Server {
     /// The way to the service. Nothing is connected yet.
     pub(super) fn connect(&self) -> anyhow::Result<Transport> {
         let ca = self.ca.as_ref().filter(|file| !file.as_os_str().is_empty());
-        let scheme = if ca.is_some() { "https" } else { "http" };
-        let endpoints: Vec<String> = self.servers.iter().map(|server| with_scheme(server, scheme)).collect();
+        let endpoints: Vec<String> = self.servers.iter().map(|server| with_scheme(server, ca.is_some())).collect();
         let plain = endpoints.iter().find(|endpoint| endpoint.starts_with("http://"));
         if let (Some(_), Some(plain)) = (ca, plain) {
             anyhow::bail!("--ca applies only to https, but {plain} is plain http");
@@ -112,8 +111,9 @@ impl Server {
     }
 }
 
-/// An address of a service, with a scheme where it has none.
-pub(super) fn with_scheme(server: &str, scheme: &str) -> String {
+/// An address of a service, with a scheme where it has none: https where there is an authority to trust.
+pub(super) fn with_scheme(server: &str, has_ca: bool) -> String {
+    let scheme = if has_ca { "https" } else { "http" };
     if server.contains("://") { server.to_owned() } else { format!("{scheme}://{server}") }
 }
 
