@@ -1,26 +1,31 @@
-# The program in a small image: no shell script, no package manager's leftovers, no root.
+# Two images, small: no shell script, no package manager's leftovers, no root. The last stage is what ships; `--target dev` has
+# the program for development beside it, which mints tokens.
 #
 # No `RUN --mount` and no `# syntax=`: it builds without BuildKit, and where only package registries are reachable.
 
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
 
-# The dependencies alone, below stubs of our own sources: this layer lasts until Cargo.toml or Cargo.lock changes.
+# The dependencies alone, below stubs of our own sources: this layer lasts until a Cargo.toml or Cargo.lock changes.
 COPY Cargo.toml Cargo.lock ./
+COPY crates/client/Cargo.toml crates/client/
+COPY crates/dev/Cargo.toml crates/dev/
 COPY .cargo .cargo
-RUN mkdir -p src benches \
-    && touch src/lib.rs \
-    && echo 'fn main() {}' | tee src/main.rs benches/cancel.rs >build.rs \
-    && cargo build --release --locked \
-    && cargo clean --release --package print-upload \
-    && rm -r src benches build.rs
+RUN mkdir -p src benches crates/client/src crates/dev/src \
+    && touch src/lib.rs crates/client/src/lib.rs crates/dev/src/lib.rs \
+    && echo 'fn main() {}' | tee src/main.rs benches/cancel.rs crates/client/build.rs crates/dev/src/main.rs >build.rs \
+    && cargo build --release --locked --workspace \
+    && cargo clean --release --package print-upload --package print-upload-client --package print-upload-dev \
+    && rm -r src benches build.rs crates
 
 COPY . .
-# Half of the program are the line numbers of backtraces: they stay, compressed.
-RUN cargo build --release --locked --bin print-upload \
-    && objcopy --compress-debug-sections=zlib target/release/print-upload print-upload
+# Half of a program is line tables for backtraces: they stay, compressed.
+RUN cargo build --release --locked --workspace --bins \
+    && for program in print-upload print-upload-dev; do \
+        objcopy --compress-debug-sections=zlib target/release/$program $program; \
+    done
 
-FROM debian:bookworm-slim
+FROM debian:bookworm-slim AS runtime
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates \
     && rm -rf /var/lib/apt/lists/* \
@@ -29,17 +34,28 @@ COPY --from=build /src/print-upload /usr/local/bin/print-upload
 
 ARG VERSION=unknown
 ARG REVISION=unknown
-LABEL org.opencontainers.image.title="print-upload" \
-    org.opencontainers.image.description="Upload sessions of print jobs over gRPC: create, send ranges, look, resume, cancel for good" \
-    org.opencontainers.image.licenses="MIT" \
+LABEL org.opencontainers.image.licenses="MIT" \
     org.opencontainers.image.version="$VERSION" \
     org.opencontainers.image.revision="$REVISION"
 
 USER 65532:65532
-# Where named and anonymous volumes get their owner from: beside the temporary files the only folder that this user may write to.
+# Named and anonymous volumes get their owner from here. Beside the temporary files it is the only folder that this user may
+# write to.
 WORKDIR /var/lib/print-upload
-EXPOSE 50051 8080
 STOPSIGNAL SIGTERM
+
+# Not for production: whoever runs it can mint any token of the development issuer.
+FROM runtime AS dev
+COPY --from=build /src/print-upload-dev /usr/local/bin/print-upload-dev
+LABEL org.opencontainers.image.title="print-upload-dev" \
+    org.opencontainers.image.description="Development issuer and smoke test of print-upload"
+ENTRYPOINT ["print-upload-dev"]
+CMD ["--help"]
+
+FROM runtime
+LABEL org.opencontainers.image.title="print-upload" \
+    org.opencontainers.image.description="Upload sessions of print jobs over gRPC: create, send ranges, look, resume, cancel for good"
+EXPOSE 50051 8080
 HEALTHCHECK --interval=5s --timeout=4s --start-period=30s --retries=3 CMD ["print-upload", "healthcheck"]
 ENTRYPOINT ["print-upload"]
 CMD ["serve"]

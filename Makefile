@@ -2,23 +2,24 @@
 # tests Python; Postgres' server programs are installed when there are none.
 
 PROGRAM := target/debug/print-upload
+DEV := target/debug/print-upload-dev
 
-.PHONY: dev demo test clients bench docs stack-test lint sqlx sqlx-check postgres
+.PHONY: dev demo test clients bench docs stack-test lint sqlx sqlx-check postgres programs
 
 dev: postgres
-	cargo run -- dev
+	cargo run --package print-upload-dev -- up
 
 demo: postgres
-	cargo run -- demo
+	cargo run --package print-upload-dev -- demo
 
-test: postgres
-	tests/stores/with cargo run -- with-postgres -- cargo test
+# `make test T=delete` runs the tests whose names contain "delete".
+test: postgres programs
+	tests/stores/with $(DEV) with-postgres -- cargo test --workspace $(T)
 
 # Microsoft's own SDKs, curl and a fuzzer against the REST gateway. Installs what they need below target.
-clients: postgres
-	cargo build --quiet --bins --examples
-	tests/clients/run $(PROGRAM)
-	tests/clients/fuzz $(PROGRAM)
+clients: postgres programs
+	tests/clients/run $(DEV)
+	tests/clients/fuzz $(DEV)
 
 bench: postgres
 	cargo bench
@@ -27,27 +28,30 @@ bench: postgres
 stack-test:
 	tests/stack/run
 
-# Writes docs/reference from the protos' comments and the program's help; `make test` fails when it is out of date.
+# Writes docs/reference from the protos' comments and the programs' help; `make test` fails when it is out of date.
 docs:
 	UPDATE_DOCS=1 cargo test --quiet --test reference
 
 lint:
-	cargo fmt --check
-	cargo clippy --all-targets --quiet -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --quiet
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --quiet -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
 
-# Writes .sqlx: what Postgres says of every statement in src/store. The program of the last build starts the Postgres: with
-# a changed statement there is no newer one yet.
-sqlx: postgres | $(PROGRAM)
-	$(PROGRAM) with-postgres -- scripts/sqlx-prepare .sqlx $(PROGRAM)
+# Writes .sqlx: what Postgres says of every statement in src/store. The programs of the last build do the work: with a changed
+# statement there are no newer ones yet.
+sqlx: postgres | $(DEV)
+	$(DEV) with-postgres -- scripts/sqlx-prepare .sqlx $(PROGRAM)
 
 # Fails unless .sqlx is what Postgres says today.
-sqlx-check: postgres | $(PROGRAM)
-	$(PROGRAM) with-postgres -- scripts/sqlx-prepare target/sqlx $(PROGRAM)
+sqlx-check: postgres | $(DEV)
+	$(DEV) with-postgres -- scripts/sqlx-prepare target/sqlx $(PROGRAM)
 	diff -r .sqlx target/sqlx
 
-$(PROGRAM):
-	cargo build --quiet
+programs:
+	cargo build --quiet --workspace --bins --examples
+
+$(DEV):
+	cargo build --quiet --workspace --bins
 
 postgres:
 	@scripts/postgres

@@ -1,4 +1,5 @@
-//! Compiles `proto/` without `protoc`: protox parses it, tonic-prost-build lets prost and tonic-build write the code.
+//! Generates the server traits from `proto/`, on the messages of the client crate, and the descriptor that reflection and the
+//! guard read. No `protoc`: protox parses the files, and tonic-prost-build drives prost and tonic-build.
 
 use std::{env, error::Error, fs, path::Path};
 
@@ -21,6 +22,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let descriptor = Path::new(&env::var("OUT_DIR")?).join("descriptor.bin");
     fs::write(descriptor, compiler.encode_file_descriptor_set())?;
 
-    tonic_prost_build::configure().bytes(".").compile_fds(compiler.file_descriptor_set())?;
+    tonic_prost_build::configure()
+        .build_client(false)
+        .extern_path(".print.upload.v1", "::print_upload_client::proto")
+        .compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }

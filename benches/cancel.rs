@@ -10,14 +10,12 @@ use std::{
 
 use anyhow::{Context, ensure};
 use bytes::Bytes;
-use print_upload::{
-    client::{Client, Credential, range_messages},
-    dev::{Options, ScratchFolder, Stack, postgres::Durability},
-    proto::{
-        CreateUploadSessionRequest, DeleteUploadSessionRequest, DocumentProperties, GetUploadSessionRequest,
-        RangeHeader, UploadSession,
-    },
+use print_upload::proto::{
+    CreateUploadSessionRequest, DeleteUploadSessionRequest, DocumentProperties, GetUploadSessionRequest, RangeHeader,
+    UploadSession,
 };
+use print_upload_client::{Client, Credential, range_messages};
+use print_upload_dev::{Options, ScratchFolder, Stack, postgres::Durability};
 use tokio::{sync::mpsc, task::JoinSet, time::sleep};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;

@@ -1,16 +1,14 @@
 //! A catalog in a file: JSON of what `PrintCatalog` takes, pushed in the order in which entries depend on each other.
 
 use anyhow::Context;
+use print_upload_client::Client;
 use prost_reflect::{DescriptorPool, DynamicMessage};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{
-    client::Client,
-    proto::{
-        CatalogPrintJob, DESCRIPTOR, PrintTask, Printer, PrinterShare, Tenant, UpsertPrintJobRequest,
-        UpsertPrintTaskRequest, UpsertPrinterRequest, UpsertPrinterShareRequest, UpsertTenantRequest,
-    },
+use crate::proto::{
+    CatalogPrintJob, DESCRIPTOR, PrintTask, Printer, PrinterShare, Tenant, UpsertPrintJobRequest,
+    UpsertPrintTaskRequest, UpsertPrinterRequest, UpsertPrinterShareRequest, UpsertTenantRequest,
 };
 
 /// Entries of any number of tenants' catalogs.

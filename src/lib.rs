@@ -10,24 +10,22 @@
 //! Read in this order: [`session`] says what a session is and who may do what with it; [`store`] keeps it in Postgres,
 //! where its row is the fence that makes a cancel final; [`blobs`] keeps the bytes; [`guard`] lets a call in with a typed
 //! proof; [`rpc`] answers it; [`sweeper`] cleans up behind it; [`gateway`] translates it for those who speak Microsoft
-//! Graph; [`telemetry`] and [`admin`] let operators watch; [`server`] puts everything together, and [`dev`] runs it all on
-//! one machine.
+//! Graph; [`telemetry`] and [`admin`] let operators watch; [`server`] puts everything together.
 //!
-//! Programs that upload need [`client`] and the messages in [`proto`], and nothing else of this.
+//! Programs that upload need the crate `print-upload-client` and nothing of this one. `print-upload-dev` runs it all on one
+//! machine.
 
 pub mod admin;
 pub mod blobs;
 pub mod catalog;
 pub mod cli;
-pub mod client;
-mod code_name;
 pub mod config;
-pub mod dev;
 pub mod error;
 pub mod gateway;
 pub mod guard;
 pub mod listen;
 pub mod name;
+pub mod process;
 pub mod proto;
 pub mod range;
 pub mod relay;

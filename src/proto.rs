@@ -1,6 +1,9 @@
-//! The generated messages, clients and servers of `proto/`, and the descriptor that reflection and the guard read.
+//! The generated code of `proto/`: the messages of the client crate, the server traits, and the descriptor that reflection
+//! and the guard read.
 
-#![allow(missing_docs, clippy::all, clippy::pedantic)]
+#![allow(clippy::all, clippy::pedantic)]
+
+pub use print_upload_client::proto::*;
 
 tonic::include_proto!("print.upload.v1");
 

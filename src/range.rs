@@ -1,8 +1,5 @@
 //! Byte ranges of a document, and their checksums. Pure.
 
-/// The largest chunk that a range is sent or a document is downloaded in, in bytes.
-pub const MAX_CHUNK_BYTES: usize = 1024 * 1024;
-
 /// A half-open, non-empty range of bytes: `start` is the first one, `end` the one after the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ByteRange {

@@ -20,7 +20,6 @@ use tonic_health::{
 use crate::{
     admin::{self, ServiceProbe},
     blobs::Blobs,
-    client,
     config::Config,
     gateway,
     guard::{self, Guard, Issuers, Rules, Unproved, UploadUrls},
@@ -153,7 +152,7 @@ impl Server {
         let log = middleware::from_fn(telemetry::observe);
         let mut doors = Vec::new();
         if let Some(listener) = listeners.rest {
-            let upstream = client::in_process(guarded.clone().layer(log.clone()));
+            let upstream = gateway::in_process(guarded.clone().layer(log.clone()));
             let router = gateway::router(upstream, stopping.clone());
             doors.push(Door { listener, protocol: Protocol::Http, router });
         }

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Pushes the sample catalog, with a token that is minted for it.
 set -eu
-CATALOG_TOKEN=$(print-upload token --data-dir /var/lib/print-upload --lifetime 10m \
+CATALOG_TOKEN=$(print-upload-dev token --data-dir /var/lib/print-upload --lifetime 10m \
     --application 55555555-5555-4555-8555-555555555555 --role PrintCatalog.ReadWrite.All)
 export CATALOG_TOKEN
 exec print-upload catalog apply /catalog.json

@@ -5,7 +5,7 @@
     venv/bin/python -m grpc_tools.protoc -I proto --python_out=venv --grpc_python_out=venv proto/print/upload/v1/*.proto
     PYTHONPATH=venv venv/bin/python examples/python/upload.py
 
-The addresses and tokens are those of dev.env, which `print-upload dev` writes.
+The addresses and tokens are those of dev.env, which `print-upload-dev up` writes.
 """
 
 import hashlib

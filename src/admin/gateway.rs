@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use print_upload_client::Transport;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 use super::Probe;
-use crate::client::Transport;
 
 /// How long a service may take to say how it is.
 const UPSTREAM_TIMEOUT: Duration = Duration::from_secs(1);

@@ -4,13 +4,11 @@ use std::{fs, path::PathBuf};
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
+use print_upload_client::{Client, Credential};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::remote::Server;
-use crate::{
-    catalog,
-    client::{Client, Credential},
-};
+use crate::catalog;
 
 /// Maintain the catalog.
 #[derive(Debug, Args)]

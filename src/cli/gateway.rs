@@ -4,15 +4,16 @@ use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::Context;
 use clap::Args;
+use print_upload_client as client;
 use tokio_util::sync::CancellationToken;
 
-use super::serve::{listen_for_operators, listen_for_rest, report, until_asked_to_stop};
+use super::serve::{listen_for_operators, listen_for_rest};
 use crate::{
     admin::{self, GatewayProbe},
-    client,
     config::duration,
     gateway,
     listen::{self, Door, Protocol},
+    process::{log_stopped, until_shutdown},
     telemetry::Telemetry,
     tls::TlsFiles,
 };
@@ -47,7 +48,7 @@ pub(super) struct Gateway {
 }
 
 impl Gateway {
-    /// Serves until the program is asked to stop.
+    /// Serves until SIGINT or SIGTERM.
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let ca =
             self.upstream_ca.map(|file| fs::read(&file).with_context(|| format!("--upstream-ca {}", file.display())));
@@ -62,7 +63,7 @@ impl Gateway {
         });
         let router = gateway::router(upstream, stopping.clone());
         let door = Door { listener, protocol: Protocol::Http, router };
-        report(listen::serve(vec![door], certificate, self.drain_timeout, stopping, until_asked_to_stop()).await?);
+        log_stopped(listen::serve(vec![door], certificate, self.drain_timeout, stopping, until_shutdown()).await?);
         stop_admin.cancel();
         if let Some(admin) = admin {
             admin.await.context("the admin listener")??;

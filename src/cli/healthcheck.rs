@@ -4,12 +4,13 @@ use std::{fs, path::PathBuf, time::Duration};
 
 use anyhow::{Context, anyhow, ensure};
 use clap::Args;
+use print_upload_client as client;
 use reqwest::Certificate;
 use tokio::time::timeout;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 use super::remote::with_scheme;
-use crate::{client, config::duration};
+use crate::config::duration;
 
 /// Where to ask. It succeeds only when the answer is that the service serves.
 #[derive(Debug, Args)]

@@ -2,26 +2,19 @@
 
 mod catalog;
 mod completions;
-mod demo;
-mod dev;
 mod gateway;
 mod healthcheck;
-mod issuer;
 mod man;
 mod remote;
-mod sample_document;
 mod serve;
-mod smoke;
-mod token;
-mod with_postgres;
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+pub use remote::Server;
+
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use nix::unistd::geteuid;
 use secrecy::ExposeSecret;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     config::Config,
@@ -54,10 +47,6 @@ enum Command {
     Cancel(remote::Cancel),
     /// Download a document.
     Download(remote::Download),
-    /// Run everything on this machine: Postgres, local files, a token issuer, a sample catalog, the service.
-    Dev(dev::Dev),
-    /// Show the life of an upload, from its creation to its cancel, on scratch data.
-    Demo,
     /// Serve gRPC, and REST beside it with --rest-listen.
     Serve(Box<Config>),
     /// Serve REST in front of a gRPC service that runs elsewhere.
@@ -73,24 +62,12 @@ enum Command {
     },
     /// Ask whether a service serves; the exit status is the answer.
     Healthcheck(healthcheck::Healthcheck),
-    /// Check a running stack from outside: upload, delete, download, through both doors.
-    Smoke(smoke::Smoke),
-    /// Run the development issuer alone, over https.
-    Issuer(issuer::Issuer),
-    /// Mint a token of the development issuer.
-    Token(token::Token),
     /// Maintain the catalog.
     Catalog(catalog::Catalog),
     /// Print a shell's completions.
     Completions(completions::Completions),
     /// Write the manual.
     Man(man::Man),
-    /// Run a command with DATABASE_URL set to a throw-away Postgres, unless it is set already.
-    WithPostgres {
-        /// The command and its arguments.
-        #[arg(required = true, last = true)]
-        command: Vec<OsString>,
-    },
 }
 
 impl Cli {
@@ -114,9 +91,7 @@ impl Command {
     /// What to log unless `RUST_LOG` says. Some commands are read by people, from top to bottom.
     fn log_level(&self) -> &'static str {
         match self {
-            Self::Demo | Self::Upload(_) | Self::Status(_) | Self::Watch(_) | Self::Cancel(_) | Self::Download(_) => {
-                "warn"
-            }
+            Self::Upload(_) | Self::Status(_) | Self::Watch(_) | Self::Cancel(_) | Self::Download(_) => "warn",
             _ => "info",
         }
     }
@@ -130,41 +105,14 @@ impl Command {
             Self::Download(download) => return Ok(download.run().await),
             Self::Completions(completions) => completions.run()?,
             Self::Man(man) => man.run()?,
-            Self::Dev(dev) => dev.run().await?,
-            Self::Demo => demo::run().await?,
             Self::Serve(config) => serve::run(&config).await?,
             Self::Gateway(gateway) => gateway.run().await?,
             Self::Migrate { database, source } => {
                 store::migrate(database.read()?.expose_secret(), source.as_deref()).await.context("migrating")?;
             }
             Self::Healthcheck(healthcheck) => healthcheck.run().await?,
-            Self::Smoke(smoke) => smoke.run().await?,
-            Self::Issuer(issuer) => issuer.run().await?,
-            Self::Token(token) => token.run()?,
             Self::Catalog(catalog) => catalog.run().await?,
-            Self::WithPostgres { command } => return with_postgres::run(command).await,
         }
         Ok(ExitCode::SUCCESS)
     }
-}
-
-/// Waits until the program is asked to end.
-async fn asked_to_stop() -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        interrupted = tokio::signal::ctrl_c() => interrupted.context("listening for SIGINT")?,
-    }
-    Ok(())
-}
-
-/// Where the embedded default keeps its data: `/var/lib/print-upload` for root, else below `$XDG_DATA_HOME`.
-fn default_data_dir() -> anyhow::Result<PathBuf> {
-    if geteuid().is_root() {
-        return Ok("/var/lib/print-upload".into());
-    }
-    let data_home = std::env::var_os("XDG_DATA_HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
-    let below_home = || std::env::home_dir().map(|home| home.join(".local/share"));
-    let data_home = data_home.or_else(below_home).context("there is no home folder: say --data-dir")?;
-    Ok(data_home.join("print-upload"))
 }

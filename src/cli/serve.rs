@@ -5,15 +5,14 @@ use std::net::SocketAddr;
 use anyhow::Context;
 use tokio::net::TcpListener;
 
-use super::asked_to_stop;
 use crate::{
     config::Config,
-    listen::Drained,
+    process::{log_stopped, until_shutdown},
     server::{Listeners, Server},
     telemetry::Telemetry,
 };
 
-/// Serves until the program is asked to stop. An invalid configuration, or a database or store that is not as it must be, fails
+/// Serves until SIGINT or SIGTERM. An invalid configuration, or a database or store that is not as it must be, fails
 /// before any port is opened.
 pub(super) async fn run(config: &Config) -> anyhow::Result<()> {
     let server = Server::new(config)?;
@@ -25,7 +24,7 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<()> {
     };
     let admin = listen_for_operators(&config.telemetry).await?;
     tracing::info!(address = %grpc.local_addr()?, "serving");
-    report(server.serve(Listeners { grpc, rest, admin }, until_asked_to_stop()).await?);
+    log_stopped(server.serve(Listeners { grpc, rest, admin }, until_shutdown()).await?);
     Ok(())
 }
 
@@ -42,19 +41,4 @@ pub(super) async fn listen_for_operators(telemetry: &Telemetry) -> anyhow::Resul
     let listener = TcpListener::bind(address).await.with_context(|| format!("--admin-listen {address}"))?;
     tracing::info!(address = %listener.local_addr()?, "serving operators");
     Ok(Some(listener))
-}
-
-/// Ends when the program is asked to end, or cannot be asked.
-pub(super) async fn until_asked_to_stop() {
-    if let Err(error) = asked_to_stop().await {
-        tracing::error!(error = %error, "stopping: the program cannot be asked to");
-    }
-}
-
-/// Says how the service has stopped.
-pub(super) fn report(drained: Drained) {
-    match drained {
-        Drained::All => tracing::info!("stopped: every call was answered"),
-        Drained::Cut => tracing::warn!("stopped: the drain timeout passed, and calls were cut"),
-    }
 }

@@ -9,6 +9,7 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
+use print_upload_client::MAX_CHUNK_BYTES;
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeOwned, Error as _},
@@ -18,7 +19,6 @@ use tokio::time::timeout;
 use tonic::Code;
 
 use super::error::Error;
-use crate::range::MAX_CHUNK_BYTES;
 
 /// The largest JSON body, in bytes: what the service takes as a first message.
 const MAX_JSON_BYTES: usize = 64 * 1024;

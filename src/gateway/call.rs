@@ -4,6 +4,7 @@ use axum::{
     extract::{FromRequestParts, Path},
     http::request::Parts,
 };
+use print_upload_client::Client;
 
 use super::{
     Gateway,
@@ -11,7 +12,6 @@ use super::{
     error::Error,
     path::GraphPath,
 };
-use crate::client::Client;
 
 /// A request on a Graph path.
 pub struct GraphCall {

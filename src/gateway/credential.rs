@@ -2,6 +2,7 @@
 //! only its own kind, and neither judges it.
 
 use axum::http::{HeaderMap, Uri, header};
+use print_upload_client::{Credential, secret};
 use tonic::{
     Code,
     metadata::{Ascii, MetadataValue},
@@ -9,7 +10,6 @@ use tonic::{
 use url::form_urlencoded;
 
 use super::error::Error;
-use crate::client::{Credential, secret};
 
 /// The longest credential that is passed on, in bytes: an HTTP/2 server takes 16 KiB of headers unless told otherwise.
 const MAX_CREDENTIAL_BYTES: usize = 12 * 1024;

@@ -32,14 +32,13 @@ use axum::{
     Router, middleware,
     routing::{MethodRouter, get, post, put},
 };
+use print_upload_client::{Client, Credential, Transport};
 use tokio_util::sync::CancellationToken;
 
 pub use openapi::DOCUMENT as OPENAPI;
+pub use upstream::in_process;
 
-use crate::{
-    client::{Client, Credential, Transport},
-    telemetry::meters,
-};
+use crate::telemetry::meters;
 use error::Error;
 
 /// The versions of Graph whose paths are served, and no version at all.

@@ -1,11 +1,14 @@
 //! The way to the service, with a span for every call: the service's own span becomes its child, wherever it runs.
 
-use axum::http;
+use std::convert::Infallible;
+
+use axum::{Router, http};
+use print_upload_client::Transport;
 use tonic::body::Body;
 use tower::{ServiceExt, service_fn, util::BoxCloneSyncService};
 use tracing::Instrument;
 
-use crate::{client::Transport, telemetry::traces};
+use crate::telemetry::traces;
 
 /// The same way, with spans where traces are collected.
 pub fn traced(upstream: Transport) -> Transport {
@@ -24,4 +27,11 @@ pub fn traced(upstream: Transport) -> Transport {
         traces::continue_in(request.headers_mut(), &span);
         upstream.clone().oneshot(request).instrument(span)
     }))
+}
+
+/// A transport into a service's own router, without a socket.
+pub fn in_process(router: Router) -> Transport {
+    let answer = |response: http::Response<axum::body::Body>| response.map(Body::new);
+    let service = ServiceExt::<http::Request<Body>>::map_response(router, answer);
+    BoxCloneSyncService::new(ServiceExt::<http::Request<Body>>::map_err(service, |never: Infallible| match never {}))
 }

@@ -24,6 +24,7 @@ use axum::{
     middleware::Next,
     response::Response,
 };
+use print_upload_client::UPLOAD_TOKEN;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 use uuid::{Uuid, uuid};
@@ -47,9 +48,6 @@ use access_token::AccessToken;
 use first_message::FirstMessage;
 use rules::Rule;
 use unproved::{Holder, Share};
-
-/// The metadata key of the capability in an `upload_url`.
-pub const UPLOAD_TOKEN: &str = "upload-token";
 
 /// The directory that personal Microsoft accounts live in, see "access token claims reference" of the Microsoft identity
 /// platform, claim `tid`.

@@ -88,7 +88,7 @@ impl Rule {
         let value = options.get_extension(&option);
         let message = value.as_message().ok_or_else(|| fail("the rule is not a message"))?;
         let rule: ProtoRule = message.transcode_to().map_err(|error| fail(&error.to_string()))?;
-        rule.enforceable(method).map_err(fail)?;
+        check_enforceable(&rule, method).map_err(fail)?;
 
         let optional = |field: &str| (!field.is_empty()).then(|| field.to_owned());
         Ok(Self {
@@ -108,38 +108,36 @@ impl Rule {
     }
 }
 
-impl ProtoRule {
-    /// Whether the interceptor can hold the method to this rule.
-    fn enforceable(&self, method: &MethodDescriptor) -> Result<(), &'static str> {
-        let of_tenant = !matches!(self.proof(), Proof::CatalogCaller);
-        if self.proof() == Proof::Unspecified {
-            return Err("the rule proves nothing");
-        }
-        if self.delegated_scopes.is_empty() && self.application_roles.is_empty() {
-            return Err("the rule admits nobody");
-        }
-        if of_tenant != self.printer_permission {
-            return Err("what is on a printer needs a printer permission, the catalog has none");
-        }
-        if self.processing_task && self.proof() != Proof::PermittedDocument {
-            return Err("only where a document is named are print tasks looked up");
-        }
-        if method.is_client_streaming() && !self.only_session_ids {
-            return Err("what is sent must not land in a newer session than the one that is meant");
-        }
-        if self.capability && self.proof() != Proof::OwnedSession {
-            return Err("an upload token opens sessions only");
-        }
-        for field in [&self.resource_field, &self.etag_field, &self.allow_missing_field] {
-            if !field.is_empty() && !has_field(&method.input(), field) {
-                return Err("the rule names a field that the request does not have");
-            }
-        }
-        if self.resource_field.is_empty() {
-            return Err("the rule names no resource");
-        }
-        Ok(())
+/// Fails unless the interceptor can enforce the rule of a method.
+fn check_enforceable(rule: &ProtoRule, method: &MethodDescriptor) -> Result<(), &'static str> {
+    let of_tenant = !matches!(rule.proof(), Proof::CatalogCaller);
+    if rule.proof() == Proof::Unspecified {
+        return Err("the rule proves nothing");
     }
+    if rule.delegated_scopes.is_empty() && rule.application_roles.is_empty() {
+        return Err("the rule admits nobody");
+    }
+    if of_tenant != rule.printer_permission {
+        return Err("what is on a printer needs a printer permission, the catalog has none");
+    }
+    if rule.processing_task && rule.proof() != Proof::PermittedDocument {
+        return Err("only where a document is named are print tasks looked up");
+    }
+    if method.is_client_streaming() && !rule.only_session_ids {
+        return Err("what is sent must not land in a newer session than the one that is meant");
+    }
+    if rule.capability && rule.proof() != Proof::OwnedSession {
+        return Err("an upload token opens sessions only");
+    }
+    for field in [&rule.resource_field, &rule.etag_field, &rule.allow_missing_field] {
+        if !field.is_empty() && !has_field(&method.input(), field) {
+            return Err("the rule names a field that the request does not have");
+        }
+    }
+    if rule.resource_field.is_empty() {
+        return Err("the rule names no resource");
+    }
+    Ok(())
 }
 
 fn has_field(message: &MessageDescriptor, path: &str) -> bool {

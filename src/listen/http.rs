@@ -9,10 +9,11 @@ use hyper_util::{
     server::{conn::auto::Builder, graceful::GracefulShutdown},
     service::TowerToHyperService,
 };
+use print_upload_client::{KEEPALIVE, STREAM_WINDOW};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
-use super::{CALLS_PER_CONNECTION, CONNECTION_WINDOW, KEEPALIVE, STREAM_WINDOW};
+use super::{CALLS_PER_CONNECTION, CONNECTION_WINDOW};
 
 /// How long the head of an HTTP/1.1 request may take, and how long a connection may wait for its next request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);

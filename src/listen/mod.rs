@@ -5,11 +5,12 @@ mod accept;
 mod greeted;
 mod http;
 
-use std::{future::Future, time::Duration};
+use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
 use futures_util::{Stream, future::try_join_all};
+use print_upload_client::{KEEPALIVE, STREAM_WINDOW};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpListener,
@@ -23,9 +24,6 @@ use tonic::{
 
 use crate::tls::Certificate;
 
-/// How many bytes of one call may be under way unread: a call that stalls, here or at its other end, holds no more.
-pub const STREAM_WINDOW: u32 = 1024 * 1024;
-
 /// How many calls of one connection run at once. A gateway has all its callers on one: all transfers that there can be may be
 /// stalled (`--max-transfers`, at most 1000 ranges and 1000 downloads), and a cancel must still get through.
 const CALLS_PER_CONNECTION: u32 = 2047;
@@ -34,9 +32,6 @@ const CALLS_PER_CONNECTION: u32 = 2047;
 /// bounded by the calls that are let in, over all connections: without a credential a call is answered at once, and a range
 /// without a place.
 const CONNECTION_WINDOW: u32 = CALLS_PER_CONNECTION * STREAM_WINDOW;
-
-/// How often a connection without traffic is asked whether its other end is still there.
-pub const KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// Whether every call had ended when the listeners stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

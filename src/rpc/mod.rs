@@ -13,6 +13,7 @@ mod upload_sessions;
 
 use std::sync::Arc;
 
+use print_upload_client::MAX_CHUNK_BYTES;
 use tonic::{Extensions, service::Routes};
 
 use self::{
@@ -25,7 +26,6 @@ use crate::{
         print_catalog_server::PrintCatalogServer, print_documents_server::PrintDocumentsServer,
         print_jobs_server::PrintJobsServer, upload_sessions_server::UploadSessionsServer,
     },
-    range::MAX_CHUNK_BYTES,
     services::Services,
     telemetry::RequestId,
 };

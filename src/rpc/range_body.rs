@@ -1,13 +1,14 @@
 //! The messages of `UploadRange`: one header, then exactly the range's bytes.
 
 use aws_lc_rs::digest::{Context, SHA256};
+use print_upload_client::MAX_CHUNK_BYTES;
 use tonic::{Code, Status, Streaming};
 
 use crate::{
     blobs::Fragment,
     error::Error,
     proto::{RangeHeader, UploadRangeRequest, upload_range_request::Content},
-    range::{ByteRange, MAX_CHUNK_BYTES, PieceChecksums},
+    range::{ByteRange, PieceChecksums},
 };
 
 /// The request's messages, one after the other.

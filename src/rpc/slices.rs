@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
+use print_upload_client::MAX_CHUNK_BYTES;
 use uuid::Uuid;
 
-use crate::{range::MAX_CHUNK_BYTES, store::StoredPiece};
+use crate::store::StoredPiece;
 
 /// Bytes of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]

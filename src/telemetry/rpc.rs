@@ -9,13 +9,13 @@ use axum::{
     middleware::Next,
     response::Response,
 };
+use print_upload_client::code_name;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 use tracing::{Instrument, Span, field};
 use uuid::Uuid;
 
 use super::{Observed, Observer, RequestId, RequestLog, meters, methods, traces};
-use crate::code_name::code_name;
 
 /// The middleware around every RPC.
 pub async fn observe(mut request: Request, next: Next) -> Response {

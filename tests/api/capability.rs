@@ -4,14 +4,14 @@ use std::time::{Duration, SystemTime};
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use print_upload::{
-    client::Credential,
-    guard::{UPLOAD_TOKEN, UploadUrls},
+    guard::UploadUrls,
     name::{SessionId, TenantId},
     proto::{
         DeleteUploadSessionRequest, GetUploadSessionRequest, UploadSession,
         upload_session::{EndReason, State},
     },
 };
+use print_upload_client::{Credential, UPLOAD_TOKEN};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use tonic::{Code, Request, Status, metadata::MetadataValue};

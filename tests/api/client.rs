@@ -1,15 +1,13 @@
 //! The client of the library: what it makes good, and what it tells.
 
-#[path = "../../examples/upload.rs"]
+#[path = "../../crates/client/examples/upload.rs"]
 #[expect(dead_code, reason = "its main is for the command line")]
 mod example;
 
 use std::{num::NonZero, time::Duration};
 
-use print_upload::{
-    client::{Client, Credential, Error, Progress, Source, UploadOptions},
-    proto::{DocumentProperties, UploadSession, upload_session::State},
-};
+use print_upload::proto::{DocumentProperties, UploadSession, upload_session::State};
+use print_upload_client::{Client, Credential, Error, Progress, Source, UploadOptions};
 use tokio::{io::AsyncReadExt, sync::watch, task::JoinHandle};
 
 use crate::{

@@ -1,4 +1,4 @@
-//! `dev`, `token` and `demo`: everything on one machine, with one command.
+//! `print-upload-dev`: `up`, `token` and `demo`: everything on one machine, with one command.
 
 use std::{
     collections::BTreeMap,
@@ -36,7 +36,7 @@ const NAMED: [&str; 17] = [
     "EXPIRED_TOKEN",
 ];
 
-/// A running `dev`, and what it wrote down.
+/// A running `up`, and what it wrote down.
 struct Dev {
     program: Program,
     variables: BTreeMap<String, String>,
@@ -49,9 +49,9 @@ impl Dev {
 
     async fn start_with(folder: &TempDir, flags: &[&str]) -> Self {
         let data_dir = format!("--data-dir={}", folder.path().display());
-        let mut arguments = vec!["dev", "--listen=127.0.0.1:0", "--rest-listen=127.0.0.1:0", &data_dir];
+        let mut arguments = vec!["up", "--listen=127.0.0.1:0", "--rest-listen=127.0.0.1:0", &data_dir];
         arguments.extend(flags);
-        let mut program = Program::start(&arguments);
+        let mut program = Program::start_dev(&arguments);
         program.hear("Ctrl-C stops everything").await;
         Self { program, variables: variables(&folder.path().join("dev.env")) }
     }
@@ -171,13 +171,13 @@ async fn assert_postgres_is_gone(url: &str) {
 async fn token_mints_what_dev_accepts() {
     let folder = data_dir();
     let data_dir = format!("--data-dir={}", folder.path().display());
-    let (status, said) = Program::run(&["token", "--user=zoe", "--scope=PrintJob.ReadWrite", &data_dir]).await;
+    let (status, said) = Program::run_dev(&["token", "--user=zoe", "--scope=PrintJob.ReadWrite", &data_dir]).await;
     assert_eq!(status.code(), Some(1));
-    assert!(said.contains("print-upload dev"), "{said}");
+    assert!(said.contains("print-upload-dev up"), "{said}");
 
     let dev = Dev::start(&folder).await;
     let scopes = "--scope=PrintJob.ReadWrite.All,Printer.Read.All";
-    let (status, token) = Program::run(&["token", "--user=zoe", scopes, &data_dir]).await;
+    let (status, token) = Program::run_dev(&["token", "--user=zoe", scopes, &data_dir]).await;
     assert!(status.success(), "{token}");
     let mut zoe = Actor::with_access_token(dev.address(), token.trim());
     let session = zoe.create(dev.document(), 1000).await.expect("a session");
@@ -185,7 +185,7 @@ async fn token_mints_what_dev_accepts() {
     assert_eq!(owner, Some(print_upload::proto::principal::Identity::User("zoe".into())));
 
     let role = ["token", "--application=toaster", "--role=PrintJob.ReadWrite.All,Printer.Read.All", &data_dir];
-    let (status, token) = Program::run(&role).await;
+    let (status, token) = Program::run_dev(&role).await;
     assert!(status.success(), "{token}");
     let refused = Actor::with_access_token(dev.address(), token.trim()).get(&session.name).await.expect_err("not its");
     assert_eq!(refused.code_and_reason(), (Code::PermissionDenied, "NOT_SESSION_OWNER".into()));
@@ -198,7 +198,8 @@ async fn a_second_dev_on_the_same_data_is_refused() {
     let dev = Dev::start(&folder).await;
     let data_dir = format!("--data-dir={}", folder.path().display());
 
-    let (status, said) = Program::run(&["dev", "--listen=127.0.0.1:0", "--rest-listen=127.0.0.1:0", &data_dir]).await;
+    let (status, said) =
+        Program::run_dev(&["up", "--listen=127.0.0.1:0", "--rest-listen=127.0.0.1:0", &data_dir]).await;
 
     assert_eq!(status.code(), Some(1), "{said}");
     assert!(said.contains("another process uses"), "{said}");
@@ -239,7 +240,7 @@ async fn dev_speaks_tls_with_the_authority_that_it_names() {
 
 #[tokio::test]
 async fn the_demo_holds() {
-    let (status, said) = Program::run(&["demo"]).await;
+    let (status, said) = Program::run_dev(&["demo"]).await;
     assert!(status.success() && said.contains("All of it held."), "{said}");
 }
 
@@ -251,18 +252,18 @@ async fn what_smoke_checks_holds_and_it_says_so_when_something_does_not() {
     let server = format!("--server={}", dev.variables["GRPC_ADDR"]);
     let rest = format!("--rest-url={}", dev.variables["REST_URL"]);
 
-    let (status, said) = Program::run(&["smoke", &server, &rest, &data_dir]).await;
+    let (status, said) = Program::run_dev(&["smoke", &server, &rest, &data_dir]).await;
     assert!(status.success() && said.contains("was not checked") && said.contains("all 42 checks held"), "{said}");
     let store = format!("--store=file://{}", folder.path().join("bytes").display());
-    let (status, said) = Program::run(&["smoke", &server, &rest, &data_dir, &store]).await;
+    let (status, said) = Program::run_dev(&["smoke", &server, &rest, &data_dir, &store]).await;
     assert!(status.success() && said.contains("all 47 checks held"), "{said}");
     let elsewhere = format!("--store=file://{}", folder.path().join("elsewhere").display());
-    let (status, said) = Program::run(&["smoke", &server, &rest, &data_dir, &elsewhere]).await;
+    let (status, said) = Program::run_dev(&["smoke", &server, &rest, &data_dir, &elsewhere]).await;
     assert_eq!(status.code(), Some(1), "{said}");
     assert!(said.contains("not so: the object store holds what was sent"), "{said}");
 
     let no_service = format!("--rest-url={}/elsewhere", dev.variables["REST_URL"].replace("http:", "https:"));
-    let (status, said) = Program::run(&["smoke", &server, &no_service, &data_dir]).await;
+    let (status, said) = Program::run_dev(&["smoke", &server, &no_service, &data_dir]).await;
     assert_eq!(status.code(), Some(1), "{said}");
     assert!(said.contains("ok  gRPC") && said.contains("print-upload: creating a session"), "{said}");
     dev.stop().await;

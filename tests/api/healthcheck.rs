@@ -1,6 +1,6 @@
 //! `print-upload healthcheck`: what a container's health is judged by.
 
-use print_upload::dev::ThrowAwayCertificate;
+use print_upload_dev::ThrowAwayCertificate;
 use tokio::net::TcpListener;
 
 use crate::harness::{App, Program, eventually, sample_bytes};

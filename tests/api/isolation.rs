@@ -254,7 +254,7 @@ async fn health_is_open_to_everyone_and_nothing_else_is() {
     assert_eq!(long.code(), Code::OutOfRange);
     let anyone = Identity::User("anyone".into());
     let (document, session) = (app.new_document_by(anyone).await, never_existed().1);
-    let mut nobody = Actor::with(app.address, print_upload::client::Credential::None);
+    let mut nobody = Actor::with(app.address, print_upload_client::Credential::None);
     for rpc in Rpc::all() {
         let answer = refused(&mut nobody, rpc, &rpc.resource(&document, &session)).await;
         assert_eq!(answer, (Code::Unauthenticated, "TOKEN_MISSING".into()), "{rpc:?}");

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use print_upload::dev::sample;
+use print_upload_dev::sample;
 use tonic::Code;
 
 use crate::harness::{App, ErrorExt, Port, Program, TENANT};
@@ -10,7 +10,7 @@ use crate::harness::{App, ErrorExt, Port, Program, TENANT};
 /// Starts an issuer on a port, and tells its address.
 async fn issuer(folder: &Path, port: &Port) -> (Program, String) {
     let data_dir = format!("--data-dir={}", folder.display());
-    let mut program = Program::start(&["--log-json", "issuer", &format!("--listen={}", port.address), &data_dir]);
+    let mut program = Program::start_dev(&["--log-json", "issuer", &format!("--listen={}", port.address), &data_dir]);
     let line = program.hear(r#""message":"issuing""#).await;
     let line: serde_json::Value = serde_json::from_str(&line).expect("a line of JSON");
     (program, line["fields"]["address"].as_str().expect("an address").to_owned())
@@ -20,7 +20,7 @@ async fn ada_s_token(folder: &Path) -> String {
     let data_dir = format!("--data-dir={}", folder.display());
     let tenant = format!("--tenant={TENANT}");
     let scopes = "--scope=PrintJob.ReadWrite,PrintJob.Create,Printer.Read.All";
-    let (status, said) = Program::run(&["token", "--user=ada", scopes, &tenant, &data_dir]).await;
+    let (status, said) = Program::run_dev(&["token", "--user=ada", scopes, &tenant, &data_dir]).await;
     assert!(status.success(), "{said}");
     said.trim().to_owned()
 }
@@ -89,7 +89,7 @@ async fn without_an_issuer_s_folder_no_token_is_minted() {
     let folder = tempfile::tempdir().expect("a folder");
     let data_dir = format!("--data-dir={}", folder.path().display());
     let user = format!("--user={}", sample::OWNER);
-    let (status, said) = Program::run(&["token", &user, "--scope=PrintJob.Read", &data_dir]).await;
+    let (status, said) = Program::run_dev(&["token", &user, "--scope=PrintJob.Read", &data_dir]).await;
     assert_eq!(status.code(), Some(1), "{said}");
     assert!(said.contains("holds no issuer"), "{said}");
 }

@@ -1,6 +1,7 @@
 //! Whose keys are trusted, for what, and since when: real issuers over HTTP, whose metadata and keys change.
 
-use print_upload::{dev::issuer::KeyType, proto::UploadSession};
+use print_upload::proto::UploadSession;
+use print_upload_dev::issuer::KeyType;
 use serde_json::json;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;

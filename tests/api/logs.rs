@@ -8,7 +8,8 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use print_upload::{client, proto::DownloadPrintDocumentRequest};
+use print_upload::proto::DownloadPrintDocumentRequest;
+use print_upload_client as client;
 use serde_json::Value;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use print_upload::client;
+use print_upload_client as client;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use crate::harness::{App, Operator, Program, Rpc, Scrape, call_raw, eventually, frame, sample_bytes};

@@ -217,7 +217,7 @@ async fn catalog_apply_says_what_is_wrong() {
 }
 
 fn catalog_token() -> String {
-    let subject = print_upload::dev::issuer::Subject::Application {
+    let subject = print_upload_dev::issuer::Subject::Application {
         app_id: CATALOG_CLIENT.into(),
         roles: vec!["PrintCatalog.ReadWrite.All".into()],
     };

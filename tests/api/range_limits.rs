@@ -1,9 +1,7 @@
 //! Ranges, documents and chunks at the limits of their sizes.
 
-use print_upload::{
-    client::range_messages,
-    proto::{RangeHeader, UploadRangeRequest, upload_range_request::Content, upload_session::State},
-};
+use print_upload::proto::{RangeHeader, UploadRangeRequest, upload_range_request::Content, upload_session::State};
+use print_upload_client::range_messages;
 use tonic::Code;
 
 use crate::harness::{App, Digest, ErrorExt, chunk, header, sample_bytes, spans};

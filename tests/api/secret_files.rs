@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use print_upload::client::Credential;
+use print_upload_client::Credential;
 
 use crate::harness::{Actor, App, Program, sample_bytes};
 

@@ -2,7 +2,8 @@
 
 use std::{fs, net::SocketAddr, process::ExitStatus};
 
-use print_upload::{client::range_messages, proto::upload_session::State};
+use print_upload::proto::upload_session::State;
+use print_upload_client::range_messages;
 use tonic::Code;
 
 use crate::harness::{

@@ -2,11 +2,9 @@
 
 use std::{fs, net::SocketAddr, path::Path};
 
-use print_upload::{
-    client::{self, Client, Credential},
-    dev::ThrowAwayCertificate,
-    proto::GetPrintDocumentRequest,
-};
+use print_upload::proto::GetPrintDocumentRequest;
+use print_upload_client::{self as client, Client, Credential};
+use print_upload_dev::ThrowAwayCertificate;
 use tempfile::TempDir;
 
 use crate::harness::{App, Command, Program, RestActor, eventually, user_claims};

@@ -5,7 +5,9 @@ use aws_lc_rs::{
     signature::RsaPublicKeyComponents,
 };
 use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind, EncodingKey, Header, decode_header, encode, jwk::Jwk};
-use print_upload::{client::Credential, dev::issuer::KeyType, proto::UploadSession};
+use print_upload::proto::UploadSession;
+use print_upload_client::Credential;
+use print_upload_dev::issuer::KeyType;
 use serde_json::{Value, json};
 use tonic::{Code, Status};
 

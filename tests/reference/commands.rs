@@ -1,24 +1,28 @@
-//! docs/reference/commands.md, from the program's own help.
+//! docs/reference/commands.md, from the help of both programs.
 
 use std::fmt::Write as _;
 
 use clap::{Arg, Command, CommandFactory};
-use print_upload::cli::Cli;
 
 const INTRODUCTION: &str = "\
 # Command and configuration reference
 
-<!-- Generated from the program's --help: run `make docs`. -->
+<!-- Generated from the programs' --help: run `make docs`. -->
 
 Every option can be given as a flag or, where one is named, as an environment variable; the flag goes first. Durations are
 written `90s`, `10m`, `1h 30m`.
 ";
 
 pub fn page() -> String {
-    let mut root = Cli::command();
-    root.build();
     let mut page = INTRODUCTION.to_owned();
-    write_command(&mut page, &root, "print-upload");
+    let programs = [
+        ("print-upload", print_upload::cli::Cli::command()),
+        ("print-upload-dev", print_upload_dev::cli::Cli::command()),
+    ];
+    for (name, mut program) in programs {
+        program.build();
+        write_command(&mut page, &program, name);
+    }
     page
 }
 

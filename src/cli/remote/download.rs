@@ -9,16 +9,14 @@ use std::{
 };
 
 use clap::Args;
+use print_upload_client::{Client, Progress};
 use tempfile::{Builder, NamedTempFile};
 use tokio::{fs::File, sync::watch};
 
 use super::{
     EXIT_CODES, Failure, Patience, Remote, interrupt::Signals, output, progress::Shown, target::document_name,
 };
-use crate::{
-    client::{Client, Progress},
-    proto::{PrintDocument, print_document::State},
-};
+use crate::proto::{PrintDocument, print_document::State};
 
 /// What is downloaded, and where to.
 #[derive(Debug, Args)]

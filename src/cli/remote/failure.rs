@@ -2,15 +2,12 @@
 
 use std::process::ExitCode;
 
+use print_upload_client::{self as client, Error, code_name, state_name};
 use serde_json::json;
 use tonic::Code;
 
 use super::output;
-use crate::{
-    client::{self, Error, state_name},
-    code_name::code_name,
-    proto::upload_session::State,
-};
+use crate::proto::upload_session::State;
 
 /// For `--help` and the manual.
 pub(in crate::cli) const EXIT_CODES: &str = "\

@@ -26,18 +26,16 @@ use clap::{
     Args,
     builder::{OsStringValueParser, TypedValueParser},
 };
+use print_upload_client::{self as client, Client, Credential, Transport};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::task::spawn_blocking;
 
 use self::failure::Failure;
-use crate::{
-    client::{self, Client, Credential, Transport},
-    config::duration,
-};
+use crate::config::duration;
 
 /// Where the service is.
 #[derive(Debug, Args)]
-pub(super) struct Server {
+pub struct Server {
     /// Where the service is: host:port, http://host:port or https://host:port. Repeat it, or separate several with commas:
     /// calls are spread over those that say that they serve. Without a scheme it is https when --ca is given, else http.
     #[arg(
@@ -99,7 +97,7 @@ pub(super) struct Patience {
 
 impl Server {
     /// The way to the service. Nothing is connected yet.
-    pub(super) fn connect(&self) -> anyhow::Result<Transport> {
+    pub fn connect(&self) -> anyhow::Result<Transport> {
         let ca = self.ca.as_ref().filter(|file| !file.as_os_str().is_empty());
         let endpoints: Vec<String> = self.servers.iter().map(|server| with_scheme(server, ca.is_some())).collect();
         let plain = endpoints.iter().find(|endpoint| endpoint.starts_with("http://"));

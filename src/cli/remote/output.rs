@@ -7,14 +7,12 @@ use std::{
 };
 
 use anyhow::Context;
+use print_upload_client::state_name;
 use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use serde_json::Value;
 
 use super::Failure;
-use crate::{
-    client::state_name,
-    proto::{DESCRIPTOR, Principal, PrintDocument, UploadSession, principal::Identity, upload_session::State},
-};
+use crate::proto::{DESCRIPTOR, Principal, PrintDocument, UploadSession, principal::Identity, upload_session::State};
 
 /// How many missing ranges are shown to people.
 const SHOWN_RANGES: usize = 4;

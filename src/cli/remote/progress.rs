@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use print_upload_client::Progress;
 use tokio::{sync::watch, task::JoinHandle};
 
 use super::output;
-use crate::client::Progress;
 
 /// How often the bar is drawn when nothing happens: rate and time left change all the same.
 const TICK: Duration = Duration::from_millis(250);

@@ -3,6 +3,7 @@
 use std::{num::NonZero, path::PathBuf, process::ExitCode};
 
 use clap::Args;
+use print_upload_client::{Client, Error, Progress, Source, UploadOptions};
 use secrecy::ExposeSecret;
 use serde_json::json;
 use tokio::sync::watch;
@@ -15,9 +16,8 @@ use super::{
     size::size,
     target::{document_name, session_in},
 };
-use crate::{
-    client::{Client, Error, Progress, Source, UploadOptions},
-    proto::{DeleteUploadSessionRequest, DocumentProperties, PrintDocument, UploadSession, upload_session::State},
+use crate::proto::{
+    DeleteUploadSessionRequest, DocumentProperties, PrintDocument, UploadSession, upload_session::State,
 };
 
 /// What is uploaded where, and how.

@@ -3,11 +3,11 @@
 use std::{process::ExitCode, time::Duration};
 
 use clap::Args;
+use print_upload_client::{Client, Error, retry_delay, state_name};
 use tokio::time::{Instant, sleep};
 
 use super::{EXIT_CODES, Failure, Patience, Remote, UploadUrl, output, target::Target};
 use crate::{
-    client::{Client, Error, retry_delay, state_name},
     config::duration,
     proto::{UploadSession, upload_session::State},
 };

@@ -4,16 +4,14 @@ use std::{net::SocketAddr, ops::Range, time::Duration};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
-use print_upload::{
-    client::{Client, Credential, range_messages},
-    proto::{
-        self, CancelPrintJobRequest, CreatePrintJobRequest, CreateUploadSessionRequest, DeletePrintJobRequest,
-        DeleteUploadSessionRequest, DocumentProperties, DownloadPrintDocumentRequest, GetPrintDocumentRequest,
-        GetPrintJobRequest, GetUploadSessionRequest, ListPrintDocumentsRequest, PrintDocument, PrintJob, RangeHeader,
-        StartPrintJobRequest, UploadRangeRequest, UploadRangeResponse, UploadSession,
-        download_print_document_response::Content, upload_range_request,
-    },
+use print_upload::proto::{
+    self, CancelPrintJobRequest, CreatePrintJobRequest, CreateUploadSessionRequest, DeletePrintJobRequest,
+    DeleteUploadSessionRequest, DocumentProperties, DownloadPrintDocumentRequest, GetPrintDocumentRequest,
+    GetPrintJobRequest, GetUploadSessionRequest, ListPrintDocumentsRequest, PrintDocument, PrintJob, RangeHeader,
+    StartPrintJobRequest, UploadRangeRequest, UploadRangeResponse, UploadSession,
+    download_print_document_response::Content, upload_range_request,
 };
+use print_upload_client::{Client, Credential, range_messages};
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};

@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, fs, net::SocketAddr, path::PathBuf, time::Durat
 
 use print_upload::{
     config::Config,
-    dev::issuer::{AUDIENCE, Subject},
     listen::Drained,
     proto::{self, principal::Identity, print_task},
     server::{Listeners, Server},
 };
+use print_upload_dev::issuer::{AUDIENCE, Subject};
 use sqlx::PgPool;
 use tempfile::TempDir;
 use tokio::{task::JoinHandle, time::Instant};

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use axum::{Json, Router, routing::get};
-use print_upload::dev::issuer::{KeyType, TokenIssuer};
+use print_upload_dev::issuer::{KeyType, TokenIssuer};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle};

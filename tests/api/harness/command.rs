@@ -18,7 +18,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{environment, eventually};
+use super::{environment, eventually, program::PROGRAM};
 
 /// A command that is being put together.
 #[derive(Debug)]
@@ -80,7 +80,7 @@ impl Command {
 
     /// The process that it is, for a test with outputs of its own.
     pub fn process(self) -> Process {
-        let mut process = environment::command(env!("CARGO_BIN_EXE_print-upload"));
+        let mut process = environment::command(PROGRAM);
         process.args(&self.arguments).envs(self.environment).stdin(Stdio::null()).kill_on_drop(true);
         process
     }
@@ -91,7 +91,7 @@ impl Command {
         let quoted = |word: &OsString| format!("'{}'", word.to_str().expect("text").replace('\'', r"'\''"));
         let words: Vec<String> = self.arguments.iter().map(quoted).collect();
         // In place of the shell, which would end on Ctrl-C with a code of its own.
-        let line = format!("exec '{}' {}", env!("CARGO_BIN_EXE_print-upload"), words.join(" "));
+        let line = format!("exec '{}' {}", PROGRAM, words.join(" "));
         let mut process = environment::command("script");
         process.args(["--quiet", "--return", "--flush", "--command", &line, "/dev/null"]);
         process.envs([("TERM", "xterm")]).envs(self.environment).stdin(Stdio::piped()).kill_on_drop(true);

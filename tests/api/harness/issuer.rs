@@ -3,7 +3,7 @@
 use std::{fs, net::TcpListener, sync::OnceLock, thread};
 
 use jsonwebtoken::EncodingKey;
-use print_upload::dev::issuer::{AUDIENCE, KeyType, TokenIssuer};
+use print_upload_dev::issuer::{AUDIENCE, KeyType, TokenIssuer};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use uuid::{Uuid, uuid};

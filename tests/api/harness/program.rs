@@ -1,6 +1,10 @@
 //! The real program, as a process of its own.
 
-use std::{net::SocketAddr, process::ExitStatus, process::Stdio};
+use std::{
+    net::SocketAddr,
+    path::Path,
+    process::{ExitStatus, Stdio},
+};
 
 use nix::{
     sys::signal::{Signal, kill},
@@ -13,6 +17,9 @@ use tokio::{
 };
 
 use super::{App, environment};
+
+/// The program that ships.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_print-upload");
 
 /// A running program, killed when it is dropped.
 #[derive(Debug)]
@@ -30,11 +37,23 @@ impl Program {
 
     /// The same, with variables in its environment.
     pub fn start_with(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
-        let mut child = command(arguments)
-            .envs(variables.iter().copied())
-            .stdin(Stdio::null())
-            .spawn()
-            .expect("the program starts");
+        let mut command = environment::command(PROGRAM);
+        command.args(arguments).envs(variables.iter().copied());
+        Self::spawn(command)
+    }
+
+    /// Starts `print-upload-dev` with these arguments.
+    pub fn start_dev(arguments: &[&str]) -> Self {
+        let program = Path::new(PROGRAM).with_file_name("print-upload-dev");
+        assert!(program.exists(), "{} is not built: cargo build --workspace", program.display());
+        let mut command = environment::command(program);
+        command.args(arguments);
+        Self::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().expect("the program starts");
         let (sender, lines) = mpsc::unbounded_channel();
         tokio::spawn(collect(child.stdout.take().expect("its output"), sender.clone()));
         tokio::spawn(collect(child.stderr.take().expect("its log"), sender));
@@ -140,17 +159,16 @@ impl Program {
     pub async fn run(arguments: &[&str]) -> (ExitStatus, String) {
         Self::start(arguments).ended().await
     }
+
+    /// Runs `print-upload-dev` with these arguments to its end.
+    pub async fn run_dev(arguments: &[&str]) -> (ExitStatus, String) {
+        Self::start_dev(arguments).ended().await
+    }
 }
 
 fn address_in(line: &str) -> SocketAddr {
     let line: serde_json::Value = serde_json::from_str(line).expect("a line of JSON");
     line["fields"]["address"].as_str().expect("an address").parse().expect("an address")
-}
-
-fn command(arguments: &[&str]) -> Command {
-    let mut command = environment::command(env!("CARGO_BIN_EXE_print-upload"));
-    command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    command
 }
 
 async fn collect(output: impl AsyncRead + Unpin, lines: mpsc::UnboundedSender<String>) {

@@ -1,0 +1,168 @@
+//! One caller's view of the service.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream;
+use tonic::{Request, Status, service::interceptor::InterceptedService};
+
+use crate::{
+    Credential, Error, MAX_CHUNK_BYTES, Transport, connect,
+    proto::{
+        CreateUploadSessionRequest, DeleteUploadSessionRequest, DocumentProperties, GetPrintDocumentRequest,
+        GetUploadSessionRequest, PrintDocument, RangeHeader, UploadRangeRequest, UploadRangeResponse, UploadSession,
+        print_catalog_client::PrintCatalogClient, print_documents_client::PrintDocumentsClient,
+        print_jobs_client::PrintJobsClient, upload_range_request::Content,
+        upload_sessions_client::UploadSessionsClient,
+    },
+    retry,
+};
+
+/// How long a call may take, unless [`Client::with_timeout`] says otherwise.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a transfer goes on without progress, unless [`Client::with_patience`] says otherwise.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A transport that shows a credential on every call.
+pub type Authorized = InterceptedService<Transport, Credential>;
+
+/// One caller's view of the service. A clone shares the connection.
+#[derive(Debug, Clone)]
+pub struct Client {
+    /// Create, look, send, delete.
+    pub sessions: UploadSessionsClient<Authorized>,
+    /// What has been uploaded.
+    pub documents: PrintDocumentsClient<Authorized>,
+    /// Create a job, look, start it, cancel it.
+    pub jobs: PrintJobsClient<Authorized>,
+    /// What other services own.
+    pub catalog: PrintCatalogClient<Authorized>,
+    pub(crate) transport: Transport,
+    pub(crate) timeout: Duration,
+    pub(crate) patience: Duration,
+}
+
+impl Client {
+    /// A client of the service at `http://host:port`; connects when the first call is made.
+    pub fn new(endpoint: &str, credential: Credential) -> anyhow::Result<Self> {
+        Ok(Self::over(connect(&[endpoint], None)?, credential))
+    }
+
+    /// Calls over a transport that may be shared.
+    pub fn over(transport: Transport, credential: Credential) -> Self {
+        let authorized = InterceptedService::new(transport.clone(), credential);
+        Self {
+            sessions: UploadSessionsClient::new(authorized.clone()),
+            documents: PrintDocumentsClient::new(authorized.clone()),
+            jobs: PrintJobsClient::new(authorized.clone()),
+            catalog: PrintCatalogClient::new(authorized),
+            transport,
+            timeout: CALL_TIMEOUT,
+            patience: PATIENCE,
+        }
+    }
+
+    /// Makes a call about a session, and once more with its upload URL where the caller's own credential lacks a permission:
+    /// a token with `PrintJob.Create` alone creates a session and may neither look at it nor cancel it, the upload URL may.
+    pub async fn with_upload_url_fallback<T, F>(
+        &self,
+        session: &UploadSession,
+        call: impl Fn(Self) -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        match call(self.clone()).await {
+            Err(error) if error.is_permission_missing() => call(self.holder_of(session).ok_or(error)?).await,
+            answered => answered,
+        }
+    }
+
+    /// A client that shows a session's upload URL in place of the caller's own credential. `None` once the session has ended:
+    /// it has no upload URL any more.
+    fn holder_of(&self, session: &UploadSession) -> Option<Self> {
+        let credential = Credential::of_upload_url(&session.upload_url).ok()?;
+        let holder = Self::over(self.transport.clone(), credential);
+        Some(holder.with_timeout(self.timeout).with_patience(self.patience))
+    }
+
+    /// How long a call may take, together with its repetitions; 30 s unless said. A range may take longer, as long as its
+    /// bytes move.
+    #[must_use]
+    pub fn with_timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
+    /// How long an upload or a download goes on trying while nothing succeeds; 60 s unless said.
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
+    /// Creates the upload session of a document, or returns the caller's own one with the same properties: then
+    /// `next_expected_ranges` says what is still missing.
+    pub async fn create(&self, document: &str, properties: &DocumentProperties) -> Result<UploadSession, Error> {
+        let request = CreateUploadSessionRequest { parent: document.into(), properties: Some(properties.clone()) };
+        let create = || {
+            let (mut sessions, request) = (self.sessions.clone(), self.timed(request.clone()));
+            async move { sessions.create_upload_session(request).await }
+        };
+        Ok(retry::call(self.timeout, create).await?)
+    }
+
+    /// A session as it is now, by one of its two names.
+    pub async fn session(&self, name: &str) -> Result<UploadSession, Error> {
+        let request = GetUploadSessionRequest { name: name.into() };
+        let get = || {
+            let (mut sessions, request) = (self.sessions.clone(), self.timed(request.clone()));
+            async move { sessions.get_upload_session(request).await }
+        };
+        Ok(retry::call(self.timeout, get).await?)
+    }
+
+    /// Cancels the upload, for good. Doing it again is OK; so it is done again where nobody knows whether it was done.
+    /// By a document's name and without an etag, the second time may meet another session that the caller has created in the
+    /// meantime: name `uploadSessions/{id}` where that may happen.
+    pub async fn cancel(&self, request: DeleteUploadSessionRequest) -> Result<(), Error> {
+        let delete = || {
+            let (mut sessions, request) = (self.sessions.clone(), self.timed(request.clone()));
+            async move { sessions.delete_upload_session(request).await }
+        };
+        Ok(retry::call(self.timeout, delete).await?)
+    }
+
+    /// A document, and whether it is uploaded.
+    pub async fn document(&self, name: &str) -> Result<PrintDocument, Error> {
+        let request = GetPrintDocumentRequest { name: name.into() };
+        let get = || {
+            let (mut documents, request) = (self.documents.clone(), self.timed(request.clone()));
+            async move { documents.get_print_document(request).await }
+        };
+        Ok(retry::call(self.timeout, get).await?)
+    }
+
+    /// Sends one range once: its header, then its bytes in chunks. Without a deadline: how long a range may take is the caller's
+    /// to say, as with `tokio::time::timeout`.
+    pub async fn upload_range(&mut self, header: RangeHeader, bytes: Bytes) -> Result<UploadRangeResponse, Status> {
+        let messages = range_messages(header, &bytes);
+        Ok(self.sessions.upload_range(stream::iter(messages)).await?.into_inner())
+    }
+
+    /// A request that tells the service for how long anybody waits for its answer.
+    fn timed<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.set_timeout(self.timeout);
+        request
+    }
+}
+
+/// The messages of one range: its header, then its bytes in chunks of at most [`MAX_CHUNK_BYTES`].
+pub fn range_messages(header: RangeHeader, bytes: &Bytes) -> Vec<UploadRangeRequest> {
+    let chunks = (0..bytes.len()).step_by(MAX_CHUNK_BYTES).map(|start| {
+        let end = bytes.len().min(start + MAX_CHUNK_BYTES);
+        Content::Chunk(bytes.slice(start..end))
+    });
+    let contents = std::iter::once(Content::Header(header)).chain(chunks);
+    contents.map(|content| UploadRangeRequest { content: Some(content) }).collect()
+}

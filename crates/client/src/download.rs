@@ -1,0 +1,89 @@
+//! A download: a document's bytes in order, from the beginning or from where the last stream broke.
+
+use tokio::{
+    io::{AsyncWrite, AsyncWriteExt},
+    sync::watch,
+};
+use tonic::Status;
+
+use crate::{
+    Client, Error, MAX_CHUNK_BYTES, Progress,
+    proto::{DownloadPrintDocumentRequest, PrintDocument, download_print_document_response::Content},
+    retry::{self, on_a_slow_line, within},
+};
+
+/// What has been written so far. A document never changes, so that any number of streams make one whole.
+#[derive(Debug, Default)]
+struct Written {
+    bytes: u64,
+    crc32c: u32,
+    document: Option<PrintDocument>,
+}
+
+impl Client {
+    /// Writes a document's bytes, and checks that they have the document's CRC32C. A stream that breaks is taken up where
+    /// it broke, until nothing has come for as long as the client's patience.
+    pub async fn download(
+        &self,
+        document: &str,
+        output: &mut (impl AsyncWrite + Unpin),
+        progress: &watch::Sender<Progress>,
+    ) -> Result<PrintDocument, Error> {
+        let mut written = Written::default();
+        let mut patience = retry::Patience::new(self.patience);
+        loop {
+            let before = written.bytes;
+            let Err(error) = self.read_on(document, &mut written, output, progress).await else { break };
+            if written.bytes > before {
+                patience.succeeded();
+            }
+            patience.wait(error, progress).await?;
+        }
+        output.flush().await.map_err(Error::Output)?;
+        written.checked()
+    }
+
+    /// One stream, from where the last one ended.
+    async fn read_on(
+        &self,
+        document: &str,
+        written: &mut Written,
+        output: &mut (impl AsyncWrite + Unpin),
+        progress: &watch::Sender<Progress>,
+    ) -> Result<(), Error> {
+        let offset = written.bytes.try_into().unwrap_or(i64::MAX);
+        let request = DownloadPrintDocumentRequest { name: document.into(), offset };
+        let mut documents = self.documents.clone();
+        let mut messages = within(self.timeout, documents.download_print_document(request)).await?.into_inner();
+        let patience = on_a_slow_line(self.timeout, MAX_CHUNK_BYTES as u64);
+        while let Some(message) = within(patience, messages.message()).await? {
+            match message.content {
+                Some(Content::Document(document)) => {
+                    let size = document.size_bytes.try_into().unwrap_or_default();
+                    progress.send_replace(Progress { size, done: written.bytes, ..Progress::default() });
+                    written.document = Some(document);
+                }
+                Some(Content::Chunk(chunk)) => {
+                    output.write_all(&chunk).await.map_err(Error::Output)?;
+                    written.bytes += chunk.len() as u64;
+                    written.crc32c = crc32c::crc32c_append(written.crc32c, &chunk);
+                    progress.send_modify(|progress| progress.done = written.bytes);
+                }
+                None => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Written {
+    fn checked(self) -> Result<PrintDocument, Error> {
+        let document = self.document.ok_or_else(|| Status::unknown("the service sent no document"))?;
+        let is_whole = u64::try_from(document.size_bytes) == Ok(self.bytes);
+        if is_whole && document.crc32c == Some(self.crc32c) {
+            Ok(document)
+        } else {
+            Err(Error::DigestMismatch { there: document.crc32c, here: self.crc32c })
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! When a failed call is worth another try, and when.
+
+use std::time::Duration;
+
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout},
+};
+use tonic::{Code, Response, Status};
+use tonic_types::StatusExt;
+
+use super::{Error, Progress, error::reason};
+use crate::STREAM_WINDOW;
+
+/// How often a call is made before its failure is told.
+const ATTEMPTS: u32 = 3;
+
+/// How long to wait before the second attempt, when the service does not say.
+const FIRST_DELAY: Duration = Duration::from_millis(100);
+
+/// How long to wait at most, when the service does not say.
+const LONGEST_DELAY: Duration = Duration::from_secs(5);
+
+/// What a line carries at least of each range or download.
+const SLOWEST_BYTES_PER_SECOND: u64 = 8 * 1024;
+
+/// How long the service wants to be left alone before the call that failed like this may succeed; nothing when it would
+/// fail again.
+///
+/// Only what is over by itself is tried again: a service that is not there or has no room for the moment, a range that lost
+/// a race, and a call of which nobody knows how it ended, because the connection broke or no answer came in time. Such a
+/// call may have been done all the same: make it again only if it may be done twice.
+pub fn retry_delay(status: &Status) -> Option<Duration> {
+    let asked_for = status.get_details_retry_info().and_then(|info| info.retry_delay);
+    let reason = reason(status);
+    match (status.code(), reason.as_deref()) {
+        (Code::Unavailable | Code::DeadlineExceeded, _) | (Code::Aborted, Some("RANGE_RACED")) => {
+            Some(asked_for.unwrap_or_default())
+        }
+        (Code::ResourceExhausted, _) => asked_for,
+        // Nothing that the service has said: the connection broke on the way.
+        (Code::Unknown | Code::Internal | Code::Cancelled, None) => Some(Duration::ZERO),
+        _ => None,
+    }
+}
+
+/// The wait before attempt number `attempt + 1`: twice as long each time, and not the same for everyone who waits.
+fn backoff(attempt: u32) -> Duration {
+    let longest = FIRST_DELAY.saturating_mul(1 << attempt.min(10)).min(LONGEST_DELAY);
+    longest.mul_f64(0.5 + fastrand::f64() / 2.0)
+}
+
+/// How long a transfer goes on while it fails. What went well before the first failure does not count.
+#[derive(Debug)]
+pub(super) struct Patience {
+    limit: Duration,
+    failing_since: Option<Instant>,
+    attempt: u32,
+}
+
+impl Patience {
+    pub(super) fn new(limit: Duration) -> Self {
+        Self { limit, failing_since: None, attempt: 0 }
+    }
+
+    /// Something was acknowledged: the next failure is the first one again.
+    pub(super) fn succeeded(&mut self) {
+        (self.failing_since, self.attempt) = (None, 0);
+    }
+
+    /// Waits until another try may succeed, or fails with what the last one failed with.
+    pub(super) async fn wait(&mut self, error: Error, progress: &watch::Sender<Progress>) -> Result<(), Error> {
+        let Error::Call(status) = &error else { return Err(error) };
+        let Some(delay) = retry_delay(status) else { return Err(error) };
+        let delay = delay.max(backoff(self.attempt));
+        let failing_since = *self.failing_since.get_or_insert_with(Instant::now);
+        if failing_since.elapsed() + delay > self.limit {
+            return Err(error);
+        }
+        progress.send_modify(|progress| progress.trouble = Some(status.message().to_owned()));
+        sleep(delay).await;
+        self.attempt += 1;
+        Ok(())
+    }
+}
+
+/// Makes a call that may be done twice, again where that helps. The deadline holds for all attempts together.
+pub(super) async fn call<T, F>(deadline: Duration, mut make: impl FnMut() -> F) -> Result<T, Status>
+where
+    F: Future<Output = Result<Response<T>, Status>>,
+{
+    let attempts = async {
+        let mut attempt = 0;
+        loop {
+            let failed = match make().await {
+                Ok(answer) => return Ok(answer.into_inner()),
+                Err(failed) => failed,
+            };
+            attempt += 1;
+            match retry_delay(&failed) {
+                Some(delay) if attempt < ATTEMPTS => sleep(delay.max(backoff(attempt - 1))).await,
+                _ => return Err(failed),
+            }
+        }
+    };
+    within(deadline, attempts).await
+}
+
+/// Waits no longer than the deadline for an answer.
+pub(super) async fn within<T>(
+    deadline: Duration,
+    answer: impl Future<Output = Result<T, Status>>,
+) -> Result<T, Status> {
+    timeout(deadline, answer).await.unwrap_or_else(|_| Err(no_answer(deadline)))
+}
+
+/// How long to wait for an answer when so many bytes may still be on the line: handed over is not yet sent.
+pub(super) fn on_a_slow_line(deadline: Duration, bytes: u64) -> Duration {
+    deadline + Duration::from_secs(bytes.min(u64::from(STREAM_WINDOW)).div_ceil(SLOWEST_BYTES_PER_SECOND))
+}
+
+pub(super) fn no_answer(deadline: Duration) -> Status {
+    Status::deadline_exceeded(format!("the service did not answer within {}", humantime::format_duration(deadline)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use tonic_types::ErrorDetails;
+
+    use super::*;
+
+    fn refusal(code: Code, reason: &str, retry_after: Option<Duration>) -> Status {
+        let mut details = ErrorDetails::with_error_info(reason, "print-upload", HashMap::new());
+        details.set_retry_info(retry_after);
+        Status::with_error_details(code, "refused", details)
+    }
+
+    #[test]
+    fn only_transient_failures_are_retried() {
+        let second = Duration::from_secs(1);
+        let table = [
+            (refusal(Code::Unavailable, "DATABASE_UNAVAILABLE", Some(second)), Some(second)),
+            (refusal(Code::ResourceExhausted, "TOO_MANY_TRANSFERS", Some(second)), Some(second)),
+            (refusal(Code::ResourceExhausted, "TOO_MANY_FRAGMENTS", None), None),
+            (refusal(Code::Aborted, "RANGE_RACED", Some(Duration::ZERO)), Some(Duration::ZERO)),
+            (refusal(Code::Aborted, "UPLOAD_SESSION_CANCELED", None), None),
+            (refusal(Code::DeadlineExceeded, "RANGE_TIMEOUT", None), Some(Duration::ZERO)),
+            (refusal(Code::Internal, "INTERNAL", None), None),
+            (Status::unavailable("connection refused"), Some(Duration::ZERO)),
+            (Status::unknown("connection reset"), Some(Duration::ZERO)),
+            (Status::resource_exhausted("a message that is too large"), None),
+            (Status::permission_denied("no"), None),
+        ];
+        for (status, expected) in table {
+            assert_eq!(retry_delay(&status), expected, "{status:?}");
+        }
+    }
+
+    #[test]
+    fn waits_grow_up_to_a_limit() {
+        assert!((FIRST_DELAY / 2..=FIRST_DELAY).contains(&backoff(0)));
+        for attempt in [6, 10, u32::MAX] {
+            assert!((LONGEST_DELAY / 2..=LONGEST_DELAY).contains(&backoff(attempt)), "{attempt}");
+        }
+    }
+}

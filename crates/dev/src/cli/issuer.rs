@@ -1,0 +1,55 @@
+//! `print-upload-dev issuer`: the development issuer as a process of its own.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use anyhow::Context;
+use clap::Args;
+use print_upload::{
+    listen::{self, Door, Protocol},
+    process::{log_stopped, until_shutdown},
+};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::default_data_dir;
+use crate::{ThrowAwayCertificate, issuer::TokenIssuer};
+
+/// How long an answer under way may take when the issuer stops.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the issuer can be told. It issues any token to anybody who can read its folder: `print-upload-dev token`.
+#[derive(Debug, Args)]
+pub(super) struct Issuer {
+    /// Address to serve discovery and keys on, over https; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:8443")]
+    listen: SocketAddr,
+
+    /// Name that others reach it by. It is part of every token, and its certificate is for it.
+    #[arg(long, default_value = "localhost")]
+    host: String,
+
+    /// Folder for its keys and, below tls, its certificate with that of the throw-away authority, ca.pem [default: as for
+    /// `up`].
+    #[arg(long)]
+    data_dir: Option<PathBuf>,
+}
+
+impl Issuer {
+    /// Serves until SIGINT or SIGTERM.
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        let data_dir = self.data_dir.map_or_else(default_data_dir, Ok)?;
+        std::fs::create_dir_all(&data_dir).with_context(|| format!("--data-dir {}", data_dir.display()))?;
+        let certificate = ThrowAwayCertificate::keep_or_make(&data_dir.join("tls"), &self.host)?;
+        let listener = TcpListener::bind(self.listen).await.with_context(|| format!("--listen {}", self.listen))?;
+        let base = format!("https://{}:{}", self.host, listener.local_addr()?.port());
+        let issuer = TokenIssuer::with_keys(&data_dir, format!("{base}/{{tenantid}}/v2.0"))?;
+        issuer.write_address(&data_dir)?;
+        tracing::info!(address = issuer.address, "issuing");
+
+        let door = Door { listener, protocol: Protocol::Http, router: issuer.router(&base)? };
+        let stopping = CancellationToken::new();
+        let certificate = certificate.files().load()?;
+        log_stopped(listen::serve(vec![door], certificate, DRAIN_TIMEOUT, stopping, until_shutdown()).await?);
+        Ok(())
+    }
+}

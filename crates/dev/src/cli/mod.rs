@@ -1,0 +1,82 @@
+//! The command line: parse, then call one function.
+
+mod demo;
+mod issuer;
+mod sample_document;
+mod smoke;
+mod token;
+mod up;
+mod with_postgres;
+
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use nix::unistd::geteuid;
+use print_upload::telemetry::{self, Logs};
+
+/// Runs print-upload on one machine, tries it out and tests it. Not for production: it mints tokens.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true)]
+pub struct Cli {
+    /// Log as JSON lines, not as text.
+    #[arg(long, env = "LOG_JSON", global = true)]
+    log_json: bool,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run everything on this machine: Postgres, local files, a token issuer, a sample catalog, the service.
+    Up(up::Up),
+    /// Show the life of an upload, from its creation to its cancel, on scratch data.
+    Demo,
+    /// Check a running stack from outside: upload, delete, download, over gRPC and REST.
+    Smoke(smoke::Smoke),
+    /// Run the development issuer alone, over https.
+    Issuer(issuer::Issuer),
+    /// Mint a token of the development issuer.
+    Token(token::Token),
+    /// Run a command with DATABASE_URL set to a throw-away Postgres, unless it is set already.
+    WithPostgres {
+        /// The command and its arguments.
+        #[arg(required = true, last = true)]
+        command: Vec<OsString>,
+    },
+}
+
+impl Cli {
+    /// Runs the command. Returns its exit code or its error, and the log, to be flushed last.
+    pub async fn run(self) -> anyhow::Result<(anyhow::Result<ExitCode>, Logs)> {
+        let level = if matches!(self.command, Command::Demo) { "warn" } else { "info" };
+        let (logs, _) = telemetry::init(self.log_json, level, "print-upload-dev", None)?;
+        Ok((self.command.run().await, logs))
+    }
+}
+
+impl Command {
+    async fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Up(up) => up.run().await?,
+            Self::Demo => demo::run().await?,
+            Self::Smoke(smoke) => smoke.run().await?,
+            Self::Issuer(issuer) => issuer.run().await?,
+            Self::Token(token) => token.run()?,
+            Self::WithPostgres { command } => return with_postgres::run(command).await,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Where data are kept unless `--data-dir` says otherwise: `/var/lib/print-upload` for root, else below `$XDG_DATA_HOME`.
+fn default_data_dir() -> anyhow::Result<PathBuf> {
+    if geteuid().is_root() {
+        return Ok("/var/lib/print-upload".into());
+    }
+    let data_home = std::env::var_os("XDG_DATA_HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
+    let below_home = || std::env::home_dir().map(|home| home.join(".local/share"));
+    let data_home = data_home.or_else(below_home).context("there is no home folder: say --data-dir")?;
+    Ok(data_home.join("print-upload"))
+}

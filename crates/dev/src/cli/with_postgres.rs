@@ -1,0 +1,107 @@
+//! `print-upload-dev with-postgres -- COMMAND`: a command with a throw-away Postgres.
+
+use std::env;
+use std::ffi::OsString;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{ExitCode, ExitStatus};
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::process::{Child, Command};
+use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
+
+use crate::{
+    ScratchFolder,
+    postgres::{Cluster, Durability},
+};
+
+/// Runs the command with `DATABASE_URL` set: as it is when the environment has one, otherwise to
+/// a Postgres of the command's own, which is gone afterwards.
+///
+/// # Errors
+/// When Postgres or the command does not start. A command which fails is no error: its exit status
+/// is ours, 128 and the signal's number when a signal ended it.
+pub async fn run(command: Vec<OsString>) -> Result<ExitCode> {
+    let Some((program, arguments)) = command.split_first() else {
+        bail!("no command to run");
+    };
+    let mut command = Command::new(program);
+    command.args(arguments);
+    let mut interruptions = Interruptions::listen()?;
+    if env::var_os("DATABASE_URL").is_some_and(|url| !url.is_empty()) {
+        return interruptions.outlast(&mut command).await;
+    }
+
+    let folder = ScratchFolder::new("postgres")?;
+    with_cluster(folder.path(), &mut command, &mut interruptions).await
+}
+
+async fn with_cluster(folder: &Path, command: &mut Command, interruptions: &mut Interruptions) -> Result<ExitCode> {
+    let cluster = Cluster::start(folder, Durability::Scratch).await?;
+    command.env("DATABASE_URL", cluster.url()).env("SQLX_OFFLINE", "true");
+    let code = interruptions.outlast(command).await;
+    let stopped = cluster.stop().await;
+    let code = code?;
+    stopped?;
+    Ok(code)
+}
+
+/// The signals which would end us before we have cleaned up.
+struct Interruptions {
+    interrupt: Signals,
+    terminate: Signals,
+}
+
+impl Interruptions {
+    fn listen() -> Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) -> Signal {
+        tokio::select! {
+            _ = self.interrupt.recv() => Signal::SIGINT,
+            _ = self.terminate.recv() => Signal::SIGTERM,
+        }
+    }
+
+    /// One which came while Postgres was starting: the command never saw it.
+    async fn already(&mut self) -> Option<Signal> {
+        tokio::select! {
+            biased;
+            signal = self.next() => Some(signal),
+            () = std::future::ready(()) => None,
+        }
+    }
+
+    /// Runs the command to its end, whatever signals come.
+    async fn outlast(&mut self, command: &mut Command) -> Result<ExitCode> {
+        if let Some(signal) = self.already().await {
+            return Ok(ExitCode::from(128 + signal as u8));
+        }
+        let program = command.as_std().get_program().to_owned();
+        let mut child = command.spawn().with_context(|| format!("running {}", program.display()))?;
+        loop {
+            tokio::select! {
+                status = child.wait() => return Ok(exit_code(status?)),
+                signal = self.next() => pass_on(signal, &child),
+            }
+        }
+    }
+}
+
+/// The terminal interrupts the whole group and so the command as well; SIGTERM is for us alone.
+fn pass_on(signal: Signal, child: &Child) {
+    let Some(pid) = child.id().and_then(|id| i32::try_from(id).ok()) else {
+        return;
+    };
+    if signal == Signal::SIGTERM && kill(Pid::from_raw(pid), signal).is_err() {
+        tracing::debug!(pid, "the command has already ended");
+    }
+}
+
+fn exit_code(status: ExitStatus) -> ExitCode {
+    let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default());
+    ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))
+}

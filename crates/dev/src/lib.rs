@@ -1,0 +1,15 @@
+//! Everything that runs the service on one machine, tries it out or tests it: a private Postgres, a token issuer, a sample
+//! catalog, and the service on top of them. A library for tests, and a program of its own. Never part of what ships.
+
+mod certificate;
+pub mod cli;
+pub mod issuer;
+pub mod postgres;
+mod private_file;
+pub mod sample;
+mod scratch;
+mod stack;
+
+pub use certificate::ThrowAwayCertificate;
+pub use scratch::ScratchFolder;
+pub use stack::{Options, Stack};
