@@ -265,6 +265,6 @@ async fn what_smoke_checks_holds_and_it_says_so_when_something_does_not() {
     let no_service = format!("--rest-url={}/elsewhere", dev.variables["REST_URL"].replace("http:", "https:"));
     let (status, said) = Program::run_dev(&["smoke", &server, &no_service, &data_dir]).await;
     assert_eq!(status.code(), Some(1), "{said}");
-    assert!(said.contains("ok  gRPC") && said.contains("print-upload: creating a session"), "{said}");
+    assert!(said.contains("ok  gRPC") && said.contains("print-upload-dev: creating a session"), "{said}");
     dev.stop().await;
 }
