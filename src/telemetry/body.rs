@@ -1,4 +1,4 @@
-//! A body whose bytes, trailers and end somebody watches as they pass.
+//! A body whose bytes, trailers and end are observed as they pass.
 
 use std::{
     pin::Pin,
@@ -11,8 +11,8 @@ use axum::{
 };
 use http_body::{Frame, SizeHint};
 
-/// Who watches a body. Dropped with it: at its end, or before when nobody wants the rest.
-pub trait Observer: Send + Unpin + 'static {
+/// What observes a body. Dropped with it: at its end, or before when nobody reads the rest.
+pub trait BodyObserver: Send + Unpin + 'static {
     /// Bytes have passed.
     fn data(&mut self, bytes: usize);
 
@@ -23,17 +23,16 @@ pub trait Observer: Send + Unpin + 'static {
     fn end(&mut self) {}
 }
 
-/// A body that is watched.
+/// A body that is observed.
 #[derive(Debug)]
-pub struct Observed<O> {
+pub struct ObservedBody<O> {
     body: Body,
     observer: O,
 }
 
-impl<O: Observer> Observed<O> {
-    /// The same body, watched.
-    pub fn body(body: Body, mut observer: O) -> Body {
-        // Nobody asks an empty one for anything.
+impl<O: BodyObserver> ObservedBody<O> {
+    pub fn wrap(body: Body, mut observer: O) -> Body {
+        // An empty body is never polled.
         if body.is_end_stream() {
             observer.end();
         }
@@ -41,7 +40,7 @@ impl<O: Observer> Observed<O> {
     }
 }
 
-impl<O: Observer> HttpBody for Observed<O> {
+impl<O: BodyObserver> HttpBody for ObservedBody<O> {
     type Data = Bytes;
     type Error = axum::Error;
 

@@ -1,12 +1,13 @@
 //! What operators see of the program: one log line a request, traces over OTLP, metrics for Prometheus. None of them ever
 //! holds a token, an upload URL, a query or a body.
 //!
-//! [`observe`] is the layer around every RPC; the gateway has its own around every REST request. What only an inner room
-//! knows of a request, such as who calls, it leaves in the request's [`RequestLog`].
+//! [`observer`] is around every request: [`observe`] has the names of RPCs, the gateway those of REST requests. What only
+//! an inner module knows of a request, such as who calls, it adds to the request's [`RequestLog`].
 
 mod body;
 pub mod meters;
 mod methods;
+pub mod observer;
 mod request_log;
 mod rpc;
 pub mod traces;
@@ -25,7 +26,6 @@ use opentelemetry::trace::TracerProvider;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{EnvFilter, Layer, filter::filter_fn, layer::SubscriberExt, util::SubscriberInitExt};
 
-pub use body::{Observed, Observer};
 pub use request_log::{CallerKind, RequestId, RequestLog};
 pub use rpc::observe;
 pub use traces::Traces;

@@ -8,7 +8,7 @@ use std::sync::{
 use axum::http::Extensions;
 use uuid::Uuid;
 
-use super::Observer;
+use super::body::BodyObserver;
 
 /// The id that a request gets: in its log lines, in the audit trail, and in the answer's `request-id`.
 #[derive(Debug, Clone)]
@@ -81,7 +81,7 @@ impl RequestLog {
 }
 
 /// Counts a request's body.
-impl Observer for RequestLog {
+impl BodyObserver for RequestLog {
     fn data(&mut self, bytes: usize) {
         self.0.request_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
