@@ -9,7 +9,8 @@ use axum::{
 };
 use tonic::Status;
 
-use super::{error::Error, request_id::RequestId};
+use super::error::Error;
+use crate::telemetry::RequestId;
 
 const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("client-request-id");
 
@@ -19,15 +20,19 @@ const MAX_CLIENT_REQUEST_ID_BYTES: usize = 128;
 /// What the service answered, and the id it gave the call.
 pub fn answered<T>(answer: Result<tonic::Response<T>, Status>) -> Result<(T, RequestId), Error> {
     let (metadata, message, _) = answer?.into_parts();
-    Ok((message, RequestId::of(&metadata).unwrap_or_else(RequestId::new)))
+    Ok((message, RequestId::of(&metadata).unwrap_or_else(RequestId::generate)))
 }
 
-/// The middleware around every request.
+/// The middleware that writes the ids of every answer, and the body of every error. The request's id and the error come as
+/// extensions of the response: the body of an error needs both ids, and the error does not know them. The id and the
+/// error's reason stay there for the log line.
 pub async fn finish(request: Request, next: Next) -> Response {
     let client_request_id = request.headers().get(CLIENT_REQUEST_ID).filter(|id| is_plausible(id)).cloned();
 
     let mut response = next.run(request).await;
-    let request_id = RequestId::put_into_unless_there(response.headers_mut());
+    // An answer that no call was made for has an id of the gateway's own.
+    let request_id = response.extensions_mut().remove().unwrap_or_else(RequestId::generate);
+    request_id.put_into(response.headers_mut());
     if let Some(id) = &client_request_id {
         response.headers_mut().insert(CLIENT_REQUEST_ID, id.clone());
     }
@@ -40,6 +45,7 @@ pub async fn finish(request: Request, next: Next) -> Response {
         *response.body_mut() = Body::from(body);
         response.extensions_mut().insert(error.into_reason());
     }
+    response.extensions_mut().insert(request_id);
     response
 }
 

@@ -14,10 +14,12 @@ use tonic_types::StatusExt;
 
 use super::{
     json::{end_reason, instant, odata_date},
-    request_id::RequestId,
     status::{self, Row},
 };
-use crate::proto::{UploadSession, upload_session::State};
+use crate::{
+    proto::{UploadSession, upload_session::State},
+    telemetry::RequestId,
+};
 
 /// How long to wait for a service that does not answer.
 const UNREACHABLE_RETRY: Duration = Duration::from_secs(1);
@@ -189,7 +191,7 @@ impl IntoResponse for Error {
             headers.insert(header::WWW_AUTHENTICATE, challenge(&self.0.reason));
         }
         if let Some(id) = &self.0.request_id {
-            id.put_into(headers);
+            response.extensions_mut().insert(id.clone());
         }
         response.extensions_mut().insert(self);
         response

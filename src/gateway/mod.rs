@@ -21,7 +21,6 @@ mod observe;
 mod odata;
 mod openapi;
 mod path;
-mod request_id;
 mod status;
 mod unread;
 mod upload_session;

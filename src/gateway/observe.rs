@@ -12,9 +12,9 @@ use axum::{
 use metrics::{counter, histogram};
 use tracing::{Span, field};
 
-use super::{PREFIXES, error::Reason, request_id::RequestId};
+use super::{PREFIXES, error::Reason};
 use crate::telemetry::{
-    meters,
+    RequestId, meters,
     observer::{self, Exchange, Report},
     traces,
 };
@@ -61,7 +61,7 @@ struct Rest {
 /// The head of an answer.
 struct Answer {
     status: u16,
-    request_id: RequestId,
+    request_id: Option<RequestId>,
     reason: Option<Reason>,
     /// The length of its body, where that is known: a server that has sent it all does not ask for the end.
     length: Option<u64>,
@@ -94,7 +94,7 @@ impl Report for Rest {
         self.answer = Some(Answer {
             status: answer.status().as_u16(),
             length: length.and_then(|length| length.to_str().ok()?.parse().ok()),
-            request_id: RequestId::put_into_unless_there(answer.headers_mut()),
+            request_id: answer.extensions_mut().remove(),
             reason: answer.extensions_mut().remove(),
         });
     }
@@ -107,7 +107,7 @@ impl Report for Rest {
         self.measure(&status.map_or(NO_STATUS.into(), |status| status.to_string()), duration);
 
         let is_sent = answer.is_some_and(|answer| *is_complete || answer.length == Some(*response_bytes));
-        let request_id = answer.map(|answer| answer.request_id.as_str());
+        let request_id = answer.and_then(|answer| answer.request_id.as_ref()).map(RequestId::as_str);
         span.record("http.response.status_code", status).record("request.id", request_id);
         if status.is_some_and(|status| status >= 500) {
             span.record("otel.status_code", "ERROR");

@@ -54,7 +54,7 @@ fn proof<T: Clone + Send + Sync + 'static>(extensions: &Extensions) -> Result<T,
 
 /// The request's id, for the audit trail.
 fn request_id(extensions: &Extensions) -> String {
-    extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default()
+    extensions.get::<RequestId>().map(|id| id.as_str().to_owned()).unwrap_or_default()
 }
 
 /// The result of a task that only a bug can break.

@@ -8,6 +8,7 @@ mod body;
 pub mod meters;
 mod methods;
 pub mod observer;
+mod request_id;
 mod request_log;
 mod rpc;
 pub mod traces;
@@ -26,7 +27,8 @@ use opentelemetry::trace::TracerProvider;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{EnvFilter, Layer, filter::filter_fn, layer::SubscriberExt, util::SubscriberInitExt};
 
-pub use request_log::{CallerKind, RequestId, RequestLog};
+pub use request_id::RequestId;
+pub use request_log::{CallerKind, RequestLog};
 pub use rpc::observe;
 pub use traces::Traces;
 

@@ -10,10 +10,6 @@ use uuid::Uuid;
 
 use super::body::BodyObserver;
 
-/// The id that a request gets: in its log lines, in the audit trail, and in the answer's `request-id`.
-#[derive(Debug, Clone)]
-pub struct RequestId(pub String);
-
 /// Who calls, for the log: what has admitted them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallerKind {

@@ -2,17 +2,11 @@
 
 use std::time::Duration;
 
-use axum::{
-    extract::Request,
-    http::{HeaderMap, HeaderValue},
-    middleware::Next,
-    response::Response,
-};
+use axum::{extract::Request, http::HeaderMap, middleware::Next, response::Response};
 use print_upload_client::code_name;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 use tracing::{Span, field};
-use uuid::Uuid;
 
 use super::{
     RequestId, meters, methods,
@@ -22,14 +16,14 @@ use super::{
 
 /// The middleware around every RPC.
 pub async fn observe(mut request: Request, next: Next) -> Response {
-    let (method, id) = (methods::named_in(request.uri().path()), Uuid::now_v7().to_string());
-    request.extensions_mut().insert(RequestId(id.clone()));
+    let (method, id) = (methods::named_in(request.uri().path()), RequestId::generate());
+    request.extensions_mut().insert(id.clone());
     observer::observe(request, next, Rpc { method, id, outcome: None }).await
 }
 
 struct Rpc {
     method: &'static str,
-    id: String,
+    id: RequestId,
     outcome: Option<Outcome>,
 }
 
@@ -76,16 +70,14 @@ impl Report for Rpc {
             rpc.system.name = "grpc",
             rpc.method = self.method,
             rpc.response.status_code = field::Empty,
-            request.id = self.id,
+            request.id = self.id.as_str(),
             caller.kind = field::Empty,
             upload.id = field::Empty,
         )
     }
 
     fn head(&mut self, answer: &mut Response) {
-        if let Ok(id) = HeaderValue::from_str(&self.id) {
-            answer.headers_mut().insert("request-id", id);
-        }
+        self.id.put_into(answer.headers_mut());
         self.read_status(answer.headers());
     }
 
@@ -115,7 +107,7 @@ impl Report for Rpc {
         }
         tracing::info!(
             parent: None,
-            request.id = self.id,
+            request.id = self.id.as_str(),
             rpc.method = self.method,
             grpc.code = name,
             error.reason = reason,
