@@ -33,6 +33,7 @@ use axum::{
 };
 use print_upload_client::{Client, Credential, Transport};
 use tokio_util::sync::CancellationToken;
+use tower::ServiceBuilder;
 
 pub use openapi::DOCUMENT as OPENAPI;
 pub use upstream::in_process;
@@ -56,8 +57,8 @@ impl Gateway {
     }
 }
 
-/// Everything the gateway serves, in front of the service that `upstream` leads to. Once it is `stopping`, it does not wait
-/// long for what is only to be thrown away.
+/// Everything the gateway serves, in front of the service that `upstream` leads to. Once it is `stopping`, it reads a body
+/// that no handler wants for a few seconds only.
 pub fn router(upstream: Transport, stopping: CancellationToken) -> Router {
     meters::begin_rest();
     let upstream = upstream::traced(upstream);
@@ -66,12 +67,14 @@ pub fn router(upstream: Transport, stopping: CancellationToken) -> Router {
         .flat_map(|prefix| graph_routes().into_iter().map(move |(path, methods)| (format!("{prefix}{path}"), methods)));
     let others = other_routes().into_iter().map(|(path, methods)| (path.to_owned(), methods));
     let router = graph.chain(others).fold(Router::new(), |router, (path, methods)| router.route(&path, methods));
+    let from_the_outside_in = ServiceBuilder::new()
+        .layer(middleware::from_fn(observe::observe))
+        .layer(middleware::from_fn_with_state(stopping, unread::read_to_the_end))
+        .layer(middleware::from_fn(answer::finish));
     router
         .fallback(async || Error::no_such_path())
         .method_not_allowed_fallback(async || Error::method_not_allowed())
-        .layer(middleware::from_fn(answer::finish))
-        .layer(middleware::from_fn_with_state(stopping, unread::read_to_the_end))
-        .layer(middleware::from_fn(observe::observe))
+        .layer(from_the_outside_in)
         .with_state(Gateway { upstream })
 }
 
