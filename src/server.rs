@@ -1,6 +1,6 @@
 //! The service put together: configuration in, calls out.
 
-use std::{env, future::Future, sync::Arc, time::Duration};
+use std::{env, sync::Arc, time::Duration};
 
 use anyhow::{Context, ensure};
 use axum::{Router, middleware};
@@ -16,9 +16,10 @@ use tonic_health::{
     ServingStatus,
     server::{HealthReporter, health_reporter},
 };
+use tower::ServiceBuilder;
 
 use crate::{
-    admin::{self, ServiceProbe},
+    admin::{AdminServer, ServiceProbe},
     blobs::Blobs,
     config::Config,
     gateway,
@@ -34,15 +35,15 @@ use crate::{
     writers::Writers,
 };
 
-/// What says of itself whether it serves.
-const SERVICES: [&str; 4] = [
+/// The services whose health is reported.
+const SERVICE_NAMES: [&str; 4] = [
     upload_sessions_server::SERVICE_NAME,
     print_documents_server::SERVICE_NAME,
     print_jobs_server::SERVICE_NAME,
     print_catalog_server::SERVICE_NAME,
 ];
 
-/// The largest message that is taken from those who prove nothing: the name of a service, or of a symbol.
+/// The largest message of a call that needs no credential: it holds the name of a service, or of a symbol.
 const MAX_OPEN_MESSAGE_BYTES: usize = 4 * 1024;
 
 /// How long the service waits for its own work when it stops.
@@ -133,57 +134,85 @@ impl Server {
         listeners: Listeners,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> anyhow::Result<Drained> {
-        let [stop, stopping, stop_admin] = [(); 3].map(|()| CancellationToken::new());
-        let background = TaskTracker::new();
-        let issuers = Arc::clone(&self.guard.issuers);
-        let refresh_stop = stop.clone();
-        background.spawn(async move { issuers.refresh_until(refresh_stop).await });
-        background.spawn(sweeper::run(self.services.clone(), stop.clone()));
-        background.spawn(Arc::clone(&self.services.relay).run(stop.clone()));
-        background.close();
-        let admin = listeners.admin.map(|listener| {
-            let probe = ServiceProbe::new(self.services.clone(), Arc::clone(&self.guard.issuers), stopping.clone());
-            tokio::spawn(admin::serve(listener, probe, stop_admin.clone()))
-        });
+        let stopping = CancellationToken::new();
+        let background = Background::start(&self.services, &self.guard.issuers);
+        let probe = ServiceProbe::new(self.services.clone(), Arc::clone(&self.guard.issuers), stopping.clone());
+        let admin = AdminServer::start(listeners.admin, probe);
 
-        let (health, open) = open_routes().await?;
-        let guarded = rpc::routes(self.services.clone()).into_axum_router().reset_fallback();
-        let guarded = guarded.route_layer(middleware::from_fn_with_state(Arc::clone(&self.guard), guard::check));
-        let log = middleware::from_fn(telemetry::observe);
-        let mut doors = Vec::new();
-        if let Some(listener) = listeners.rest {
-            let upstream = gateway::in_process(guarded.clone().layer(log.clone()));
-            let router = gateway::router(upstream, stopping.clone());
-            doors.push(Door { listener, protocol: Protocol::Http, router });
-        }
-        let router = open.merge(guarded).layer(log);
-        doors.push(Door { listener: listeners.grpc, protocol: Protocol::Grpc, router });
-
+        let (health, open_routes) = open_routes().await?;
+        let doors = self.doors(listeners.grpc, listeners.rest, open_routes, &stopping);
         let shutdown = async move {
             shutdown.await;
-            say_not_serving(&health).await;
+            set_not_serving(&health).await;
         };
         let drained = listen::serve(doors, self.certificate, self.drain_timeout, stopping, shutdown).await;
-        stop.cancel();
+        background.stop(&self.services.store).await;
+        admin.stop().await?;
+        drained
+    }
+
+    /// gRPC, and REST in front of it.
+    fn doors(
+        &self,
+        grpc: TcpListener,
+        rest: Option<TcpListener>,
+        open_routes: Router,
+        stopping: &CancellationToken,
+    ) -> Vec<Door> {
+        let own_routes = self.own_routes();
+        let rest = rest.map(|listener| {
+            let upstream = gateway::in_process(own_routes.clone());
+            Door { listener, protocol: Protocol::Http, router: gateway::router(upstream, stopping.clone()) }
+        });
+        let grpc = Door { listener: grpc, protocol: Protocol::Grpc, router: open_routes.merge(own_routes) };
+        rest.into_iter().chain([grpc]).collect()
+    }
+
+    /// The service's own calls: every one needs a credential.
+    fn own_routes(&self) -> Router {
+        let from_the_outside_in = ServiceBuilder::new()
+            .layer(middleware::from_fn(telemetry::observe))
+            .layer(middleware::from_fn_with_state(Arc::clone(&self.guard), guard::check));
+        let routes = rpc::routes(self.services.clone()).into_axum_router();
+        // The open routes bring the fallback for both.
+        routes.reset_fallback().route_layer(from_the_outside_in)
+    }
+}
+
+/// The tasks that run beside the calls.
+struct Background {
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Background {
+    fn start(services: &Services, issuers: &Arc<Issuers>) -> Self {
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let (issuers, stop_refresh) = (Arc::clone(issuers), stop.clone());
+        tasks.spawn(async move { issuers.refresh_until(stop_refresh).await });
+        tasks.spawn(sweeper::run(services.clone(), stop.clone()));
+        tasks.spawn(Arc::clone(&services.relay).run(stop.clone()));
+        tasks.close();
+        Self { tasks, stop }
+    }
+
+    /// Waits for the tasks, then closes the connections to the database.
+    async fn stop(self, store: &Store) {
+        self.stop.cancel();
         let stopped = async {
-            background.wait().await;
-            self.services.store.close().await;
+            self.tasks.wait().await;
+            store.close().await;
         };
         if timeout(STOP_TIMEOUT, stopped).await.is_err() {
             tracing::warn!("a database call is still under way, and is left alone");
         }
-        stop_admin.cancel();
-        if let Some(admin) = admin {
-            admin.await.context("the admin listener")??;
-        }
-        drained
     }
 }
 
-/// Health and reflection, open to everyone: other routes, not exceptions to the rules.
+/// Health and reflection: open to everyone, and observed as all calls are.
 async fn open_routes() -> anyhow::Result<(HealthReporter, Router)> {
     let (reporter, health) = health_reporter();
-    for service in SERVICES {
+    for service in SERVICE_NAMES {
         reporter.set_service_status(service, ServingStatus::Serving).await;
     }
     let reflection = || {
@@ -197,11 +226,11 @@ async fn open_routes() -> anyhow::Result<(HealthReporter, Router)> {
         .add_service(reflection().build_v1()?.max_decoding_message_size(MAX_OPEN_MESSAGE_BYTES))
         // grpcurl before 1.8.8 speaks only this one.
         .add_service(reflection().build_v1alpha()?.max_decoding_message_size(MAX_OPEN_MESSAGE_BYTES));
-    Ok((reporter, routes.into_axum_router()))
+    Ok((reporter, routes.into_axum_router().layer(middleware::from_fn(telemetry::observe))))
 }
 
-async fn say_not_serving(health: &HealthReporter) {
-    for service in SERVICES.into_iter().chain([""]) {
+async fn set_not_serving(health: &HealthReporter) {
+    for service in SERVICE_NAMES.into_iter().chain([""]) {
         health.set_service_status(service, ServingStatus::NotServing).await;
     }
 }

@@ -1,11 +1,12 @@
-//! The operators' own listener, plain HTTP beside the doors: `/metrics` for Prometheus, `/healthz` and `/readyz` for
-//! whoever starts the program and sends it traffic. It answers until the last call has ended, and never for long.
+//! The operators' own listener, plain HTTP: `/metrics` for Prometheus, `/healthz` and `/readyz` for whoever starts the
+//! program and sends it traffic. It answers until the last call has ended, and no answer takes long.
 
 mod gateway;
 mod service;
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
+use anyhow::Context;
 use axum::{
     Router,
     extract::State,
@@ -18,6 +19,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{
     net::TcpListener,
     sync::Mutex,
+    task::JoinHandle,
     time::{interval, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -33,15 +35,15 @@ use crate::{
 /// How long `/readyz` and `/metrics` wait for what they ask, and a scrape for those before it.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How often what has been measured is put in its buckets, so that it does not pile up where nobody scrapes.
+/// How often measured values are put in their buckets, so that they do not pile up where nobody scrapes.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long a request under way may take to end at the end.
+/// How long a request under way may take when the listener stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What is asked about: a service or a gateway.
 pub trait Probe: Send + Sync + 'static {
-    /// Shows at zero what is to be counted.
+    /// Sets the counters to zero, so that they can be seen before their first event.
     fn begin(&self) {}
 
     /// Why it cannot serve, in plain words; nothing when it can.
@@ -58,18 +60,28 @@ struct Admin<P> {
     scrape: Mutex<()>,
 }
 
-/// Serves until `stop`. Counts from the call on, before the first poll: what is counted before is lost.
-pub fn serve(
-    listener: TcpListener,
-    probe: impl Probe,
-    stop: CancellationToken,
-) -> impl Future<Output = anyhow::Result<()>> + Send {
-    let recorder = meters::record();
-    probe.begin();
-    run(listener, probe, recorder, stop)
+/// The task that answers operators, where they have a listener.
+pub struct AdminServer(Option<(JoinHandle<anyhow::Result<()>>, CancellationToken)>);
+
+impl AdminServer {
+    /// Starts the task. Everything that happens after this call is counted; what happened before is lost.
+    pub fn start(listener: Option<TcpListener>, probe: impl Probe) -> Self {
+        let Some(listener) = listener else { return Self(None) };
+        let recorder = meters::record();
+        probe.begin();
+        let stop = CancellationToken::new();
+        Self(Some((tokio::spawn(serve(listener, probe, recorder, stop.clone())), stop)))
+    }
+
+    /// Stops the task, and returns how it went.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        let Some((serving, stop)) = self.0 else { return Ok(()) };
+        stop.cancel();
+        serving.await.context("the admin listener")?
+    }
 }
 
-async fn run(
+async fn serve(
     listener: TcpListener,
     probe: impl Probe,
     recorder: Option<&'static PrometheusHandle>,
@@ -77,8 +89,7 @@ async fn run(
 ) -> anyhow::Result<()> {
     let admin = Arc::new(Admin { probe, recorder, scrape: Mutex::default() });
     let door = Door { listener, protocol: Protocol::Http, router: router(admin) };
-    let serving =
-        listen::serve(vec![door], None, DRAIN_TIMEOUT, CancellationToken::new(), stop.clone().cancelled_owned());
+    let serving = listen::serve(vec![door], None, DRAIN_TIMEOUT, CancellationToken::new(), stop.cancelled_owned());
     let upkeep = async {
         let mut ticks = interval(UPKEEP_INTERVAL);
         loop {

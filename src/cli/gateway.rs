@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::serve::{listen_for_operators, listen_for_rest};
 use crate::{
-    admin::{self, GatewayProbe},
+    admin::{AdminServer, GatewayProbe},
     config::duration,
     gateway,
     listen::{self, Door, Protocol},
@@ -56,18 +56,11 @@ impl Gateway {
         let certificate = self.tls.load()?;
         let operators = listen_for_operators(&self.telemetry).await?;
         let listener = listen_for_rest(self.rest_listen).await?;
-        let (stopping, stop_admin) = (CancellationToken::new(), CancellationToken::new());
-        let admin = operators.map(|listener| {
-            let probe = GatewayProbe::new(upstream.clone(), stopping.clone());
-            tokio::spawn(admin::serve(listener, probe, stop_admin.clone()))
-        });
+        let stopping = CancellationToken::new();
+        let admin = AdminServer::start(operators, GatewayProbe::new(upstream.clone(), stopping.clone()));
         let router = gateway::router(upstream, stopping.clone());
         let door = Door { listener, protocol: Protocol::Http, router };
         log_stopped(listen::serve(vec![door], certificate, self.drain_timeout, stopping, until_shutdown()).await?);
-        stop_admin.cancel();
-        if let Some(admin) = admin {
-            admin.await.context("the admin listener")??;
-        }
-        Ok(())
+        admin.stop().await
     }
 }
