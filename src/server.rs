@@ -24,7 +24,7 @@ use crate::{
     config::Config,
     gateway,
     guard::{self, Guard, Issuers, Rules, Unproved, UploadUrls},
-    listen::{self, Door, Drained, Protocol},
+    listen::{self, Drained, Endpoint, Protocol},
     proto::{DESCRIPTOR, print_catalog_server, print_documents_server, print_jobs_server, upload_sessions_server},
     relay::Relay,
     rpc,
@@ -140,31 +140,31 @@ impl Server {
         let admin = AdminServer::start(listeners.admin, probe);
 
         let (health, open_routes) = open_routes().await?;
-        let doors = self.doors(listeners.grpc, listeners.rest, open_routes, &stopping);
+        let endpoints = self.endpoints(listeners.grpc, listeners.rest, open_routes, &stopping);
         let shutdown = async move {
             shutdown.await;
             set_not_serving(&health).await;
         };
-        let drained = listen::serve(doors, self.certificate, self.drain_timeout, stopping, shutdown).await;
+        let drained = listen::serve(endpoints, self.certificate, self.drain_timeout, stopping, shutdown).await;
         background.stop(&self.services.store).await;
         admin.stop().await?;
         drained
     }
 
     /// gRPC, and REST in front of it.
-    fn doors(
+    fn endpoints(
         &self,
         grpc: TcpListener,
         rest: Option<TcpListener>,
         open_routes: Router,
         stopping: &CancellationToken,
-    ) -> Vec<Door> {
+    ) -> Vec<Endpoint> {
         let own_routes = self.own_routes();
         let rest = rest.map(|listener| {
             let upstream = gateway::in_process(own_routes.clone());
-            Door { listener, protocol: Protocol::Http, router: gateway::router(upstream, stopping.clone()) }
+            Endpoint { listener, protocol: Protocol::Http, router: gateway::router(upstream, stopping.clone()) }
         });
-        let grpc = Door { listener: grpc, protocol: Protocol::Grpc, router: open_routes.merge(own_routes) };
+        let grpc = Endpoint { listener: grpc, protocol: Protocol::Grpc, router: open_routes.merge(own_routes) };
         rest.into_iter().chain([grpc]).collect()
     }
 

@@ -28,7 +28,7 @@ pub use gateway::GatewayProbe;
 pub use service::ServiceProbe;
 
 use crate::{
-    listen::{self, Door, Protocol},
+    listen::{self, Endpoint, Protocol},
     telemetry::{self, meters},
 };
 
@@ -88,8 +88,8 @@ async fn serve(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let admin = Arc::new(Admin { probe, recorder, scrape: Mutex::default() });
-    let door = Door { listener, protocol: Protocol::Http, router: router(admin) };
-    let serving = listen::serve(vec![door], None, DRAIN_TIMEOUT, CancellationToken::new(), stop.cancelled_owned());
+    let endpoint = Endpoint { listener, protocol: Protocol::Http, router: router(admin) };
+    let serving = listen::serve(vec![endpoint], None, DRAIN_TIMEOUT, CancellationToken::new(), stop.cancelled_owned());
     let upkeep = async {
         let mut ticks = interval(UPKEEP_INTERVAL);
         loop {

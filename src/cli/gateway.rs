@@ -12,7 +12,7 @@ use crate::{
     admin::{AdminServer, GatewayProbe},
     config::duration,
     gateway,
-    listen::{self, Door, Protocol},
+    listen::{self, Endpoint, Protocol},
     process::{log_stopped, until_shutdown},
     telemetry::Telemetry,
     tls::TlsFiles,
@@ -59,8 +59,8 @@ impl Gateway {
         let stopping = CancellationToken::new();
         let admin = AdminServer::start(operators, GatewayProbe::new(upstream.clone(), stopping.clone()));
         let router = gateway::router(upstream, stopping.clone());
-        let door = Door { listener, protocol: Protocol::Http, router };
-        log_stopped(listen::serve(vec![door], certificate, self.drain_timeout, stopping, until_shutdown()).await?);
+        let endpoint = Endpoint { listener, protocol: Protocol::Http, router };
+        log_stopped(listen::serve(vec![endpoint], certificate, self.drain_timeout, stopping, until_shutdown()).await?);
         admin.stop().await
     }
 }

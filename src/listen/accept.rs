@@ -1,6 +1,6 @@
-//! New connections, once they have said what they speak: one that keeps silent before, or does not shake hands, is closed.
+//! New connections, once their protocol is known. One that sends nothing, or fails its TLS handshake, is closed.
 
-use std::{future::Future, io, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use tokio::{
     io::AsyncRead,
@@ -11,10 +11,10 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::greeted::Greeted;
+use super::detect::{Prefixed, detect_protocol};
 
-/// How long a new connection may take to shake hands, and to say what it speaks.
-const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the TLS handshake and the first bytes of a new connection may take together.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long to wait before accepting again after that failed: most likely there are no file descriptors left.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
@@ -22,21 +22,21 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// How many connections may wait to be served.
 const BACKLOG: usize = 64;
 
-/// Connections as they are.
-pub fn plain(listener: TcpListener) -> ReceiverStream<io::Result<Greeted<TcpStream>>> {
-    ready(listener, |connection| async { Ok(connection) })
+/// Connections without TLS.
+pub fn plain(listener: TcpListener) -> ReceiverStream<io::Result<Prefixed<TcpStream>>> {
+    accept(listener, |connection| async { Ok(connection) })
 }
 
 /// Connections with TLS.
-pub fn tls(listener: TcpListener, acceptor: TlsAcceptor) -> ReceiverStream<io::Result<Greeted<TlsStream<TcpStream>>>> {
-    ready(listener, move |connection| acceptor.accept(connection))
+pub fn tls(listener: TcpListener, acceptor: TlsAcceptor) -> ReceiverStream<io::Result<Prefixed<TlsStream<TcpStream>>>> {
+    accept(listener, move |connection| acceptor.accept(connection))
 }
 
 /// Accepts until nobody wants connections any more.
-fn ready<Connection, Handshake>(
+fn accept<Connection, Handshake>(
     listener: TcpListener,
     shake_hands: impl Fn(TcpStream) -> Handshake + Send + Sync + 'static,
-) -> ReceiverStream<io::Result<Greeted<Connection>>>
+) -> ReceiverStream<io::Result<Prefixed<Connection>>>
 where
     Connection: AsyncRead + Unpin + Send + 'static,
     Handshake: Future<Output = io::Result<Connection>> + Send + 'static,
@@ -50,7 +50,7 @@ where
                 () = ready.closed() => return,
             };
             match accepted {
-                Ok((connection, _)) => drop(tokio::spawn(welcome(connection, Arc::clone(&shake_hands), ready.clone()))),
+                Ok((connection, _)) => drop(tokio::spawn(prepare(connection, Arc::clone(&shake_hands), ready.clone()))),
                 Err(error) => {
                     tracing::warn!(error = %error, "a connection was not accepted");
                     sleep(ACCEPT_RETRY).await;
@@ -61,20 +61,20 @@ where
     ReceiverStream::new(connections)
 }
 
-async fn welcome<Connection: AsyncRead + Unpin, Handshake>(
+async fn prepare<Connection: AsyncRead + Unpin, Handshake>(
     connection: TcpStream,
     shake_hands: Arc<impl Fn(TcpStream) -> Handshake>,
-    ready: Sender<io::Result<Greeted<Connection>>>,
+    ready: Sender<io::Result<Prefixed<Connection>>>,
 ) where
     Handshake: Future<Output = io::Result<Connection>>,
 {
-    let greeting = async {
+    let detected = async {
         connection.set_nodelay(true)?;
-        Greeted::by(shake_hands(connection).await?).await
+        detect_protocol(shake_hands(connection).await?).await
     };
-    match timeout(GREETING_TIMEOUT, greeting).await {
+    match timeout(HANDSHAKE_TIMEOUT, detected).await {
         Ok(Ok(connection)) => drop(ready.send(Ok(connection)).await),
-        Ok(Err(error)) => tracing::debug!(error = %error, "a connection came to nothing"),
-        Err(_) => tracing::debug!("a connection kept silent"),
+        Ok(Err(error)) => tracing::debug!(error = %error, "a new connection failed"),
+        Err(_) => tracing::debug!("a new connection sent nothing in time"),
     }
 }

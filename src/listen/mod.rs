@@ -2,7 +2,7 @@
 //! together, and let calls under way end.
 
 mod accept;
-mod greeted;
+mod detect;
 mod http;
 
 use std::time::Duration;
@@ -24,13 +24,13 @@ use tonic::{
 
 use crate::tls::Certificate;
 
-/// How many calls of one connection run at once. A gateway has all its callers on one: all transfers that there can be may be
-/// stalled (`--max-transfers`, at most 1000 ranges and 1000 downloads), and a cancel must still get through.
+/// How many calls of one connection run at once. A gateway has all its callers on one: as many transfers as there can be may
+/// be stalled (`--max-transfers`, at most 1000 ranges and 1000 downloads), and a cancel must still get through.
 const CALLS_PER_CONNECTION: u32 = 2047;
 
-/// The window of a connection: whatever all of its calls hold, so that none ever waits for another. What is really held is
-/// bounded by the calls that are let in, over all connections: without a credential a call is answered at once, and a range
-/// without a place.
+/// The window of a connection: as large as those of all its calls, so that no call waits for another. What is really held
+/// is bounded by the calls that are authorized, over all connections: a call without a credential is answered at once, and so
+/// is a range without a permit.
 const CONNECTION_WINDOW: u32 = CALLS_PER_CONNECTION * STREAM_WINDOW;
 
 /// Whether every call had ended when the listeners stopped.
@@ -42,18 +42,15 @@ pub enum Drained {
     Cut,
 }
 
-/// One listener, and what answers its requests.
+/// A listener, and what answers its requests.
 #[derive(Debug)]
-pub struct Door {
-    /// Where connections come from.
+pub struct Endpoint {
     pub listener: TcpListener,
-    /// What is spoken there.
     pub protocol: Protocol,
-    /// What answers.
     pub router: Router,
 }
 
-/// What is spoken on a listener.
+/// What clients speak on a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     /// gRPC: HTTP/2 only.
@@ -62,16 +59,16 @@ pub enum Protocol {
     Http,
 }
 
-/// Serves every door until `shutdown`; then cancels `stopping`, accepts nothing new and lets calls end within the timeout.
-/// With a certificate every door speaks TLS.
+/// Serves every endpoint until `shutdown`; then cancels `stopping`, accepts nothing new and lets calls end within the
+/// timeout. With a certificate every endpoint speaks TLS.
 pub async fn serve(
-    doors: Vec<Door>,
+    endpoints: Vec<Endpoint>,
     certificate: Option<Certificate>,
     drain_timeout: Duration,
     stopping: CancellationToken,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<Drained> {
-    let serving = doors.into_iter().map(|door| door.serve(certificate.as_ref(), stopping.clone()));
+    let serving = endpoints.into_iter().map(|endpoint| endpoint.serve(certificate.as_ref(), stopping.clone()));
     let serving = try_join_all(serving.collect::<Vec<_>>());
     let deadline = async {
         shutdown.await;
@@ -91,7 +88,7 @@ pub async fn serve(
     }
 }
 
-impl Door {
+impl Endpoint {
     async fn serve(self, certificate: Option<&Certificate>, stopping: CancellationToken) -> anyhow::Result<()> {
         let Self { listener, protocol, router } = self;
         match certificate {
@@ -120,7 +117,7 @@ impl Protocol {
                 Ok(())
             }
             Self::Grpc => {
-                // HTTP has a server of its own: this one obeys `grpc-timeout` whatever it is asked, and then answers 200.
+                // Not for REST: this server obeys `grpc-timeout` in any request, and then answers 200.
                 let server = Server::builder()
                     .initial_stream_window_size(STREAM_WINDOW)
                     .initial_connection_window_size(CONNECTION_WINDOW)

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use anyhow::Context;
 use clap::Args;
 use print_upload::{
-    listen::{self, Door, Protocol},
+    listen::{self, Endpoint, Protocol},
     process::{log_stopped, until_shutdown},
 };
 use tokio::net::TcpListener;
@@ -46,10 +46,10 @@ impl Issuer {
         issuer.write_address(&data_dir)?;
         tracing::info!(address = issuer.address, "issuing");
 
-        let door = Door { listener, protocol: Protocol::Http, router: issuer.router(&base)? };
+        let endpoint = Endpoint { listener, protocol: Protocol::Http, router: issuer.router(&base)? };
         let stopping = CancellationToken::new();
         let certificate = certificate.files().load()?;
-        log_stopped(listen::serve(vec![door], certificate, DRAIN_TIMEOUT, stopping, until_shutdown()).await?);
+        log_stopped(listen::serve(vec![endpoint], certificate, DRAIN_TIMEOUT, stopping, until_shutdown()).await?);
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! A connection that has said what it speaks: the first bytes, which are read ahead, are given back in front of the rest.
+//! Protocol detection: the first bytes of a connection show whether its client speaks HTTP/2.
 
 use std::{
     io::{self, IoSlice},
@@ -13,40 +13,40 @@ use tonic::transport::server::Connected;
 /// What every HTTP/2 client sends first (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// A connection whose first bytes have come.
+/// A connection whose first bytes have been read, and are read again in front of the rest.
 #[derive(Debug)]
-pub struct Greeted<Connection> {
-    first: Bytes,
+pub struct Prefixed<Connection> {
+    prefix: Bytes,
     connection: Connection,
 }
 
-impl<Connection: AsyncRead + Unpin> Greeted<Connection> {
-    /// Waits until it is known whether the connection speaks HTTP/2. The servers themselves would wait for that without a
-    /// limit.
-    pub async fn by(mut connection: Connection) -> io::Result<Self> {
-        let mut first = BytesMut::with_capacity(PREFACE.len());
-        while PREFACE.starts_with(&first) && first.len() < PREFACE.len() {
-            if connection.read_buf(&mut first).await? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
+/// Waits until it is known whether the client speaks HTTP/2. The servers detect that as well, but they wait without a limit.
+pub async fn detect_protocol<Connection>(mut connection: Connection) -> io::Result<Prefixed<Connection>>
+where
+    Connection: AsyncRead + Unpin,
+{
+    let mut prefix = BytesMut::with_capacity(PREFACE.len());
+    while PREFACE.starts_with(&prefix) && prefix.len() < PREFACE.len() {
+        if connection.read_buf(&mut prefix).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        Ok(Self { first: first.freeze(), connection })
     }
+    Ok(Prefixed { prefix: prefix.freeze(), connection })
 }
 
-impl<Connection: AsyncRead + Unpin> AsyncRead for Greeted<Connection> {
+impl<Connection: AsyncRead + Unpin> AsyncRead for Prefixed<Connection> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.first.is_empty() {
+        if self.prefix.is_empty() {
             return Pin::new(&mut self.connection).poll_read(context, into);
         }
-        let length = self.first.len().min(into.remaining());
-        into.put_slice(&self.first[..length]);
-        self.first.advance(length);
+        let length = self.prefix.len().min(into.remaining());
+        into.put_slice(&self.prefix[..length]);
+        self.prefix.advance(length);
         Poll::Ready(Ok(()))
     }
 }
 
-impl<Connection: AsyncWrite + Unpin> AsyncWrite for Greeted<Connection> {
+impl<Connection: AsyncWrite + Unpin> AsyncWrite for Prefixed<Connection> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.connection).poll_write(context, bytes)
     }
@@ -72,7 +72,7 @@ impl<Connection: AsyncWrite + Unpin> AsyncWrite for Greeted<Connection> {
     }
 }
 
-impl<Connection: Connected> Connected for Greeted<Connection> {
+impl<Connection: Connected> Connected for Prefixed<Connection> {
     type ConnectInfo = Connection::ConnectInfo;
 
     fn connect_info(&self) -> Self::ConnectInfo {
@@ -93,18 +93,18 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_came_first_is_read_first_and_what_is_unclear_is_waited_for() {
-        for said in [PREFACE, b"PUT / HTTP/1.1\r\n", b"PRX", b"G"] {
+        for first in [PREFACE, b"PUT / HTTP/1.1\r\n", b"PRX", b"G"] {
             let (mut client, server) = duplex(64);
-            client.write_all(said).await.expect("taken");
-            let mut greeted = Greeted::by(server).await.expect("it is clear");
+            client.write_all(first).await.expect("taken");
+            let mut detected = detect_protocol(server).await.expect("it is clear");
             client.write_all(b"more").await.expect("taken");
             drop(client);
             let mut read = Vec::new();
-            greeted.read_to_end(&mut read).await.expect("read");
-            assert_eq!(read, [said, b"more"].concat());
+            detected.read_to_end(&mut read).await.expect("read");
+            assert_eq!(read, [first, b"more"].concat());
         }
         let (mut client, server) = duplex(64);
         client.write_all(&PREFACE[..23]).await.expect("taken");
-        timeout(Duration::from_secs(60), Greeted::by(server)).await.expect_err("a byte is missing");
+        timeout(Duration::from_secs(60), detect_protocol(server)).await.expect_err("a byte is missing");
     }
 }
