@@ -1,6 +1,6 @@
 //! Background work that goes on for ever, whatever fails.
 
-use std::{fmt::Debug, future::Future, time::Duration};
+use std::{fmt::Debug, time::Duration};
 
 use tokio::time::sleep;
 

@@ -17,7 +17,6 @@ mod resolve;
 mod session;
 
 use std::{
-    future::Future,
     io,
     path::Path,
     sync::Arc,
