@@ -9,7 +9,7 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
-use print_upload_client::MAX_CHUNK_BYTES;
+use print_upload_client::{self as client, MAX_CHUNK_BYTES};
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeOwned, Error as _},
@@ -102,14 +102,6 @@ pub fn integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Err
 /// The bytes of a body in chunks that the service takes. A body that breaks off ends early: the service then has fewer
 /// bytes than the range, and takes none.
 pub fn chunks(body: Body) -> impl Stream<Item = Bytes> + Send + 'static {
-    tokio_stream::StreamExt::map_while(body.into_data_stream(), Result::ok).flat_map(|bytes| stream::iter(cut(bytes)))
-}
-
-fn cut(mut bytes: Bytes) -> Vec<Bytes> {
-    let mut chunks = Vec::with_capacity(bytes.len() / MAX_CHUNK_BYTES + 1);
-    while bytes.len() > MAX_CHUNK_BYTES {
-        chunks.push(bytes.split_to(MAX_CHUNK_BYTES));
-    }
-    chunks.push(bytes);
-    chunks
+    tokio_stream::StreamExt::map_while(body.into_data_stream(), Result::ok)
+        .flat_map(|bytes| stream::iter(client::chunks(bytes, MAX_CHUNK_BYTES)))
 }

@@ -7,7 +7,7 @@ use futures_util::stream;
 use tonic::{Request, Status, service::interceptor::InterceptedService};
 
 use crate::{
-    Credential, Error, MAX_CHUNK_BYTES, Transport, connect,
+    Credential, Error, MAX_CHUNK_BYTES, Transport, chunks, connect,
     proto::{
         CreateUploadSessionRequest, DeleteUploadSessionRequest, DocumentProperties, GetPrintDocumentRequest,
         GetUploadSessionRequest, PrintDocument, RangeHeader, UploadRangeRequest, UploadRangeResponse, UploadSession,
@@ -159,10 +159,7 @@ impl Client {
 
 /// The messages of one range: its header, then its bytes in chunks of at most [`MAX_CHUNK_BYTES`].
 pub fn range_messages(header: RangeHeader, bytes: &Bytes) -> Vec<UploadRangeRequest> {
-    let chunks = (0..bytes.len()).step_by(MAX_CHUNK_BYTES).map(|start| {
-        let end = bytes.len().min(start + MAX_CHUNK_BYTES);
-        Content::Chunk(bytes.slice(start..end))
-    });
+    let chunks = chunks(bytes.clone(), MAX_CHUNK_BYTES).map(Content::Chunk);
     let contents = std::iter::once(Content::Header(header)).chain(chunks);
     contents.map(|content| UploadRangeRequest { content: Some(content) }).collect()
 }

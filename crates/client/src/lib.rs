@@ -41,4 +41,4 @@ pub use progress::Progress;
 pub use retry::retry_delay;
 pub use source::Source;
 pub use transport::{Transport, connect};
-pub use wire::{KEEPALIVE, MAX_CHUNK_BYTES, STREAM_WINDOW, UPLOAD_TOKEN};
+pub use wire::{KEEPALIVE, MAX_CHUNK_BYTES, STREAM_WINDOW, UPLOAD_TOKEN, chunks};

@@ -11,7 +11,7 @@ use tokio::{
 use tonic::{Request, Status};
 
 use super::{
-    Client, Error, Progress, Source,
+    Client, Error, Progress, Source, chunks,
     progress::InFlight,
     retry::{no_answer, on_a_slow_line, within},
 };
@@ -84,15 +84,12 @@ impl Sender {
         handed_over: impl Fn(u64) + Send,
     ) -> impl Stream<Item = UploadRangeRequest> + Send {
         let message = |content| UploadRangeRequest { content: Some(content) };
-        let chunk_bytes = self.pace.chunk_bytes();
-        let chunks = stream::unfold((self, bytes, handed_over), move |(sender, mut bytes, handed_over)| async move {
-            if bytes.is_empty() {
-                return None;
-            }
-            let chunk = bytes.split_to(chunk_bytes.min(bytes.len()));
+        let chunks = chunks(bytes, self.pace.chunk_bytes());
+        let chunks = stream::unfold((self, chunks, handed_over), move |(sender, mut chunks, handed_over)| async move {
+            let chunk = chunks.next()?;
             sender.pace.wait_for(chunk.len()).await;
             handed_over(chunk.len() as u64);
-            Some((message(Content::Chunk(chunk)), (sender, bytes, handed_over)))
+            Some((message(Content::Chunk(chunk)), (sender, chunks, handed_over)))
         });
         stream::StreamExt::chain(stream::iter([message(Content::Header(header))]), chunks)
     }

@@ -1,6 +1,8 @@
 //! What both ends of a connection must agree on.
 
-use std::time::Duration;
+use std::{iter, time::Duration};
+
+use bytes::Bytes;
 
 /// The metadata key of the capability in an upload URL.
 pub const UPLOAD_TOKEN: &str = "upload-token";
@@ -13,3 +15,8 @@ pub const STREAM_WINDOW: u32 = 1024 * 1024;
 
 /// How long a connection may be silent before its other end is pinged.
 pub const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// Cuts bytes into chunks of at most `max_bytes`, which is not zero, without copying them. No bytes are no chunk.
+pub fn chunks(mut bytes: Bytes, max_bytes: usize) -> impl Iterator<Item = Bytes> {
+    iter::from_fn(move || (!bytes.is_empty()).then(|| bytes.split_to(bytes.len().min(max_bytes))))
+}
