@@ -1,4 +1,4 @@
-//! The service put together: configuration in, calls out.
+//! The service put together: from its configuration to its listeners.
 
 use std::{env, sync::Arc, time::Duration};
 
@@ -46,17 +46,17 @@ const SERVICE_NAMES: [&str; 4] = [
 /// The largest message of a call that needs no credential: it holds the name of a service, or of a symbol.
 const MAX_OPEN_MESSAGE_BYTES: usize = 4 * 1024;
 
-/// How long the service waits for its own work when it stops.
+/// How long the service waits for its background tasks when it stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where the service is reached.
+/// The listeners of the service.
 #[derive(Debug)]
 pub struct Listeners {
     /// gRPC.
     pub grpc: TcpListener,
     /// The REST gateway in front of it, if there is to be one.
     pub rest: Option<TcpListener>,
-    /// What operators ask (`/metrics`, `/healthz`, `/readyz`), if they may.
+    /// For operators (`/metrics`, `/healthz`, `/readyz`), if there is to be one.
     pub admin: Option<TcpListener>,
 }
 
@@ -70,7 +70,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Checks the configuration, as far as that needs no other machine.
+    /// Checks the configuration, as far as that needs no network.
     pub fn new(config: &Config) -> anyhow::Result<Self> {
         ensure!(
             config.session_idle_timeout <= config.session_lifetime,
@@ -114,7 +114,7 @@ impl Server {
         Ok(Self { services, guard: Arc::new(guard), certificate, drain_timeout: config.drain_timeout })
     }
 
-    /// Fails unless the database has the schema of this program or a newer one, and the store does what it will be asked for.
+    /// Fails unless the database has the schema of this program or a newer one, and the store supports what is needed.
     pub async fn check(&self) -> anyhow::Result<()> {
         let schema = self.services.store.schema().await.context("asking the database for its schema")?;
         ensure!(

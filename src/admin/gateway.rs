@@ -1,4 +1,4 @@
-//! How a gateway is that stands in front of services elsewhere.
+//! The probe of a gateway in front of services elsewhere.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus,
 
 use super::Probe;
 
-/// How long a service may take to say how it is.
+/// How long a service may take to report its health.
 const UPSTREAM_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Asks a gateway.
+/// The probe of a gateway.
 #[derive(Debug)]
 pub struct GatewayProbe {
     upstream: Transport,
@@ -20,12 +20,12 @@ pub struct GatewayProbe {
 }
 
 impl GatewayProbe {
-    /// Of a gateway that is `stopping` once it drains.
+    /// The gateway is `stopping` as soon as it drains.
     pub fn new(upstream: Transport, stopping: CancellationToken) -> Self {
         Self { upstream, stopping }
     }
 
-    /// Over the way that calls take, hence of a service that calls would reach.
+    /// Whether a service that calls would reach is healthy: the probe uses the transport of the calls.
     async fn is_served(&self) -> bool {
         let request = HealthCheckRequest { service: String::new() };
         let answer = HealthClient::new(self.upstream.clone()).check(request).await;
@@ -38,7 +38,7 @@ impl Probe for GatewayProbe {
         if self.stopping.is_cancelled() {
             return Some("the gateway is stopping".into());
         }
-        // A second time: the first may have gone to one of several that has just stopped.
+        // Twice: of several services, the first call may reach one that has just stopped.
         for _ in 0..2 {
             if let Ok(true) = timeout(UPSTREAM_TIMEOUT, self.is_served()).await {
                 return None;

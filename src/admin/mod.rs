@@ -32,7 +32,7 @@ use crate::{
     telemetry::{self, meters},
 };
 
-/// How long `/readyz` and `/metrics` wait for what they ask, and a scrape for those before it.
+/// How long `/readyz` and `/metrics` wait for the probe, and a scrape for the scrapes before it.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How often measured values are put in their buckets, so that they do not pile up where nobody scrapes.
@@ -41,7 +41,7 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// How long a request under way may take when the listener stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What is asked about: a service or a gateway.
+/// How to find out about the program: a service or a gateway.
 pub trait Probe: Send + Sync + 'static {
     /// Sets the counters to zero, so that they can be seen before their first event.
     fn begin(&self) {}
@@ -56,7 +56,7 @@ pub trait Probe: Send + Sync + 'static {
 struct Admin<P> {
     probe: P,
     recorder: Option<&'static PrometheusHandle>,
-    /// One scrape at a time: several services in one process have their gauges in common.
+    /// One scrape at a time: several services in one process share their gauges.
     scrape: Mutex<()>,
 }
 

@@ -14,10 +14,10 @@ use crate::{
     telemetry::meters,
 };
 
-/// How long the database may take: a scrape is to come to its end while it is gone.
+/// How long the database may take, so that a scrape ends also when the database cannot be reached.
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Asks a service.
+/// The probe of a service.
 #[derive(Debug)]
 pub struct ServiceProbe {
     services: Services,
@@ -26,13 +26,13 @@ pub struct ServiceProbe {
 }
 
 impl ServiceProbe {
-    /// Of a service that is `stopping` once it drains.
+    /// The service is `stopping` as soon as it drains.
     pub fn new(services: Services, issuers: Arc<Issuers>, stopping: CancellationToken) -> Self {
         Self { services, issuers, stopping }
     }
 
-    /// What only the database knows is left out when it does not tell: an old number would pass for a new one.
-    fn show(backlog: Option<Backlog>) {
+    /// When the database does not answer, its values are unknown: an old value would be taken for a new one.
+    fn set_backlog(backlog: Option<Backlog>) {
         let unknown = Backlog { active_sessions: f64::NAN, reclaim_queue: f64::NAN, reclaim_oldest_seconds: f64::NAN };
         let backlog = backlog.unwrap_or(unknown);
         gauge!(meters::ACTIVE_SESSIONS).set(backlog.active_sessions);
@@ -46,8 +46,8 @@ impl Probe for ServiceProbe {
         meters::begin_service();
     }
 
-    /// One issuer with keys is enough: a replica that is taken out because another issuer is down helps nobody. The same
-    /// holds for the object store, which cancels and looks do without.
+    /// One issuer with keys is enough: it helps nobody to take a replica out because another issuer is down. Nor does
+    /// the object store count: calls that cancel or read a session do not need it.
     async fn obstacle(&self) -> Option<String> {
         if self.stopping.is_cancelled() {
             return Some("the service is stopping".into());
@@ -74,11 +74,11 @@ impl Probe for ServiceProbe {
             let age = age.map_or(f64::INFINITY, |age| age.as_secs_f64());
             gauge!(meters::ISSUER_KEYS_AGE, "issuer" => issuer.to_owned()).set(age);
         }
-        // The backlog waits for a connection as calls do, and may wait in vain where the database is well.
+        // The backlog waits for a connection as calls do, and may get none although the database is up.
         let store = &self.services.store;
         let (schema, backlog) =
             join!(timeout(DATABASE_TIMEOUT, store.schema()), timeout(DATABASE_TIMEOUT, store.backlog()));
         gauge!(meters::DATABASE_UP).set(if matches!(schema, Ok(Ok(_))) { 1.0 } else { 0.0 });
-        Self::show(backlog.ok().and_then(Result::ok));
+        Self::set_backlog(backlog.ok().and_then(Result::ok));
     }
 }

@@ -1,4 +1,4 @@
-//! What every answer has: its ids, and where it is an error, its body.
+//! The ids of every answer, and the body of every error.
 
 use axum::{
     body::Body,
@@ -14,17 +14,17 @@ use crate::telemetry::RequestId;
 
 const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("client-request-id");
 
-/// The longest id of a client's that is given back, in bytes. Graph's clients send a GUID.
+/// The longest `client-request-id` that is returned, in bytes. Graph's clients send a GUID.
 const MAX_CLIENT_REQUEST_ID_BYTES: usize = 128;
 
-/// What the service answered, and the id it gave the call.
+/// The service's message, and the id that it gave to the call.
 pub fn answered<T>(answer: Result<tonic::Response<T>, Status>) -> Result<(T, RequestId), Error> {
     let (metadata, message, _) = answer?.into_parts();
     Ok((message, RequestId::of(&metadata).unwrap_or_else(RequestId::generate)))
 }
 
-/// The middleware that writes the ids of every answer, and the body of every error. The request's id and the error come as
-/// extensions of the response: the body of an error needs both ids, and the error does not know them. The id and the
+/// The middleware that writes the ids of every answer, and the body of every error. The request's id and the error come
+/// as extensions of the response: the body of an error needs both ids, and the error does not know them. The id and the
 /// error's reason stay there for the log line.
 pub async fn finish(request: Request, next: Next) -> Response {
     let client_request_id = request.headers().get(CLIENT_REQUEST_ID).filter(|id| is_plausible(id)).cloned();

@@ -23,10 +23,10 @@ use super::error::Error;
 /// The largest JSON body, in bytes: what the service takes as a first message.
 const MAX_JSON_BYTES: usize = 64 * 1024;
 
-/// How long a JSON body may take to arrive.
+/// How long a JSON body may take to be received.
 const JSON_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The largest integer that a float of 64 bits holds for sure.
+/// The largest integer up to which a 64-bit float holds every integer.
 const MAX_SAFE_INTEGER: f64 = 9_007_199_254_740_991.0;
 
 /// A JSON body.
@@ -57,13 +57,12 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for OptionalJson<T> {
             let message = "the request's Content-Type must be application/json";
             return Err(Error::invalid("CONTENT_TYPE_NOT_JSON", message));
         }
-        // To serde an array is as good as an object.
+        // serde would take an array as well.
         if !bytes.trim_ascii_start().starts_with(b"{") {
             return Err(Error::invalid("BODY_NOT_JSON", "the body is not a JSON object"));
         }
         let value = serde_json::from_slice(&bytes).map_err(|error| {
             let reason = if error.is_data() { "INVALID_FIELD" } else { "BODY_NOT_JSON" };
-            // Where and what, in the caller's own text.
             Error::invalid(reason, format!("the body is not the JSON this call takes: {error}"))
         })?;
         Ok(Self(Some(value)))
@@ -74,7 +73,7 @@ async fn read(body: Body) -> Result<Bytes, Error> {
     let message = format!("the body did not arrive within {} s", JSON_TIMEOUT.as_secs());
     let read = timeout(JSON_TIMEOUT, to_bytes(body, MAX_JSON_BYTES)).await;
     let read = read.map_err(|_| Error::new(Code::DeadlineExceeded, "BODY_TIMEOUT", message))?;
-    // A body that breaks off fails as well; then nobody reads what it is told.
+    // A body that breaks off fails as well, but then nobody reads the answer.
     let message = format!("a JSON body may have at most {MAX_JSON_BYTES} bytes");
     read.map_err(|_| Error::invalid("BODY_TOO_LARGE", message))
 }
@@ -91,7 +90,7 @@ pub fn object<'de, T: DeserializeOwned, D: Deserializer<'de>>(deserializer: D) -
     T::deserialize(Value::Object(members)).map_err(D::Error::custom)
 }
 
-/// A whole number, for serde's `deserialize_with`: JSON knows no difference between 11 and 11.0.
+/// A whole number, for serde's `deserialize_with`: in JSON, 11 and 11.0 are the same.
 pub fn integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
     let number = Number::deserialize(deserializer)?;
     let whole = number.as_f64().filter(|number| number.fract() == 0.0 && number.abs() <= MAX_SAFE_INTEGER);
@@ -100,7 +99,7 @@ pub fn integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Err
 }
 
 /// The bytes of a body in chunks that the service takes. A body that breaks off ends early: the service then has fewer
-/// bytes than the range, and takes none.
+/// bytes than the range, and commits none.
 pub fn chunks(body: Body) -> impl Stream<Item = Bytes> + Send + 'static {
     tokio_stream::StreamExt::map_while(body.into_data_stream(), Result::ok)
         .flat_map(|bytes| stream::iter(client::chunks(bytes, MAX_CHUNK_BYTES)))

@@ -1,10 +1,10 @@
 //! The REST gateway: the paths of Microsoft Graph's Universal Print, translated to the gRPC service and back.
 //!
-//! It holds no rule. A request becomes calls of the generated client (`call`, `path`, `credential`, `body`,
-//! `content_range`), the service decides, and its answer becomes JSON (`json`). Every status has its line in
-//! `status`. The service may be in this process or anywhere else.
+//! It has no rules of its own. A request becomes calls of the generated client (`call`, `path`, `credential`, `body`,
+//! `content_range`), the service decides, and its answer becomes JSON (`json`). Every status has its line in `status`.
+//! The service may be in this process or anywhere else.
 //!
-//! Two doors lead to one upload session. The Graph paths (`jobs`, `documents`, `upload_session`) take an access
+//! There are two ways to an upload session. The Graph paths (`jobs`, `documents`, `upload_session`) need an access
 //! token. The upload URL (`upload_url`) is a capability, and takes no other credential.
 
 mod answer;
@@ -44,21 +44,21 @@ use error::Error;
 /// The versions of Graph whose paths are served, and no version at all.
 const PREFIXES: [&str; 3] = ["", "/v1.0", "/beta"];
 
-/// What every handler works with.
+/// The state that all handlers share.
 #[derive(Debug, Clone)]
 struct Gateway {
     upstream: Transport,
 }
 
 impl Gateway {
-    /// The service, as one caller sees it.
+    /// A client of the service with a caller's credential.
     fn client(&self, credential: Credential) -> Client {
         Client::over(self.upstream.clone(), credential)
     }
 }
 
-/// Everything the gateway serves, in front of the service that `upstream` leads to. Once it is `stopping`, it reads a body
-/// that no handler wants for a few seconds only.
+/// Everything the gateway serves, in front of the service that `upstream` leads to. Once it is `stopping`, it reads a
+/// body that no handler wants for a few seconds only.
 pub fn router(upstream: Transport, stopping: CancellationToken) -> Router {
     meters::begin_rest();
     let upstream = upstream::traced(upstream);

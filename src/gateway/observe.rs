@@ -1,5 +1,5 @@
-//! What REST requests report: the names of their spans, log fields and metrics. None of them has a path or a query as it
-//! was sent: it may hold a capability.
+//! What REST requests report: the names of their spans, log fields and metrics. None of them has a path or a query as
+//! it was sent: it may hold a capability.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ pub async fn observe(request: Request, next: Next) -> Response {
     observer::observe(request, next, rest).await
 }
 
-/// Any other method is named alike: whoever asks may call it whatever they like.
+/// All other methods have one name: a caller may send any word as a method.
 fn method_of(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",

@@ -1,5 +1,5 @@
-//! A request's body that its handler does not read. If it was dropped, the connection would be reset under a client that
-//! is still sending, which then never sees the answer: a canceled upload would look like a broken network.
+//! A request's body that its handler does not read. If it was dropped, the connection would be reset while the client
+//! still sends, and the client would never see the answer: a canceled upload would look like a broken network.
 
 use std::{
     pin::Pin,
@@ -19,21 +19,22 @@ use http_body::{Frame, SizeHint};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-/// How long a body may stand still that nobody wants.
+/// How long to wait for the next bytes of the body.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long it is read on altogether: as long as a range may take, for clients on slow lines that look at the answer only
-/// when they have sent everything.
+/// How long the body is read altogether: as long as a range may take, for clients on slow lines that read the answer
+/// only when they have sent everything.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 
-/// How long it is read on once the gateway is about to stop.
+/// How long the body is read once the gateway is stopping.
 const STOPPING_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How much of it is read, in bytes: several times a range, for clients that have not heard of the limit.
+/// How much of the body is read, in bytes: several times a range, for clients that do not know the limit.
 const DRAIN_BYTES: u64 = 64 * 1024 * 1024;
 
-/// The middleware: what the handler leaves of the body is read and thrown away, while the answer is on its way, up to the
-/// limits. Only then the connection is closed; a client whose body is larger is told so, and does not use it again.
+/// The middleware. What the handler leaves of the body is read and discarded while the answer is sent, up to the
+/// limits; only then the connection is closed. A client whose body is larger is asked to close the connection after the
+/// answer.
 pub async fn read_to_the_end(State(stopping): State<CancellationToken>, request: Request, next: Next) -> Response {
     let is_too_large = request.body().size_hint().lower() > DRAIN_BYTES && request.version() < Version::HTTP_2;
     let mut response = next.run(request.map(|body| Body::new(Drained { body, stopping }))).await;

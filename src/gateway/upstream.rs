@@ -1,4 +1,5 @@
-//! The way to the service, with a span for every call: the service's own span becomes its child, wherever it runs.
+//! The transport to the service, with a span for every call: the service's own span becomes its child, wherever it
+//! runs.
 
 use std::convert::Infallible;
 
@@ -10,7 +11,7 @@ use tracing::Instrument;
 
 use crate::telemetry::traces;
 
-/// The same way, with spans where traces are collected.
+/// The same transport, with a span for every call where traces are collected.
 pub fn traced(upstream: Transport) -> Transport {
     if !traces::are_on() {
         return upstream;

@@ -20,7 +20,8 @@ pub struct Prefixed<Connection> {
     connection: Connection,
 }
 
-/// Waits until it is known whether the client speaks HTTP/2. The servers detect that as well, but they wait without a limit.
+/// Waits until it is known whether the client speaks HTTP/2. The servers detect that as well, but they wait without a
+/// limit.
 pub async fn detect_protocol<Connection>(mut connection: Connection) -> io::Result<Prefixed<Connection>>
 where
     Connection: AsyncRead + Unpin,

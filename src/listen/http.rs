@@ -18,7 +18,7 @@ use super::{CALLS_PER_CONNECTION, CONNECTION_WINDOW};
 /// How long the head of an HTTP/1.1 request may take, and how long a connection may wait for its next request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Serves until told to stop; then lets every request end that has begun.
+/// Serves until `stopping`; then lets the requests that have begun end.
 pub async fn serve<Connection>(
     router: Router,
     mut incoming: impl Stream<Item = io::Result<Connection>> + Unpin,

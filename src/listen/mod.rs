@@ -24,13 +24,13 @@ use tonic::{
 
 use crate::tls::Certificate;
 
-/// How many calls of one connection run at once. A gateway has all its callers on one: as many transfers as there can be may
-/// be stalled (`--max-transfers`, at most 1000 ranges and 1000 downloads), and a cancel must still get through.
+/// How many calls of one connection run at once. A gateway has all its callers on one: as many transfers as there can
+/// be may be stalled (`--max-transfers`, at most 1000 ranges and 1000 downloads), and a cancel must still get through.
 const CALLS_PER_CONNECTION: u32 = 2047;
 
-/// The window of a connection: as large as those of all its calls, so that no call waits for another. What is really held
-/// is bounded by the calls that are authorized, over all connections: a call without a credential is answered at once, and so
-/// is a range without a permit.
+/// The window of a connection: as large as those of all its calls, so that no call waits for another. What is really
+/// held is bounded by the calls that are authorized, over all connections: a call without a credential is answered at
+/// once, and so is a range without a permit.
 const CONNECTION_WINDOW: u32 = CALLS_PER_CONNECTION * STREAM_WINDOW;
 
 /// Whether every call had ended when the listeners stopped.

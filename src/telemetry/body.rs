@@ -13,7 +13,7 @@ use http_body::{Frame, SizeHint};
 
 /// What observes a body. Dropped with it: at its end, or before when nobody reads the rest.
 pub trait BodyObserver: Send + Unpin + 'static {
-    /// Bytes have passed.
+    /// A piece of data has passed.
     fn data(&mut self, bytes: usize);
 
     /// The trailers have passed.
@@ -57,7 +57,7 @@ impl<O: BodyObserver> HttpBody for ObservedBody<O> {
                 if let Some(trailers) = frame.trailers_ref() {
                     self.observer.trailers(trailers);
                 }
-                // A server that sees the end by `is_end_stream` does not poll once more.
+                // A server that sees the end in `is_end_stream` does not poll again.
                 if self.body.is_end_stream() {
                     self.observer.end();
                 }

@@ -1,7 +1,7 @@
-//! The metrics: their names, and the recorder that `/metrics` is rendered from. docs/operations.md says what each of them
-//! means and what to do about it.
+//! The metrics: their names, and the recorder that `/metrics` is rendered from. docs/operations.md says what each of
+//! them means and what to do about it.
 //!
-//! Labels have few values: methods that are served, routes as they are registered, issuers as they are configured.
+//! Labels have few values: methods that are served, routes that are registered, issuers that are configured.
 
 use std::sync::OnceLock;
 
@@ -22,17 +22,17 @@ pub const RPC_SENT_BYTES: &str = "print_upload_rpc_sent_bytes_total";
 pub const REST_REQUESTS: &str = "print_upload_rest_requests_total";
 /// From a REST request's head to the end of its answer, by `method` and `route`.
 pub const REST_DURATION: &str = "print_upload_rest_duration_seconds";
-/// Sessions that are not over, of all replicas.
+/// Active sessions, of all replicas.
 pub const ACTIVE_SESSIONS: &str = "print_upload_active_sessions";
 /// Ranges that are being received on this replica.
 pub const WRITERS: &str = "print_upload_writers";
-/// From the begin of the deletion until the session has ended and its writers here have been told.
+/// From the start of the deletion until the session has ended and its writers on this replica have been notified.
 pub const CANCEL_DURATION: &str = "print_upload_cancel_duration_seconds";
-/// Sessions that have expired, as far as this replica has swept them.
+/// Expired sessions that this replica has swept.
 pub const EXPIRED_SESSIONS: &str = "print_upload_expired_sessions_total";
-/// Ended sessions whose bytes should be gone and are not, of all replicas.
+/// Ended sessions whose bytes are still to be deleted, of all replicas.
 pub const RECLAIM_QUEUE: &str = "print_upload_reclaim_queue_sessions";
-/// How long the oldest of them has been over.
+/// How long ago the oldest of them ended.
 pub const RECLAIM_OLDEST_AGE: &str = "print_upload_reclaim_oldest_age_seconds";
 /// Passes over an ended session's objects, by `result`.
 pub const RECLAIM_PASSES: &str = "print_upload_reclaim_passes_total";
@@ -40,23 +40,23 @@ pub const RECLAIM_PASSES: &str = "print_upload_reclaim_passes_total";
 pub const DATABASE_UP: &str = "print_upload_database_up";
 /// Connections to the database, by `state`.
 pub const DATABASE_CONNECTIONS: &str = "print_upload_database_connections";
-/// How many connections to the database there may be.
+/// The limit of connections to the database.
 pub const DATABASE_MAX_CONNECTIONS: &str = "print_upload_database_max_connections";
-/// How old the keys of an `issuer` are.
+/// The age of the keys of an `issuer`.
 pub const ISSUER_KEYS_AGE: &str = "print_upload_issuer_keys_age_seconds";
-/// Log lines that nobody was there to read.
+/// Log lines that were dropped because nobody read those before them.
 pub const LOG_LINES_DROPPED: &str = "print_upload_log_lines_dropped_total";
-/// Always one; the label `version` says which program this is.
+/// Always 1; the label `version` is the program's.
 pub const BUILD_INFO: &str = "print_upload_build_info";
 
 /// In seconds. A cancel takes a millisecond, a range as long as its caller takes to send it.
 const DURATION_BUCKETS: [f64; 16] =
     [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 60.0, 600.0];
 
-/// One of a process: several services in one process count together.
+/// One per process: several services in one process count together.
 static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 
-/// Begins to count, for good. `None` when somebody else already does, in a program that embeds this one.
+/// Starts to record metrics, for good. `None` when a program that embeds this one has set up another recorder.
 pub fn record() -> Option<&'static PrometheusHandle> {
     let install = || {
         let buckets = Matcher::Suffix("_duration_seconds".into());
@@ -70,10 +70,10 @@ pub fn record() -> Option<&'static PrometheusHandle> {
     RECORDER.get_or_init(install).as_ref()
 }
 
-/// The codes that are counted from zero: what goes well, and the service's own failures, whose first alerts look for.
+/// The codes that are counted from zero: success, and the service's own failures, which alerts look for.
 const CODES_FROM_ZERO: [&str; 5] = ["OK", "UNKNOWN", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"];
 
-/// What a service counts, from zero: a first failure is to be seen as a change.
+/// The metrics of a service, from zero: a first failure must be visible as a change.
 pub fn begin_service() {
     for method in methods::all() {
         for code in CODES_FROM_ZERO {
@@ -107,7 +107,7 @@ pub fn begin_service() {
     describe_gauge!(ISSUER_KEYS_AGE, "Since when an issuer's keys are unconfirmed; +Inf when there are none.");
 }
 
-/// What a REST gateway counts.
+/// The metrics of a REST gateway.
 pub fn begin_rest() {
     describe_counter!(REST_REQUESTS, "REST requests, by method, route and status; none when the caller hung up.");
     describe_histogram!(REST_DURATION, "From a REST request's head to the end of its answer.");

@@ -1,4 +1,4 @@
-//! The methods that are served, by the names that logs, traces and metrics give them.
+//! The methods that are served, by their names in logs, traces and metrics.
 
 use std::{collections::HashSet, sync::LazyLock};
 
@@ -6,13 +6,13 @@ use prost_reflect::DescriptorPool;
 
 use crate::proto::DESCRIPTOR;
 
-/// What a method is called that the service does not have: its name is the caller's to choose, and is not repeated.
+/// The name of every method that is not served: what the caller wrote is not repeated.
 const UNKNOWN_METHOD: &str = "unknown";
 
-/// Lasts as long as whoever watches: its duration says nothing.
+/// Lasts as long as its caller watches: its duration means nothing.
 const WATCH: &str = "grpc.health.v1.Health/Watch";
 
-/// Methods of others that are served as well.
+/// Methods of health and reflection.
 const OPEN_METHODS: [&str; 4] = [
     "grpc.health.v1.Health/Check",
     WATCH,
@@ -34,7 +34,7 @@ pub(super) fn named_in(path: &str) -> &'static str {
     METHODS.get(path.trim_start_matches('/')).map_or(UNKNOWN_METHOD, String::as_str)
 }
 
-/// Every method that is served, so that its metrics are there before its first call.
+/// Every method that is served.
 pub(super) fn all() -> impl Iterator<Item = &'static str> {
     METHODS.iter().map(String::as_str)
 }

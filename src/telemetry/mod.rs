@@ -1,8 +1,8 @@
-//! What operators see of the program: one log line a request, traces over OTLP, metrics for Prometheus. None of them ever
-//! holds a token, an upload URL, a query or a body.
+//! What operators see of the program: one log line per request, traces over OTLP, metrics for Prometheus. None of them
+//! ever holds a token, an upload URL, a query or a body.
 //!
-//! [`observer`] is around every request: [`observe`] has the names of RPCs, the gateway those of REST requests. What only
-//! an inner module knows of a request, such as who calls, it adds to the request's [`RequestLog`].
+//! [`observer`] is around every request: [`observe`] has the names of RPCs, the gateway those of REST requests. What
+//! only an inner module knows of a request, such as who calls, it adds to the request's [`RequestLog`].
 
 mod body;
 pub mod meters;
@@ -32,19 +32,20 @@ pub use request_log::{CallerKind, RequestLog};
 pub use rpc::observe;
 pub use traces::Traces;
 
-/// How many log lines wait for whoever reads them. Those that come then are lost: no call ever waits for a reader.
+/// How many log lines may wait for their reader. Lines beyond that are dropped: no call ever waits for a reader.
 const WAITING_LINES: usize = 10_000;
 
-/// Counts those. One of a process, as the log is.
+/// Counts dropped lines. One per process.
 static LOST_LINES: OnceLock<ErrorCounter> = OnceLock::new();
 
-/// How long the last lines may take, when the program ends.
+/// How long the last lines may take when the program ends.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(1500);
 
-/// How the program is watched.
+/// How operators observe the program.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Telemetry {
-    /// Address to serve /metrics, /healthz and /readyz on, as plain HTTP; port 0 takes a free one. Without it there is none.
+    /// Address to serve /metrics, /healthz and /readyz on, as plain HTTP; port 0 takes a free one. Without it there is
+    /// none.
     #[arg(long, env = "ADMIN_LISTEN")]
     pub admin_listen: Option<SocketAddr>,
 
@@ -54,36 +55,36 @@ pub struct Telemetry {
     pub otlp_endpoint: Option<String>,
 }
 
-/// The thread that writes the log. Once this is dropped, nothing is written any more.
+/// The thread that writes the log. Once this is dropped, nothing more is written.
 #[derive(Debug)]
 #[must_use]
 pub struct Logs(WorkerGuard);
 
 impl Logs {
-    /// Writes what is still waiting, as far as somebody reads it.
+    /// Writes the lines that still wait, as far as somebody reads them.
     pub fn flush(self) {
         write_in_time(|| drop(self.0));
     }
 }
 
-/// Writes at the end of the program, as far as somebody reads it: nobody may ever read from a pipe that is full.
+/// Writes at the end of the program, within a time limit: a full pipe that nobody reads would block for ever.
 pub fn write_in_time(write: impl FnOnce() + Send + 'static) {
     let (writing, written) = mpsc::channel::<()>();
     thread::spawn(move || {
         write();
         drop(writing);
     });
-    // It ends with an error in any case: nothing is ever sent.
+    // Always an error: nothing is ever sent, the sender is dropped.
     let _ = written.recv_timeout(FLUSH_TIMEOUT);
 }
 
-/// How many log lines have been lost because nobody read those before them.
+/// How many log lines have been dropped because nobody read those before them.
 pub fn lost_lines() -> u64 {
     LOST_LINES.get().map_or(0, |lost| lost.dropped_lines() as u64)
 }
 
-/// Logs to standard error, as text, or as JSON lines. `RUST_LOG` chooses what; `level` and above unless set. With a collector,
-/// traces go there under the name of the service, unless `OTEL_SERVICE_NAME` says another.
+/// Logs to standard error, as text or as JSON lines: what `RUST_LOG` selects, otherwise `level` and above. With a
+/// collector, traces go there under the name of the service, unless `OTEL_SERVICE_NAME` is set.
 pub fn init(
     json: bool,
     level: &str,

@@ -58,8 +58,8 @@ pub async fn observe(mut request: Request, next: Next, report: impl Report) -> R
     response.map(|body| ObservedBody::wrap(body, recorder))
 }
 
-/// Belongs to the request at first, then to the body of its answer. Dropped with the last byte, or before when the caller
-/// hangs up: in both cases that is the end of the request.
+/// Belongs to the request at first, then to the body of its answer. Dropped with the last byte, or before when the
+/// caller hangs up: in both cases that is the end of the request.
 struct Recorder<R: Report> {
     report: R,
     exchange: Exchange,

@@ -1,4 +1,4 @@
-//! What a request's log line says, gathered on the way.
+//! What a request's log line contains, collected while the request is handled.
 
 use std::sync::{
     Arc, OnceLock,
@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::body::BodyObserver;
 
-/// Who calls, for the log: what has admitted them.
+/// What kind of credential the caller has, for the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallerKind {
     /// A user's access token.
@@ -21,7 +21,8 @@ pub enum CallerKind {
     Capability,
 }
 
-/// What the rooms on a request's way know of it. Shared: each adds what it knows, the layer around the request writes it.
+/// What modules know of a request. It is shared: each adds what it knows, and the observer around the request writes
+/// it.
 #[derive(Debug, Clone, Default)]
 pub struct RequestLog(Arc<Facts>);
 
@@ -43,7 +44,7 @@ impl CallerKind {
 }
 
 impl RequestLog {
-    /// The request's log; one that nobody writes where no layer stands around the request.
+    /// The request's log; one that nobody writes where no observer is around the request.
     pub fn of(extensions: &Extensions) -> Self {
         extensions.get().cloned().unwrap_or_default()
     }
@@ -70,13 +71,12 @@ impl RequestLog {
         self.0.upload.get().copied()
     }
 
-    /// How many bytes of the request's body have come so far.
+    /// How many bytes of the request's body have been received so far.
     pub fn request_bytes(&self) -> u64 {
         self.0.request_bytes.load(Ordering::Relaxed)
     }
 }
 
-/// Counts a request's body.
 impl BodyObserver for RequestLog {
     fn data(&mut self, bytes: usize) {
         self.0.request_bytes.fetch_add(bytes as u64, Ordering::Relaxed);

@@ -33,8 +33,8 @@ struct Outcome {
 }
 
 impl Rpc {
-    /// Probes come every few seconds. They are counted; they have no span, and no log line when they succeed or when their
-    /// caller hangs up, as every caller of Watch does.
+    /// Probes come every few seconds. They are counted; they have no span, and no log line when they succeed or when
+    /// their caller hangs up, as every caller of Watch does.
     fn is_probe(&self) -> bool {
         self.method.starts_with("grpc.health.v1.")
     }
@@ -123,7 +123,8 @@ impl Report for Rpc {
     }
 }
 
-/// As OpenTelemetry's conventions for gRPC servers have it, except DEADLINE_EXCEEDED: here it is a caller who is too slow.
+/// As OpenTelemetry's conventions for gRPC servers have it, except DEADLINE_EXCEEDED: here it is a caller who is too
+/// slow.
 fn is_fault_of_the_service(code: Code) -> bool {
     matches!(code, Code::Unknown | Code::Unimplemented | Code::Internal | Code::Unavailable | Code::DataLoss)
 }

@@ -1,7 +1,7 @@
 //! Traces: spans to a collector over OTLP, and W3C Trace Context in and out.
 //!
-//! Spans are collected by a thread of the SDK's own. Its queue is bounded: a collector that is slow or gone costs spans, and
-//! never a call.
+//! A thread of the SDK sends the spans. Its queue is bounded: when the collector is slow or cannot be reached, spans
+//! are lost, and no call is affected.
 
 use std::{
     env,
@@ -30,17 +30,17 @@ use tonic::transport::{ClientTlsConfig, Endpoint};
 use tracing::{Level, Metadata, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-/// How long the program waits at its end for its last spans to be taken.
+/// How long the program waits at its end until its last spans are sent.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long connecting to the collector may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How many characters of `tracestate` every service must pass on, and this one takes: it is a stranger's to choose, and
-/// goes into every span of the request.
+/// How many characters of `tracestate` are accepted: as many as every service must pass on. Any caller may choose them,
+/// and they are stored in every span of the request.
 const MAX_TRACESTATE: usize = 512;
 
-/// Whether spans are collected. Without it nothing here does anything.
+/// Whether traces are collected. If not, nothing here does anything.
 static IS_ON: AtomicBool = AtomicBool::new(false);
 
 /// The traces of this program, if it has a collector.
@@ -48,21 +48,21 @@ static IS_ON: AtomicBool = AtomicBool::new(false);
 pub struct Traces(Option<SdkTracerProvider>);
 
 impl Traces {
-    /// Sends traces to a collector; connects when there is something to send.
+    /// Sends traces to a collector. Connects when there is something to send.
     pub(super) fn to(endpoint: &str, service: &'static str) -> anyhow::Result<Self> {
         let mut address = Endpoint::from_shared(endpoint.to_owned()).context("not an address")?;
         anyhow::ensure!(matches!(address.uri().scheme_str(), Some("http" | "https")), "must be http(s)://host:port");
         if address.uri().scheme_str() == Some("https") {
             address = address.tls_config(ClientTlsConfig::new().with_native_roots())?;
         }
-        // A collector that takes a connection and then says nothing is given up within one export, and connected to anew: the
-        // SDK sets no limit of its own to a channel that it is given.
-        let patience = export_timeout();
+        // A connection on which the collector does not answer is closed within one export, and opened again. The SDK
+        // sets no limit for a channel that it is given.
+        let timeout = export_timeout();
         let channel = address
             .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(patience)
-            .http2_keep_alive_interval(patience / 4)
-            .keep_alive_timeout(patience / 4)
+            .timeout(timeout)
+            .http2_keep_alive_interval(timeout / 4)
+            .keep_alive_timeout(timeout / 4)
             .connect_lazy();
         let exporter = SpanExporter::builder().with_tonic().with_channel(channel).build()?;
         let provider =
@@ -75,7 +75,7 @@ impl Traces {
         self.0.as_ref()
     }
 
-    /// Sends what has not been sent yet, as long as that may take.
+    /// Sends the spans that have not been sent yet, within a time limit.
     pub async fn flush(self) {
         let Some(provider) = self.0 else { return };
         let flushed = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(FLUSH_TIMEOUT)).await;
@@ -85,16 +85,16 @@ impl Traces {
     }
 }
 
-/// How long the collector may take for a batch: the standard's variables, in milliseconds.
+/// How long the collector may take for a batch, from the standard's variables, which are in milliseconds.
 fn export_timeout() -> Duration {
-    let said = [OTEL_EXPORTER_OTLP_TRACES_TIMEOUT, OTEL_EXPORTER_OTLP_TIMEOUT].into_iter().find_map(|variable| {
+    let configured = [OTEL_EXPORTER_OTLP_TRACES_TIMEOUT, OTEL_EXPORTER_OTLP_TIMEOUT].into_iter().find_map(|variable| {
         let milliseconds = env::var(variable).ok()?.parse().ok()?;
         (milliseconds > 0).then_some(Duration::from_millis(milliseconds))
     });
-    said.unwrap_or(OTEL_EXPORTER_OTLP_TIMEOUT_DEFAULT)
+    configured.unwrap_or(OTEL_EXPORTER_OTLP_TIMEOUT_DEFAULT)
 }
 
-/// What all spans have in common. The environment has the last word, see OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES.
+/// What all spans have in common. OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES take precedence.
 fn resource(service: &'static str) -> Resource {
     let own = [KeyValue::new("service.name", service), KeyValue::new("service.version", env!("CARGO_PKG_VERSION"))];
     let resource = Resource::builder_empty()
@@ -107,7 +107,7 @@ fn resource(service: &'static str) -> Resource {
     }
 }
 
-/// This program's own spans, and in them what went wrong and the statements that were run: never their values.
+/// This program's own spans, with their warnings and errors and the statements that were run: never their values.
 pub(super) fn is_traced(metadata: &Metadata<'_>) -> bool {
     let is_own = metadata.target().starts_with("print_upload");
     if metadata.is_span() {
@@ -121,7 +121,7 @@ pub fn are_on() -> bool {
     IS_ON.load(Ordering::Relaxed)
 }
 
-/// Lets a request's span belong to the trace that its headers name (`traceparent`), if they do.
+/// Makes a request's span part of the trace in its headers (`traceparent`), if there is one.
 pub fn continue_from(headers: &HeaderMap, span: &Span) {
     if !are_on() {
         return;
@@ -133,7 +133,7 @@ pub fn continue_from(headers: &HeaderMap, span: &Span) {
     }
 }
 
-/// Names the span in a request's headers, so that what answers belongs to the same trace.
+/// Writes the span into a request's headers, so that the spans of its receiver belong to the same trace.
 pub fn continue_in(headers: &mut HeaderMap, span: &Span) {
     if are_on() {
         TraceContextPropagator::new().inject_context(&span.context(), &mut Outgoing(headers));

@@ -18,13 +18,13 @@ use crate::{
     retry,
 };
 
-/// How long a call may take, unless [`Client::with_timeout`] says otherwise.
+/// How long a call may take, unless [`Client::with_timeout`] sets it.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a transfer goes on without progress, unless [`Client::with_patience`] says otherwise.
+/// How long a transfer goes on without progress, unless [`Client::with_patience`] sets it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A transport that shows a credential on every call.
+/// A transport that presents a credential on every call.
 pub type Authorized = InterceptedService<Transport, Credential>;
 
 /// One caller's view of the service. A clone shares the connection.
@@ -63,8 +63,9 @@ impl Client {
         }
     }
 
-    /// Makes a call about a session, and once more with its upload URL where the caller's own credential lacks a permission:
-    /// a token with `PrintJob.Create` alone creates a session and may neither look at it nor cancel it, the upload URL may.
+    /// Makes a call about a session. Where the caller's own credential lacks a permission, makes it again with the
+    /// session's upload URL: a token with `PrintJob.Create` alone may create a session, but neither get nor cancel it;
+    /// the upload URL allows both.
     pub async fn with_upload_url_fallback<T, F>(
         &self,
         session: &UploadSession,
@@ -79,22 +80,22 @@ impl Client {
         }
     }
 
-    /// A client that shows a session's upload URL in place of the caller's own credential. `None` once the session has ended:
-    /// it has no upload URL any more.
+    /// A client that presents a session's upload URL in place of the caller's own credential. `None` once the session
+    /// has ended: then it has no upload URL.
     fn holder_of(&self, session: &UploadSession) -> Option<Self> {
         let credential = Credential::of_upload_url(&session.upload_url).ok()?;
         let holder = Self::over(self.transport.clone(), credential);
         Some(holder.with_timeout(self.timeout).with_patience(self.patience))
     }
 
-    /// How long a call may take, together with its repetitions; 30 s unless said. A range may take longer, as long as its
+    /// How long a call may take, together with its retries; 30 s by default. A range may take longer, as long as its
     /// bytes move.
     #[must_use]
     pub fn with_timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
     }
 
-    /// How long an upload or a download goes on trying while nothing succeeds; 60 s unless said.
+    /// How long an upload or a download goes on while nothing succeeds; 60 s by default.
     #[must_use]
     pub fn with_patience(self, patience: Duration) -> Self {
         Self { patience, ..self }
@@ -121,8 +122,8 @@ impl Client {
         Ok(retry::call(self.timeout, get).await?)
     }
 
-    /// Cancels the upload, for good. Doing it again is OK; so it is done again where nobody knows whether it was done.
-    /// By a document's name and without an etag, the second time may meet another session that the caller has created in the
+    /// Cancels the upload, for good. Doing it again is OK; so it is retried where it is unknown whether it was done. By
+    /// a document's name and without an etag, a retry may cancel another session that the caller has created in the
     /// meantime: name `uploadSessions/{id}` where that may happen.
     pub async fn cancel(&self, request: DeleteUploadSessionRequest) -> Result<(), Error> {
         let delete = || {
@@ -142,14 +143,14 @@ impl Client {
         Ok(retry::call(self.timeout, get).await?)
     }
 
-    /// Sends one range once: its header, then its bytes in chunks. Without a deadline: how long a range may take is the caller's
-    /// to say, as with `tokio::time::timeout`.
+    /// Sends one range once: its header, then its bytes in chunks. There is no deadline: set one around it, for example
+    /// with `tokio::time::timeout`.
     pub async fn upload_range(&mut self, header: RangeHeader, bytes: Bytes) -> Result<UploadRangeResponse, Status> {
         let messages = range_messages(header, &bytes);
         Ok(self.sessions.upload_range(stream::iter(messages)).await?.into_inner())
     }
 
-    /// A request that tells the service for how long anybody waits for its answer.
+    /// A request with the deadline of this client's calls.
     fn timed<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         request.set_timeout(self.timeout);

@@ -116,8 +116,8 @@ impl Pace {
     }
 }
 
-/// Waits for the answer as long as bytes move. While none moves no longer than `timeout`; once all are handed over as long as
-/// the last of them may take on a slow line, and then `timeout`.
+/// Waits for the answer as long as bytes move: no longer than `timeout` while none moves; once all are handed over, as
+/// long as the last of them may take on a slow line, and then `timeout`.
 async fn moving<T>(
     timeout: Duration,
     length: u64,
