@@ -5,13 +5,9 @@
 //! all of them when its connection was made anew, and of all of them every five seconds. A writer is told only what the
 //! database says, so that nothing depends on an announcement, and a false one does nothing.
 
-use std::{
-    collections::HashSet,
-    mem,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashSet, mem, sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use tokio::{
     sync::Notify,
     time::{sleep, timeout},
@@ -54,7 +50,7 @@ impl Relay {
 
     /// A session has ended: it is announced soon, together with whatever ends meanwhile.
     pub fn ended(&self, session: SessionId) {
-        self.ended.lock().unwrap_or_else(PoisonError::into_inner).insert(session);
+        self.ended.lock().insert(session);
         self.gathered.notify_one();
     }
 
@@ -76,7 +72,7 @@ impl Relay {
 
     /// What cannot be announced is dropped: every replica asks soon enough.
     async fn announce(&self) -> Result<(), Error> {
-        let ended = mem::take(&mut *self.ended.lock().unwrap_or_else(PoisonError::into_inner));
+        let ended = mem::take(&mut *self.ended.lock());
         if ended.is_empty() {
             return Ok(());
         }

@@ -1,14 +1,10 @@
 //! TLS on a listener: a certificate and its key from PEM files, which are read again when they change.
 
-use std::{
-    fs, io,
-    path::PathBuf,
-    sync::{Arc, PoisonError, RwLock},
-    time::Duration,
-};
+use std::{fs, io, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, ensure};
 use clap::Args;
+use parking_lot::RwLock;
 use rustls::{
     ServerConfig,
     crypto::aws_lc_rs,
@@ -99,11 +95,11 @@ impl Certificate {
     fn reload(&self) -> anyhow::Result<bool> {
         let Followed { cert, key, current } = &*self.0;
         let pem = read(cert, key)?;
-        if pem == current.read().unwrap_or_else(PoisonError::into_inner).pem {
+        if pem == current.read().pem {
             return Ok(false);
         }
         let loaded = Loaded::parse(pem)?;
-        *current.write().unwrap_or_else(PoisonError::into_inner) = loaded;
+        *current.write() = loaded;
         Ok(true)
     }
 }
@@ -122,7 +118,7 @@ impl Loaded {
 
 impl ResolvesServerCert for Followed {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner).key))
+        Some(Arc::clone(&self.current.read().key))
     }
 }
 

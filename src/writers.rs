@@ -3,11 +3,9 @@
 //! A writer registers first and reads the session's state second: whoever ends a session either is seen by that read, or
 //! finds the writer here.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::HashMap, sync::Arc};
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::{
@@ -53,7 +51,7 @@ impl Writers {
     /// Takes a place among the session's writers; `None` when all are taken.
     pub fn register(self: &Arc<Self>, owned: &OwnedSession) -> Option<Writer> {
         let (tenant, session) = (owned.tenant(), owned.id());
-        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sessions = self.sessions.lock();
         let writing =
             sessions.entry(session).or_insert_with(|| Writing { tenant, writers: 0, ended: watch::Sender::new(None) });
         if writing.writers >= self.limit {
@@ -65,20 +63,20 @@ impl Writers {
 
     /// The sessions that are being written to, but for those whose writers have been told of their end.
     pub fn sessions(&self) -> Vec<(TenantId, SessionId)> {
-        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let sessions = self.sessions.lock();
         let untold = sessions.iter().filter(|(_, writing)| writing.ended.borrow().is_none());
         untold.map(|(session, writing)| (writing.tenant, *session)).collect()
     }
 
     /// How many ranges are being received.
     pub fn count(&self) -> usize {
-        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let sessions = self.sessions.lock();
         sessions.values().map(|writing| writing.writers).sum()
     }
 
     /// Tells every writer of the session, stalled or not, that it has ended. Waits for none.
     pub fn tell(&self, session: SessionId, ended: Ended) {
-        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let sessions = self.sessions.lock();
         if let Some(writing) = sessions.get(&session) {
             writing.ended.send_replace(Some(ended));
         }
@@ -105,7 +103,7 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        let mut sessions = self.writers.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sessions = self.writers.sessions.lock();
         if let Some(writing) = sessions.get_mut(&self.session) {
             writing.writers -= 1;
             if writing.writers == 0 {

@@ -1,13 +1,9 @@
 //! The trusted issuers of access tokens and their keys: OpenID Connect discovery and a JSON Web Key Set over HTTP, cached,
 //! refreshed in the background, and fetched once more when a token names an unknown key.
 
-use std::{
-    collections::HashMap,
-    net::IpAddr,
-    sync::{Arc, PoisonError, RwLock},
-    time::Duration,
-};
+use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
+use parking_lot::RwLock;
 use reqwest::{Certificate, Client, redirect::Policy};
 use serde::{Deserialize, de::DeserializeOwned};
 use tokio::{sync::Mutex, time::Instant};
@@ -164,12 +160,12 @@ impl Issuer {
     }
 
     fn fresh_keys(&self) -> Option<Arc<HashMap<String, Key>>> {
-        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let keys = self.keys.read();
         keys.as_ref().filter(|keys| keys.fetched.elapsed() < MAX_KEY_AGE).map(|keys| Arc::clone(&keys.keys))
     }
 
     fn age_of_keys(&self) -> Option<Duration> {
-        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let keys = self.keys.read();
         keys.as_ref().map(|keys| keys.fetched.elapsed()).filter(|age| *age < MAX_KEY_AGE)
     }
 
@@ -182,7 +178,7 @@ impl Issuer {
         match fetched {
             Ok(keys) => {
                 let keys = KeySet { keys: Arc::new(keys), fetched: begun };
-                *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Some(keys);
+                *self.keys.write() = Some(keys);
                 true
             }
             Err(error) => {

@@ -2,10 +2,9 @@
 //! how many of them there are of one caller, and of one tenant, is bounded: nobody keeps others out for whom nothing is
 //! done. Per replica: fairness, not an invariant.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::HashMap, sync::Arc};
+
+use parking_lot::Mutex;
 
 use crate::{
     name::{SessionId, TenantId},
@@ -48,7 +47,7 @@ impl Unproved {
     /// One more of this holder's; `None` when there are as many as may be.
     pub(super) fn share(self: &Arc<Self>, holder: Holder) -> Option<Share> {
         let part = if matches!(holder, Holder::Tenant(_)) { 2 } else { 4 };
-        let mut holders = self.holders.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut holders = self.holders.lock();
         let held = holders.entry(holder.clone()).or_default();
         if *held >= self.places.div_ceil(part) {
             return None;
@@ -60,7 +59,7 @@ impl Unproved {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        let mut holders = self.unproved.holders.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut holders = self.unproved.holders.lock();
         if let Some(held) = holders.get_mut(&self.holder) {
             *held -= 1;
             if *held == 0 {
