@@ -7,9 +7,9 @@ use clap::{Args, Parser};
 use url::Url;
 
 use crate::{
+    app_state::Limits,
     blobs::PUT_TIMEOUT,
     secret_files::{DatabaseUrl, SECRETS, UploadTokenKeys},
-    services::Limits,
     store::Terms,
     telemetry::Telemetry,
     tls::TlsFiles,

@@ -16,6 +16,7 @@
 //! machine.
 
 pub mod admin;
+pub mod app_state;
 pub mod blobs;
 pub mod catalog;
 pub mod cli;
@@ -33,7 +34,6 @@ mod repeat;
 pub mod rpc;
 pub mod secret_files;
 pub mod server;
-pub mod services;
 pub mod session;
 pub mod store;
 pub mod sweeper;

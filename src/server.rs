@@ -20,6 +20,7 @@ use tower::ServiceBuilder;
 
 use crate::{
     admin::{AdminServer, ServiceProbe},
+    app_state::AppState,
     blobs::Blobs,
     config::Config,
     gateway,
@@ -28,7 +29,6 @@ use crate::{
     proto::{DESCRIPTOR, print_catalog_server, print_documents_server, print_jobs_server, upload_sessions_server},
     relay::Relay,
     rpc,
-    services::Services,
     store::{Schema, Store},
     sweeper, telemetry,
     tls::Certificate,
@@ -63,7 +63,7 @@ pub struct Listeners {
 /// A service that is ready to serve.
 #[derive(Debug)]
 pub struct Server {
-    services: Services,
+    app: AppState,
     guard: Arc<Guard>,
     certificate: Option<Certificate>,
     drain_timeout: Duration,
@@ -100,7 +100,7 @@ impl Server {
             unproved: Unproved::new(config.max_transfers as usize),
         };
         let writers = Writers::new(config.max_writers as usize);
-        let services = Services {
+        let app = AppState {
             store: store.clone(),
             blobs,
             relay: Arc::new(Relay::new(store, Arc::clone(&writers))),
@@ -111,12 +111,12 @@ impl Server {
             wake_sweeper: Arc::new(Notify::new()),
         };
         let certificate = config.tls.load()?;
-        Ok(Self { services, guard: Arc::new(guard), certificate, drain_timeout: config.drain_timeout })
+        Ok(Self { app, guard: Arc::new(guard), certificate, drain_timeout: config.drain_timeout })
     }
 
     /// Fails unless the database has the schema of this program or a newer one, and the store supports what is needed.
     pub async fn check(&self) -> anyhow::Result<()> {
-        let schema = self.services.store.schema().await.context("asking the database for its schema")?;
+        let schema = self.app.store.schema().await.context("asking the database for its schema")?;
         ensure!(
             schema != Schema::Older,
             "the database does not have this program's schema: run `print-upload migrate`"
@@ -125,7 +125,7 @@ impl Server {
             // An old replica that is restarted in the middle of a rolling update.
             tracing::warn!("the database has a newer schema than this program knows");
         }
-        self.services.blobs.check().await.context("--store")
+        self.app.blobs.check().await.context("--store")
     }
 
     /// Serves until `shutdown`; then accepts nothing new and lets calls end within the drain timeout.
@@ -135,8 +135,8 @@ impl Server {
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> anyhow::Result<Drained> {
         let stopping = CancellationToken::new();
-        let background = Background::start(&self.services, &self.guard.issuers);
-        let probe = ServiceProbe::new(self.services.clone(), Arc::clone(&self.guard.issuers), stopping.clone());
+        let background = Background::start(&self.app, &self.guard.issuers);
+        let probe = ServiceProbe::new(self.app.clone(), Arc::clone(&self.guard.issuers), stopping.clone());
         let admin = AdminServer::start(listeners.admin, probe);
 
         let (health, open_routes) = open_routes().await?;
@@ -146,7 +146,7 @@ impl Server {
             set_not_serving(&health).await;
         };
         let drained = listen::serve(endpoints, self.certificate, self.drain_timeout, stopping, shutdown).await;
-        background.stop(&self.services.store).await;
+        background.stop(&self.app.store).await;
         admin.stop().await?;
         drained
     }
@@ -173,7 +173,7 @@ impl Server {
         let from_the_outside_in = ServiceBuilder::new()
             .layer(middleware::from_fn(telemetry::observe))
             .layer(middleware::from_fn_with_state(Arc::clone(&self.guard), guard::check));
-        let routes = rpc::routes(self.services.clone()).into_axum_router();
+        let routes = rpc::routes(self.app.clone()).into_axum_router();
         // The open routes bring the fallback for both.
         routes.reset_fallback().route_layer(from_the_outside_in)
     }
@@ -186,12 +186,12 @@ struct Background {
 }
 
 impl Background {
-    fn start(services: &Services, issuers: &Arc<Issuers>) -> Self {
+    fn start(app: &AppState, issuers: &Arc<Issuers>) -> Self {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let (issuers, stop_refresh) = (Arc::clone(issuers), stop.clone());
         tasks.spawn(async move { issuers.refresh_until(stop_refresh).await });
-        tasks.spawn(sweeper::run(services.clone(), stop.clone()));
-        tasks.spawn(Arc::clone(&services.relay).run(stop.clone()));
+        tasks.spawn(sweeper::run(app.clone(), stop.clone()));
+        tasks.spawn(Arc::clone(&app.relay).run(stop.clone()));
         tasks.close();
         Self { tasks, stop }
     }

@@ -8,10 +8,10 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    app_state::AppState,
     blobs::Folder,
     error::Error,
     repeat::repeat,
-    services::Services,
     session::Ended,
     store::{LEASE, Reclaim},
     telemetry::meters,
@@ -38,28 +38,28 @@ const PASS_TIMEOUT: Duration = Duration::from_secs(4);
 const _: () = assert!(PASS_TIMEOUT.as_secs() < LEASE.as_secs());
 
 /// Sweeps until `shutdown`.
-pub async fn run(services: Services, shutdown: CancellationToken) {
-    let services = &services;
-    let expiring = repeat("expiring sessions", || expire(services), || sleep(EXPIRE_INTERVAL));
-    let purging = repeat("purging tombstones", || purge(services), || sleep(PURGE_INTERVAL));
-    let reclaiming = (0..RECLAIM_WORKERS).map(|_| repeat("dropping bytes", || reclaim(services), || told(services)));
+pub async fn run(app: AppState, shutdown: CancellationToken) {
+    let app = &app;
+    let expiring = repeat("expiring sessions", || expire(app), || sleep(EXPIRE_INTERVAL));
+    let purging = repeat("purging tombstones", || purge(app), || sleep(PURGE_INTERVAL));
+    let reclaiming = (0..RECLAIM_WORKERS).map(|_| repeat("dropping bytes", || reclaim(app), || told(app)));
     shutdown.run_until_cancelled(async { tokio::join!(expiring, purging, join_all(reclaiming)) }).await;
 }
 
 /// Waits until there are bytes to drop, as far as this replica knows.
-async fn told(services: &Services) {
+async fn told(app: &AppState) {
     tokio::select! {
-        () = services.wake_sweeper.notified() => {}
+        () = app.wake_sweeper.notified() => {}
         () = sleep(RECLAIM_INTERVAL) => {}
     }
 }
 
-async fn expire(services: &Services) -> Result<(), Error> {
+async fn expire(app: &AppState) -> Result<(), Error> {
     loop {
-        let expired = services.store.expire_due(BATCH).await?;
+        let expired = app.store.expire_due(BATCH).await?;
         metrics::counter!(meters::EXPIRED_SESSIONS).increment(expired.len() as u64);
         for session in &expired {
-            services.session_ended(*session, Ended::Expired);
+            app.session_ended(*session, Ended::Expired);
         }
         if expired.len() < BATCH as usize {
             return Ok(());
@@ -67,32 +67,32 @@ async fn expire(services: &Services) -> Result<(), Error> {
     }
 }
 
-async fn purge(services: &Services) -> Result<(), Error> {
-    while services.store.purge_sessions(BATCH).await? == BATCH as u64 {}
-    while services.store.purge_print_jobs(BATCH).await? == BATCH as u64 {}
+async fn purge(app: &AppState) -> Result<(), Error> {
+    while app.store.purge_sessions(BATCH).await? == BATCH as u64 {}
+    while app.store.purge_print_jobs(BATCH).await? == BATCH as u64 {}
     Ok(())
 }
 
-async fn reclaim(services: &Services) -> Result<(), Error> {
-    while let Some(reclaim) = services.store.claim_reclaim().await? {
-        pass(services, reclaim).await?;
+async fn reclaim(app: &AppState) -> Result<(), Error> {
+    while let Some(reclaim) = app.store.claim_reclaim().await? {
+        pass(app, reclaim).await?;
     }
     Ok(())
 }
 
 /// One pass over one session's objects.
 #[tracing::instrument(name = "sweeper.reclaim", level = "debug", skip_all, fields(upload.id = %reclaim.session.0))]
-async fn pass(services: &Services, reclaim: Reclaim) -> Result<(), Error> {
+async fn pass(app: &AppState, reclaim: Reclaim) -> Result<(), Error> {
     let folder = Folder { tenant: reclaim.tenant, session: reclaim.session };
-    let problem = match timeout(PASS_TIMEOUT, services.blobs.drop_all_except(folder, &reclaim.keep)).await {
+    let problem = match timeout(PASS_TIMEOUT, app.blobs.drop_all_except(folder, &reclaim.keep)).await {
         Ok(Ok(())) => {
             metrics::counter!(meters::RECLAIM_PASSES, "result" => "done").increment(1);
-            return Ok(services.store.settle_reclaim(&reclaim).await?);
+            return Ok(app.store.settle_reclaim(&reclaim).await?);
         }
         Ok(Err(error)) => error.to_string(),
         Err(_) => "the object store does not answer".into(),
     };
     metrics::counter!(meters::RECLAIM_PASSES, "result" => "failed").increment(1);
     tracing::warn!(upload.id = %reclaim.session.0, error = problem, "bytes of an ended session are still there");
-    Ok(services.store.defer_reclaim(&reclaim).await?)
+    Ok(app.store.defer_reclaim(&reclaim).await?)
 }

@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::Probe;
 use crate::{
+    app_state::AppState,
     guard::Issuers,
-    services::Services,
     store::{Backlog, Schema},
     telemetry::meters,
 };
@@ -20,15 +20,15 @@ const DATABASE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The probe of a service.
 #[derive(Debug)]
 pub struct ServiceProbe {
-    services: Services,
+    app: AppState,
     issuers: Arc<Issuers>,
     stopping: CancellationToken,
 }
 
 impl ServiceProbe {
     /// The service is `stopping` as soon as it drains.
-    pub fn new(services: Services, issuers: Arc<Issuers>, stopping: CancellationToken) -> Self {
-        Self { services, issuers, stopping }
+    pub fn new(app: AppState, issuers: Arc<Issuers>, stopping: CancellationToken) -> Self {
+        Self { app, issuers, stopping }
     }
 
     /// When the database does not answer, its values are unknown: an old value would be taken for a new one.
@@ -55,7 +55,7 @@ impl Probe for ServiceProbe {
         if self.issuers.ages_of_keys().all(|(_, age)| age.is_none()) {
             return Some("the keys of the token issuers are not there yet".into());
         }
-        match timeout(DATABASE_TIMEOUT, self.services.store.schema()).await {
+        match timeout(DATABASE_TIMEOUT, self.app.store.schema()).await {
             // A newer one is that of a rolling update: this program still works with it, or the migration is wrong.
             Ok(Ok(Schema::Current | Schema::Newer)) => None,
             Ok(Ok(Schema::Older)) => Some("the database does not have this program's schema".into()),
@@ -65,8 +65,8 @@ impl Probe for ServiceProbe {
     }
 
     async fn measure(&self) {
-        gauge!(meters::WRITERS).set(self.services.writers.count() as f64);
-        let connections = self.services.store.connections();
+        gauge!(meters::WRITERS).set(self.app.writers.count() as f64);
+        let connections = self.app.store.connections();
         gauge!(meters::DATABASE_MAX_CONNECTIONS).set(connections.max);
         gauge!(meters::DATABASE_CONNECTIONS, "state" => "idle").set(connections.idle as f64);
         gauge!(meters::DATABASE_CONNECTIONS, "state" => "in_use").set(connections.in_use as f64);
@@ -75,7 +75,7 @@ impl Probe for ServiceProbe {
             gauge!(meters::ISSUER_KEYS_AGE, "issuer" => issuer.to_owned()).set(age);
         }
         // The backlog waits for a connection as calls do, and may get none although the database is up.
-        let store = &self.services.store;
+        let store = &self.app.store;
         let (schema, backlog) =
             join!(timeout(DATABASE_TIMEOUT, store.schema()), timeout(DATABASE_TIMEOUT, store.backlog()));
         gauge!(meters::DATABASE_UP).set(if matches!(schema, Ok(Ok(_))) { 1.0 } else { 0.0 });

@@ -21,12 +21,12 @@ use self::{
     upload_sessions::UploadSessionsService,
 };
 use crate::{
+    app_state::AppState,
     error::Error,
     proto::{
         print_catalog_server::PrintCatalogServer, print_documents_server::PrintDocumentsServer,
         print_jobs_server::PrintJobsServer, upload_sessions_server::UploadSessionsServer,
     },
-    services::Services,
     telemetry::RequestId,
 };
 
@@ -34,12 +34,12 @@ use crate::{
 const MAX_MESSAGE_BYTES: usize = 2 * MAX_CHUNK_BYTES;
 
 /// The gRPC services, without the interceptor in front of them.
-pub fn routes(services: Services) -> Routes {
-    let services = Arc::new(services);
-    let sessions = UploadSessionsServer::new(UploadSessionsService(Arc::clone(&services)));
-    let documents = PrintDocumentsServer::new(PrintDocumentsService(Arc::clone(&services)));
-    let jobs = PrintJobsServer::new(PrintJobsService(Arc::clone(&services)));
-    let catalog = PrintCatalogServer::new(PrintCatalogService(services));
+pub fn routes(app: AppState) -> Routes {
+    let app = Arc::new(app);
+    let sessions = UploadSessionsServer::new(UploadSessionsService(Arc::clone(&app)));
+    let documents = PrintDocumentsServer::new(PrintDocumentsService(Arc::clone(&app)));
+    let jobs = PrintJobsServer::new(PrintJobsService(Arc::clone(&app)));
+    let catalog = PrintCatalogServer::new(PrintCatalogService(app));
     Routes::new(sessions.max_decoding_message_size(MAX_MESSAGE_BYTES))
         .add_service(documents)
         .add_service(jobs)

@@ -7,6 +7,7 @@ use tracing::Instrument;
 
 use super::{finished, proof, reply, request_id};
 use crate::{
+    app_state::AppState,
     error::Error,
     name::{self, CatalogEntry, CatalogName, DocumentId},
     proto::{
@@ -14,14 +15,13 @@ use crate::{
         UpsertPrintTaskRequest, UpsertPrinterRequest, UpsertPrinterShareRequest, UpsertTenantRequest,
         principal::Identity, print_catalog_server::PrintCatalog, print_task,
     },
-    services::Services,
     session::{CatalogCaller, Principal},
     store::{self, CatalogError},
 };
 
 /// The handlers of `PrintCatalog`.
 #[derive(Debug)]
-pub struct PrintCatalogService(pub Arc<Services>);
+pub struct PrintCatalogService(pub Arc<AppState>);
 
 #[tonic::async_trait]
 impl PrintCatalog for PrintCatalogService {
@@ -117,7 +117,7 @@ impl PrintCatalog for PrintCatalogService {
     }
 
     async fn delete_print_job(&self, request: Request<DeletePrintJobRequest>) -> Result<Response<()>, Status> {
-        let services = Arc::clone(&self.0);
+        let app = Arc::clone(&self.0);
         let caller: CatalogCaller = proof(request.extensions())?;
         let request_id = request_id(request.extensions());
         let sent = request.into_inner();
@@ -128,10 +128,10 @@ impl PrintCatalog for PrintCatalogService {
 
         // In a task of its own: once the session has ended, its writers are told, whether the caller still listens or not.
         let deletion = async move {
-            match services.store.delete_print_job(&caller, &job, revision, &request_id).await {
-                Ok(Some((session, ended))) => services.session_ended(session, ended),
+            match app.store.delete_print_job(&caller, &job, revision, &request_id).await {
+                Ok(Some((session, ended))) => app.session_ended(session, ended),
                 // Bytes of a completed session may be waiting.
-                Ok(None) => services.wake_sweeper.notify_one(),
+                Ok(None) => app.wake_sweeper.notify_one(),
                 Err(error) => return Err(error.into()),
             }
             Ok(())

@@ -13,6 +13,7 @@ use super::{
     slices::{Slice, slices},
 };
 use crate::{
+    app_state::AppState,
     blobs::{self, Folder},
     error::Error,
     proto::{
@@ -20,7 +21,6 @@ use crate::{
         ListPrintDocumentsRequest, ListPrintDocumentsResponse, PrintDocument,
         download_print_document_response::Content, print_documents_server::PrintDocuments,
     },
-    services::Services,
     session::{PermittedDocument, State, UploadSession},
     store::StoredPiece,
     telemetry::RequestLog,
@@ -31,7 +31,7 @@ const READ_AHEAD: usize = 2;
 
 /// The handlers of `PrintDocuments`.
 #[derive(Debug)]
-pub struct PrintDocumentsService(pub Arc<Services>);
+pub struct PrintDocumentsService(pub Arc<AppState>);
 
 /// A document that is being sent.
 struct Download {
@@ -77,7 +77,7 @@ impl PrintDocuments for PrintDocumentsService {
         let session = self.0.store.current_session(&permitted).await.map_err(Error::from)?;
         let session = session.filter(|session| session.state == State::Completed).ok_or(Error::DocumentNotUploaded)?;
         log.upload_is(session.id.0);
-        let place = self.0.begin_download()?;
+        let place = self.0.download_permit()?;
         let size_bytes = session.properties.size_bytes;
         if offset > size_bytes {
             return Err(Error::OffsetOutOfRange(size_bytes).into());
@@ -107,19 +107,19 @@ impl PrintDocumentsService {
 
     /// The document's bytes from `offset` on, read ahead by a task that ends when the caller hangs up, or stalls too long.
     fn chunks(&self, download: Download, offset: u64) -> ReceiverStream<Result<DownloadPrintDocumentResponse, Status>> {
-        let services = Arc::clone(&self.0);
-        let patience = services.limits.range_timeout;
+        let app = Arc::clone(&self.0);
+        let patience = app.limits.range_timeout;
         let (chunks, receiver) = mpsc::channel(1);
         let reading = async move {
             let folder = Folder { tenant: download.permitted.document().tenant, session: download.session.id };
             let slices: Vec<Slice> =
                 download.manifest.iter().flat_map(|stored| slices(stored, offset..u64::MAX)).collect();
-            let reads = stream::iter(slices).map(|slice| services.blobs.read(folder, slice.object, slice.bytes));
+            let reads = stream::iter(slices).map(|slice| app.blobs.read(folder, slice.object, slice.bytes));
             let mut reads = reads.buffered(READ_AHEAD);
             while let Some(read) = reads.next().await {
                 let message = match read {
                     Ok(chunk) => Ok(DownloadPrintDocumentResponse { content: Some(Content::Chunk(chunk)) }),
-                    Err(error) => Err(explain(error, &services, &download).await.into()),
+                    Err(error) => Err(explain(error, &app, &download).await.into()),
                 };
                 let is_last = message.is_err();
                 if chunks.send_timeout(message, patience).await.is_err() || is_last {
@@ -153,9 +153,9 @@ fn complete(
 }
 
 /// A missing object is a loss, unless its job was deleted while it was being sent.
-async fn explain(error: blobs::Error, services: &Services, download: &Download) -> Error {
+async fn explain(error: blobs::Error, app: &AppState, download: &Download) -> Error {
     if matches!(error, blobs::Error::Missing(_)) {
-        match services.store.manifest(&download.permitted, &download.session).await {
+        match app.store.manifest(&download.permitted, &download.session).await {
             Ok(manifest) if manifest.is_empty() => return Error::DocumentNotFound,
             Ok(_) => {}
             Err(error) => return error.into(),

@@ -9,13 +9,13 @@ use uuid::Uuid;
 
 use super::{finished, proof, reply, request_id};
 use crate::{
+    app_state::AppState,
     error::Error,
     name::DocumentId,
     proto::{
         CancelPrintJobRequest, CreatePrintJobRequest, GetPrintJobRequest, PrintJob, StartPrintJobRequest,
         print_jobs_server::PrintJobs,
     },
-    services::Services,
     session::{PermittedDocument, PermittedPrinter},
     store::StartOutcome,
 };
@@ -31,7 +31,7 @@ const JOB_ID_ATTEMPTS: usize = 8;
 
 /// The handlers of `PrintJobs`.
 #[derive(Debug)]
-pub struct PrintJobsService(pub Arc<Services>);
+pub struct PrintJobsService(pub Arc<AppState>);
 
 #[tonic::async_trait]
 impl PrintJobs for PrintJobsService {
@@ -67,15 +67,15 @@ impl PrintJobs for PrintJobsService {
     }
 
     async fn cancel_print_job(&self, request: Request<CancelPrintJobRequest>) -> Result<Response<()>, Status> {
-        let services = Arc::clone(&self.0);
+        let app = Arc::clone(&self.0);
         let permitted: PermittedDocument = proof(request.extensions())?;
         let request_id = request_id(request.extensions());
 
         // In a task of its own: once the session has ended, its writers are told, whether the caller still listens or not.
         let cancellation = async move {
-            let canceled = services.store.cancel_print_job(&permitted, &request_id).await?;
+            let canceled = app.store.cancel_print_job(&permitted, &request_id).await?;
             if let Some((session, ended)) = canceled.ok_or(Error::PrintJobNotFound)? {
-                services.session_ended(session, ended);
+                app.session_ended(session, ended);
             }
             Ok(())
         };

@@ -19,12 +19,12 @@ use super::{
     slices::slices,
 };
 use crate::{
+    app_state::AppState,
     blobs::{self, Folder, Fragment},
     error::Error,
     guard::RangePlace,
     proto::{UploadRangeRequest, UploadRangeResponse},
     range::ByteRange,
-    services::Services,
     session::{Admission, Ended, OwnedSession, RangeView, State, admit},
     store::NewRange,
     writers::Writer,
@@ -35,7 +35,7 @@ const PROMPT: Duration = Duration::from_millis(50);
 
 /// A range on its way. Shared with the task that commits it, which may outlive the call.
 struct Transfer {
-    services: Arc<Services>,
+    app: Arc<AppState>,
     owned: OwnedSession,
     request_id: String,
     header: Header,
@@ -47,20 +47,20 @@ struct Transfer {
 
 /// Takes one range of the session.
 pub async fn upload_range(
-    services: Arc<Services>,
+    app: Arc<AppState>,
     owned: OwnedSession,
     place: RangePlace,
     request_id: String,
     body: Streaming<UploadRangeRequest>,
 ) -> Result<UploadRangeResponse, Error> {
     let mut body = RangeBody(body);
-    let header = Header::parse(&body.header().await?, services.limits.max_range_bytes)?;
-    let timeout = services.limits.range_timeout;
+    let header = Header::parse(&body.header().await?, app.limits.max_range_bytes)?;
+    let timeout = app.limits.range_timeout;
     let deadline = Instant::now() + timeout;
 
     // Registered first, the state read second: a cancel either is seen by that read, or finds this writer.
-    let writer = services.writers.register(&owned).ok_or(Error::TooManyWriters(services.writers.limit()))?;
-    let transfer = Arc::new(Transfer { services, owned, request_id, header, deadline, writer, _place: place });
+    let writer = app.writers.register(&owned).ok_or(Error::TooManyWriters(app.writers.limit()))?;
+    let transfer = Arc::new(Transfer { app, owned, request_id, header, deadline, writer, _place: place });
     let answer = tokio::select! {
         biased;
         ended = transfer.writer.ended() => return Err(ended.into()),
@@ -104,7 +104,7 @@ impl Transfer {
 
     async fn store(self: &Arc<Self>, body: RangeBody, new: Vec<ByteRange>) -> Result<UploadRangeResponse, Error> {
         let object = Uuid::now_v7();
-        let mut fragment = self.services.blobs.begin(self.folder(), object).await?;
+        let mut fragment = self.app.blobs.begin(self.folder(), object).await?;
         let received = match body.receive(self.header.range, &new, &self.header.digests, Some(&mut fragment)).await {
             Ok(received) => received,
             Err(error) => {
@@ -149,7 +149,7 @@ impl Transfer {
         let range = NewRange { range: self.header.range, crc32c: received.checksums.of_range(), object, pieces };
         let asked = Instant::now();
         // When this fails, the database may have taken the range all the same: the object stays, and reclaiming decides.
-        let committed = self.services.store.commit_range(&self.owned, &range, &self.request_id).await?;
+        let committed = self.app.store.commit_range(&self.owned, &range, &self.request_id).await?;
         let Some(committed) = committed else {
             fragment.discard().await;
             return self.explain(&new, &received).await;
@@ -209,10 +209,10 @@ impl Transfer {
     async fn digests_of_committed(&self) -> Result<(u32, Option<Vec<u8>>), Error> {
         let mut crc32c = 0;
         let mut sha256 = self.header.digests.sha256.as_ref().map(|_| Context::new(&SHA256));
-        let pieces = self.services.store.pieces_of(&self.owned, self.header.range).await?;
+        let pieces = self.app.store.pieces_of(&self.owned, self.header.range).await?;
         let range = self.header.range.start()..self.header.range.end();
         for slice in pieces.iter().flat_map(|stored| slices(stored, range.clone())) {
-            let bytes = match self.services.blobs.read(self.folder(), slice.object, slice.bytes).await {
+            let bytes = match self.app.blobs.read(self.folder(), slice.object, slice.bytes).await {
                 Err(error @ blobs::Error::Missing(_)) => return Err(self.explain_missing(error).await?),
                 read => read?,
             };
@@ -231,20 +231,20 @@ impl Transfer {
     }
 
     fn is_too_many(&self, fragment_count: u32, new: &[ByteRange]) -> bool {
-        fragment_count as usize + new.len() > self.services.limits.max_fragments as usize
+        fragment_count as usize + new.len() > self.app.limits.max_fragments as usize
     }
 
     fn timed_out(&self) -> Error {
-        Error::RangeTimeout(self.services.limits.range_timeout)
+        Error::RangeTimeout(self.app.limits.range_timeout)
     }
 
     fn too_many_fragments(&self) -> Error {
-        Error::TooManyFragments(self.services.limits.max_fragments)
+        Error::TooManyFragments(self.app.limits.max_fragments)
     }
 
     /// The session as it is now.
     async fn answer(&self) -> Result<UploadRangeResponse, Error> {
-        let store = &self.services.store;
+        let store = &self.app.store;
         let asked = Instant::now();
         let session = store.upload_session(&self.owned).await?.ok_or(Error::SessionNotFound)?;
         let document = match session.state {
@@ -268,7 +268,7 @@ impl Transfer {
     }
 
     async fn view(&self) -> Result<RangeView, Error> {
-        self.services.store.range_view(&self.owned, self.header.range).await?.ok_or(Error::SessionNotFound)
+        self.app.store.range_view(&self.owned, self.header.range).await?.ok_or(Error::SessionNotFound)
     }
 
     fn folder(&self) -> Folder {

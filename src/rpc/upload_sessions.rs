@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::{finished, proof, reply, request_id, upload_range::upload_range};
 use crate::{
+    app_state::AppState,
     error::Error,
     guard::RangePlace,
     name::SessionId,
@@ -15,7 +16,6 @@ use crate::{
         CreateUploadSessionRequest, DeleteUploadSessionRequest, DocumentProperties, GetUploadSessionRequest,
         UploadRangeRequest, UploadRangeResponse, UploadSession, upload_sessions_server::UploadSessions,
     },
-    services::Services,
     session::{Ended, MissingSession, OwnedSession, PermittedDocument, Properties},
     store::{CancelOutcome, Created},
     telemetry::{RequestLog, meters},
@@ -29,7 +29,7 @@ const MAX_CONTENT_TYPE_BYTES: usize = 255;
 
 /// The handlers of `UploadSessions`.
 #[derive(Debug)]
-pub struct UploadSessionsService(pub Arc<Services>);
+pub struct UploadSessionsService(pub Arc<AppState>);
 
 #[tonic::async_trait]
 impl UploadSessions for UploadSessionsService {
@@ -37,22 +37,22 @@ impl UploadSessions for UploadSessionsService {
         &self,
         request: Request<CreateUploadSessionRequest>,
     ) -> Result<Response<UploadSession>, Status> {
-        let services = Arc::clone(&self.0);
+        let app = Arc::clone(&self.0);
         let permitted: PermittedDocument = proof(request.extensions())?;
         let (request_id, log) = (request_id(request.extensions()), RequestLog::of(request.extensions()));
-        let properties = parse_properties(request.into_inner().properties, services.limits.max_document_bytes)?;
+        let properties = parse_properties(request.into_inner().properties, app.limits.max_document_bytes)?;
         let id = SessionId(Uuid::now_v7());
 
         // In a task of its own: a caller that hangs up must not keep the writers of an expired session from being told.
         let creation = async move {
-            let create = services.store.create_session(&permitted, id, &properties, &request_id).await?;
+            let create = app.store.create_session(&permitted, id, &properties, &request_id).await?;
             if let Some(expired) = create.expired {
-                services.session_ended(expired, Ended::Expired);
+                app.session_ended(expired, Ended::Expired);
             }
             match create.created {
                 Created::Session(session) => {
                     log.upload_is(session.id.0);
-                    reply::upload_session(&session, permitted.document().tenant, &services.upload_urls)
+                    reply::upload_session(&session, permitted.document().tenant, &app.upload_urls)
                 }
                 Created::OtherActive(session) => Err(Error::SessionActive(session)),
                 Created::AlreadyUploaded => Err(Error::DocumentAlreadyUploaded),
@@ -90,16 +90,16 @@ impl UploadSessions for UploadSessionsService {
         if request.extensions().get::<MissingSession>().is_some() {
             return Ok(Response::new(()));
         }
-        let services = Arc::clone(&self.0);
+        let app = Arc::clone(&self.0);
         let owned: OwnedSession = proof(request.extensions())?;
         let request_id = request_id(request.extensions());
 
         // In a task of its own: once the session has ended, its writers are told, whether the caller still listens or not.
         let deletion = async move {
             let begun = Instant::now();
-            match services.store.cancel(&owned, &request_id).await? {
+            match app.store.cancel(&owned, &request_id).await? {
                 CancelOutcome::Ended(ended) => {
-                    services.session_ended(owned.id(), ended);
+                    app.session_ended(owned.id(), ended);
                     metrics::histogram!(meters::CANCEL_DURATION).record(begun.elapsed());
                 }
                 CancelOutcome::Completed => return Err(Error::SessionCompleted),

@@ -1,4 +1,4 @@
-//! What the handlers and the sweeper work with.
+//! What the handlers and the background tasks share.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,25 +9,24 @@ use crate::{
     writers::Writers,
 };
 
-/// Everything a call or the sweeper needs, shared by all of them.
+/// Everything a handler or a background task needs. Clones share it.
 #[derive(Debug, Clone)]
-pub struct Services {
+pub struct AppState {
     /// The state of every upload.
     pub store: Store,
     /// The bytes of every upload.
     pub blobs: Blobs,
     /// Who is sending on this replica.
     pub writers: Arc<Writers>,
-    /// Tells the other replicas' writers.
+    /// Notifies the writers of other replicas.
     pub relay: Arc<Relay>,
     /// The signer of upload URLs.
     pub upload_urls: Arc<UploadUrls>,
-    /// A permit for each download that is sent at once. Ranges have permits of their own, so that readers never keep writers
-    /// out.
+    /// One permit per download in progress. Ranges have their own permits, so that downloads never block uploads.
     pub downloads: Arc<Semaphore>,
     /// What a caller may ask for.
     pub limits: Limits,
-    /// Wakes the sweeper: there are bytes to drop.
+    /// Wakes the sweeper: there are bytes to delete.
     pub wake_sweeper: Arc<Notify>,
 }
 
@@ -40,13 +39,13 @@ pub struct Limits {
     pub max_range_bytes: u64,
     /// How many fragments a document may have.
     pub max_fragments: u32,
-    /// How long a range may take, from its admission to its commit.
+    /// How long a range may take, from its header to its commit.
     pub range_timeout: Duration,
 }
 
-impl Services {
-    /// A place for one download, given back when dropped.
-    pub fn begin_download(&self) -> Result<OwnedSemaphorePermit, Error> {
+impl AppState {
+    /// A permit for one download, given back when dropped.
+    pub fn download_permit(&self) -> Result<OwnedSemaphorePermit, Error> {
         Arc::clone(&self.downloads).try_acquire_owned().map_err(|_| Error::TooManyTransfers)
     }
 
