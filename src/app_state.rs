@@ -49,10 +49,11 @@ impl AppState {
         Arc::clone(&self.downloads).try_acquire_owned().map_err(|_| Error::TooManyTransfers)
     }
 
-    /// A session has ended: its writers are told, here at once, on other replicas soon, and its bytes go.
-    pub fn session_ended(&self, session: SessionId, ended: Ended) {
-        self.writers.tell(session, ended);
-        self.relay.ended(session);
+    /// Announces that a session has ended: to its writers, here at once and on other replicas soon, and to the sweeper, which
+    /// deletes its bytes. Waits for none of them.
+    pub fn announce_end(&self, session: SessionId, end: Ended) {
+        self.writers.notify(session, end);
+        self.relay.announce(session);
         self.wake_sweeper.notify_one();
     }
 }

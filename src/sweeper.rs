@@ -59,7 +59,7 @@ async fn expire(app: &AppState) -> Result<(), Error> {
         let expired = app.store.expire_due(BATCH).await?;
         metrics::counter!(meters::EXPIRED_SESSIONS).increment(expired.len() as u64);
         for session in &expired {
-            app.session_ended(*session, Ended::Expired);
+            app.announce_end(*session, Ended::Expired);
         }
         if expired.len() < BATCH as usize {
             return Ok(());

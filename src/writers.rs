@@ -1,6 +1,6 @@
-//! The writers in flight on this replica: who is sending to which session, so that each can be told when it ends.
+//! The writers in flight on this replica: who is sending to which session, so that each can be notified when it ends.
 //!
-//! A writer registers first and reads the session's state second: whoever ends a session either is seen by that read, or
+//! A writer registers first and reads the session's state second. So whoever ends a session is either seen by that read, or
 //! finds the writer here.
 
 use std::{collections::HashMap, sync::Arc};
@@ -26,15 +26,15 @@ pub struct Writers {
 struct Writing {
     tenant: TenantId,
     writers: usize,
-    ended: watch::Sender<Option<Ended>>,
+    end: watch::Sender<Option<Ended>>,
 }
 
-/// One writer's place; given back when dropped.
+/// A registered writer. Dropping it ends the registration.
 #[derive(Debug)]
 pub struct Writer {
     writers: Arc<Writers>,
     session: SessionId,
-    ended: watch::Receiver<Option<Ended>>,
+    end: watch::Receiver<Option<Ended>>,
 }
 
 impl Writers {
@@ -48,24 +48,24 @@ impl Writers {
         self.limit
     }
 
-    /// Takes a place among the session's writers; `None` when all are taken.
+    /// Registers one more writer of the session; `None` when it has as many as it may have.
     pub fn register(self: &Arc<Self>, owned: &OwnedSession) -> Option<Writer> {
         let (tenant, session) = (owned.tenant(), owned.id());
         let mut sessions = self.sessions.lock();
         let writing =
-            sessions.entry(session).or_insert_with(|| Writing { tenant, writers: 0, ended: watch::Sender::new(None) });
+            sessions.entry(session).or_insert_with(|| Writing { tenant, writers: 0, end: watch::Sender::new(None) });
         if writing.writers >= self.limit {
             return None;
         }
         writing.writers += 1;
-        Some(Writer { writers: Arc::clone(self), session, ended: writing.ended.subscribe() })
+        Some(Writer { writers: Arc::clone(self), session, end: writing.end.subscribe() })
     }
 
-    /// The sessions that are being written to, but for those whose writers have been told of their end.
+    /// The sessions that are being written to, without those whose writers were notified of their end.
     pub fn sessions(&self) -> Vec<(TenantId, SessionId)> {
         let sessions = self.sessions.lock();
-        let untold = sessions.iter().filter(|(_, writing)| writing.ended.borrow().is_none());
-        untold.map(|(session, writing)| (writing.tenant, *session)).collect()
+        let open = sessions.iter().filter(|(_, writing)| writing.end.borrow().is_none());
+        open.map(|(session, writing)| (writing.tenant, *session)).collect()
     }
 
     /// How many ranges are being received.
@@ -74,30 +74,30 @@ impl Writers {
         sessions.values().map(|writing| writing.writers).sum()
     }
 
-    /// Tells every writer of the session, stalled or not, that it has ended. Waits for none.
-    pub fn tell(&self, session: SessionId, ended: Ended) {
+    /// Notifies every writer of the session, stalled or not, that it has ended. Waits for none.
+    pub fn notify(&self, session: SessionId, end: Ended) {
         let sessions = self.sessions.lock();
         if let Some(writing) = sessions.get(&session) {
-            writing.ended.send_replace(Some(ended));
+            writing.end.send_replace(Some(end));
         }
     }
 }
 
 impl Writer {
     /// Waits until the session has ended.
-    pub async fn ended(&self) -> Ended {
-        let mut ended = self.ended.clone();
-        // The sender lives as long as this place is taken, so that waiting never fails.
-        let told = ended.wait_for(Option::is_some).await.ok().and_then(|ended| *ended);
-        match told {
-            Some(ended) => ended,
+    pub async fn wait_for_end(&self) -> Ended {
+        let mut end = self.end.clone();
+        // The sender lives as long as this registration, so that waiting never fails.
+        let end = end.wait_for(Option::is_some).await.ok().and_then(|end| *end);
+        match end {
+            Some(end) => end,
             None => std::future::pending().await,
         }
     }
 
-    /// Whether the session has ended by now.
-    pub fn has_ended(&self) -> Option<Ended> {
-        *self.ended.borrow()
+    /// How the session has ended; `None` as long as no end was notified.
+    pub fn end(&self) -> Option<Ended> {
+        *self.end.borrow()
     }
 }
 
@@ -127,23 +127,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_writer_of_the_session_is_told_and_no_other() {
+    async fn every_writer_of_the_session_is_notified_and_no_other() {
         let writers = Writers::new(4);
-        let told = [writers.register(&owned(1)).expect("a place"), writers.register(&owned(1)).expect("a place")];
-        let spared = writers.register(&owned(2)).expect("a place");
+        let notified = [writers.register(&owned(1)).expect("a writer"), writers.register(&owned(1)).expect("a writer")];
+        let spared = writers.register(&owned(2)).expect("a writer");
 
-        writers.tell(owned(1).id(), Ended::Canceled);
+        writers.notify(owned(1).id(), Ended::Canceled);
 
-        for writer in &told {
-            assert_eq!(writer.ended().await, Ended::Canceled);
+        for writer in &notified {
+            assert_eq!(writer.wait_for_end().await, Ended::Canceled);
         }
-        assert_eq!(spared.has_ended(), None);
+        assert_eq!(spared.end(), None);
     }
 
     #[test]
-    fn places_are_given_back() {
+    fn a_dropped_writer_makes_room_for_another() {
         let writers = Writers::new(1);
-        let first = writers.register(&owned(1)).expect("a place");
+        let first = writers.register(&owned(1)).expect("a writer");
         assert!(writers.register(&owned(1)).is_none());
         drop(first);
         assert!(writers.register(&owned(1)).is_some());

@@ -129,7 +129,7 @@ impl PrintCatalog for PrintCatalogService {
         // In a task of its own: once the session has ended, its writers are told, whether the caller still listens or not.
         let deletion = async move {
             match app.store.delete_print_job(&caller, &job, revision, &request_id).await {
-                Ok(Some((session, ended))) => app.session_ended(session, ended),
+                Ok(Some((session, ended))) => app.announce_end(session, ended),
                 // Bytes of a completed session may be waiting.
                 Ok(None) => app.wake_sweeper.notify_one(),
                 Err(error) => return Err(error.into()),

@@ -75,7 +75,7 @@ impl PrintJobs for PrintJobsService {
         let cancellation = async move {
             let canceled = app.store.cancel_print_job(&permitted, &request_id).await?;
             if let Some((session, ended)) = canceled.ok_or(Error::PrintJobNotFound)? {
-                app.session_ended(session, ended);
+                app.announce_end(session, ended);
             }
             Ok(())
         };

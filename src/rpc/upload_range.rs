@@ -63,13 +63,13 @@ pub async fn upload_range(
     let transfer = Arc::new(Transfer { app, owned, request_id, header, deadline, writer, _place: place });
     let answer = tokio::select! {
         biased;
-        ended = transfer.writer.ended() => return Err(ended.into()),
+        end = transfer.writer.wait_for_end() => return Err(end.into()),
         () = sleep_until(deadline) => return Err(Error::RangeTimeout(timeout)),
         answer = transfer.run(body) => answer?,
     };
     // Committed before the cancel, but not answered before it: the bytes are gone, and nobody is told otherwise.
-    match transfer.writer.has_ended() {
-        Some(ended) => Err(ended.into()),
+    match transfer.writer.end() {
+        Some(end) => Err(end.into()),
         None => Ok(answer),
     }
 }
@@ -128,7 +128,7 @@ impl Transfer {
         // May have to wait for others. Once this range has ended, nothing of it is to be put down any more.
         let prepared = tokio::select! {
             biased;
-            ended = self.writer.ended() => Err(ended.into()),
+            end = self.writer.wait_for_end() => Err(end.into()),
             () = sleep_until(self.deadline) => Err(self.timed_out()),
             prepared = fragment.prepare() => prepared.map_err(Error::from),
         };

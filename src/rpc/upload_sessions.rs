@@ -47,7 +47,7 @@ impl UploadSessions for UploadSessionsService {
         let creation = async move {
             let create = app.store.create_session(&permitted, id, &properties, &request_id).await?;
             if let Some(expired) = create.expired {
-                app.session_ended(expired, Ended::Expired);
+                app.announce_end(expired, Ended::Expired);
             }
             match create.created {
                 Created::Session(session) => {
@@ -99,7 +99,7 @@ impl UploadSessions for UploadSessionsService {
             let begun = Instant::now();
             match app.store.cancel(&owned, &request_id).await? {
                 CancelOutcome::Ended(ended) => {
-                    app.session_ended(owned.id(), ended);
+                    app.announce_end(owned.id(), ended);
                     metrics::histogram!(meters::CANCEL_DURATION).record(begun.elapsed());
                 }
                 CancelOutcome::Completed => return Err(Error::SessionCompleted),
