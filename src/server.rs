@@ -24,7 +24,7 @@ use crate::{
     blobs::Blobs,
     config::Config,
     gateway,
-    guard::{self, Guard, Issuers, Rules, Unproved, UploadUrls},
+    guard::{self, Guard, Issuers, RangePermits, Rules, UploadUrls},
     listen::{self, Drained, Endpoint, Protocol},
     proto::{DESCRIPTOR, print_catalog_server, print_documents_server, print_jobs_server, upload_sessions_server},
     relay::Relay,
@@ -96,8 +96,7 @@ impl Server {
             upload_urls: Arc::clone(&upload_urls),
             store: store.clone(),
             catalog_clients: config.catalog_clients.clone(),
-            ranges: Arc::new(Semaphore::new(config.max_transfers as usize)),
-            unproved: Unproved::new(config.max_transfers as usize),
+            range_permits: RangePermits::new(config.max_transfers as usize),
         };
         let writers = Writers::new(config.max_writers as usize);
         let app = AppState {

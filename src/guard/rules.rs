@@ -78,6 +78,11 @@ impl Rules {
 }
 
 impl Rule {
+    /// Whether a call takes a permit to receive a range: the one method that streams its request is UploadRange.
+    pub fn takes_range_permit(&self) -> bool {
+        self.is_client_streaming
+    }
+
     fn of(pool: &DescriptorPool, method: &MethodDescriptor) -> Result<Self, RuleError> {
         let fail = |problem: &str| RuleError { method: method.full_name().into(), problem: problem.into() };
         let option = pool.get_extension_by_name(OPTION).ok_or_else(|| fail("the option `rule` is not defined"))?;

@@ -22,7 +22,7 @@ use crate::{
     app_state::AppState,
     blobs::{self, Folder, Fragment},
     error::Error,
-    guard::RangePlace,
+    guard::RangePermit,
     proto::{UploadRangeRequest, UploadRangeResponse},
     range::ByteRange,
     session::{Admission, Ended, OwnedSession, RangeView, State, admit},
@@ -42,14 +42,14 @@ struct Transfer {
     /// When the range is given up unless it is committed.
     deadline: Instant,
     writer: Writer,
-    _place: RangePlace,
+    _place: RangePermit,
 }
 
 /// Takes one range of the session.
 pub async fn upload_range(
     app: Arc<AppState>,
     owned: OwnedSession,
-    place: RangePlace,
+    place: RangePermit,
     request_id: String,
     body: Streaming<UploadRangeRequest>,
 ) -> Result<UploadRangeResponse, Error> {

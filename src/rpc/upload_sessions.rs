@@ -10,7 +10,7 @@ use super::{finished, proof, reply, request_id, upload_range::upload_range};
 use crate::{
     app_state::AppState,
     error::Error,
-    guard::RangePlace,
+    guard::RangePermit,
     name::SessionId,
     proto::{
         CreateUploadSessionRequest, DeleteUploadSessionRequest, DocumentProperties, GetUploadSessionRequest,
@@ -77,7 +77,7 @@ impl UploadSessions for UploadSessionsService {
         &self,
         request: Request<Streaming<UploadRangeRequest>>,
     ) -> Result<Response<UploadRangeResponse>, Status> {
-        let (owned, place): (OwnedSession, RangePlace) = (proof(request.extensions())?, proof(request.extensions())?);
+        let (owned, place): (OwnedSession, RangePermit) = (proof(request.extensions())?, proof(request.extensions())?);
         let request_id = request_id(request.extensions());
         let answer = upload_range(Arc::clone(&self.0), owned, place, request_id, request.into_inner()).await?;
         Ok(Response::new(answer))

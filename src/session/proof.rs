@@ -176,7 +176,7 @@ pub struct CatalogCaller {
 
 impl CatalogCaller {
     /// Checks that the caller is one of the applications that maintain catalogs, and lets it work on `tenant`.
-    pub fn admit(caller: &Caller, catalog_clients: &[String], tenant: TenantId) -> Option<Self> {
+    pub fn authorize(caller: &Caller, catalog_clients: &[String], tenant: TenantId) -> Option<Self> {
         let Principal::Application(app_id) = &caller.principal else { return None };
         let known = catalog_clients.contains(app_id);
         known.then(|| Self { tenant, application: caller.principal.clone() })

@@ -1,0 +1,60 @@
+//! The way of a call through the interceptor, from its headers to the proof that its handler gets.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    http::HeaderMap,
+    middleware::Next,
+    response::Response,
+};
+use print_upload_client::UPLOAD_TOKEN;
+use tonic::Status;
+
+use super::{
+    Guard,
+    access_token::{self, AccessToken},
+    credentials::Credentials,
+    first_message,
+};
+use crate::{error::Error, telemetry::RequestLog};
+
+/// The middleware: passes a call on with its proof, or responds with the error.
+pub async fn check(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    match guard.authorize(request).await {
+        Ok(request) => next.run(request).await,
+        Err(error) => Status::from(error).into_http::<Body>(),
+    }
+}
+
+impl Guard {
+    // Operators know the span by this name.
+    #[tracing::instrument(name = "guard.admit", level = "debug", skip_all)]
+    async fn authorize(&self, request: Request) -> Result<Request, Error> {
+        // Apart: a body is not `Sync`, and the parts are borrowed across awaits.
+        let (mut parts, body) = request.into_parts();
+        let rule = self.rules.of(parts.uri.path()).ok_or(Error::MethodUnknown)?;
+        let credentials = self.authenticate(&parts.headers).await?;
+        credentials.record(&RequestLog::of(&parts.extensions));
+        credentials.require_permission(rule)?;
+
+        let unproven_range =
+            if rule.takes_range_permit() { Some(self.range_permits.take(credentials.holders())?) } else { None };
+        let (message, body) = first_message::read(body, rule).await?;
+        self.prove(&credentials, &message, &mut parts.extensions).await?;
+        if let Some(range) = unproven_range {
+            parts.extensions.insert(range.proven());
+        }
+        Ok(Request::from_parts(parts, body))
+    }
+
+    /// When an upload token is present, it alone is judged: it replaces every permission.
+    async fn authenticate(&self, headers: &HeaderMap) -> Result<Credentials, Error> {
+        if let Some(token) = headers.get(UPLOAD_TOKEN) {
+            return Ok(Credentials::Capability(self.upload_urls.verify(token.as_bytes())?));
+        }
+        let token = AccessToken::verify(access_token::bearer(headers)?, &self.issuers).await?;
+        Ok(Credentials::Token(token))
+    }
+}

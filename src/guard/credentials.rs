@@ -1,0 +1,51 @@
+//! Who calls: what the request's headers have proved.
+
+use super::{PERSONAL_ACCOUNTS_TENANT, access_token::AccessToken, permission, permits::Holder, rules::Rule};
+use crate::{
+    error::Error,
+    session::{Caller, Capability, Principal},
+    telemetry::{CallerKind, RequestLog},
+};
+
+/// A verified credential.
+pub(super) enum Credentials {
+    Token(AccessToken),
+    Capability(Capability),
+}
+
+impl Credentials {
+    /// Records in the request's log who calls.
+    pub(super) fn record(&self, log: &RequestLog) {
+        match self {
+            Self::Token(AccessToken { caller: Caller { tenant, principal }, .. }) => {
+                let kind = match principal {
+                    Principal::User(_) => CallerKind::User,
+                    Principal::Application(_) => CallerKind::Application,
+                };
+                log.caller_is(kind, tenant.0);
+            }
+            Self::Capability(capability) => {
+                log.caller_is(CallerKind::Capability, capability.tenant.0);
+                log.upload_is(capability.session.0);
+            }
+        }
+    }
+
+    /// Who is behind the call, as a tenant and as one of it.
+    pub(super) fn holders(&self) -> [Holder; 2] {
+        match self {
+            Self::Token(token) => [Holder::Tenant(token.caller.tenant), Holder::Caller(token.caller.clone())],
+            Self::Capability(capability) => [Holder::Tenant(capability.tenant), Holder::Session(capability.session)],
+        }
+    }
+
+    /// Fails unless the caller may make calls of this kind at all.
+    pub(super) fn require_permission(&self, rule: &Rule) -> Result<(), Error> {
+        match self {
+            Self::Token(token) if token.caller.tenant.0 == PERSONAL_ACCOUNTS_TENANT => Err(Error::PersonalAccount),
+            Self::Token(token) => permission::require_permission(rule, &token.grant),
+            Self::Capability(_) if rule.capability => Ok(()),
+            Self::Capability(_) => Err(Error::UploadTokenNotAccepted),
+        }
+    }
+}

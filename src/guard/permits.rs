@@ -1,0 +1,156 @@
+//! Permits to receive a range. Each range takes one before anything of it is read, since what a connection buffers for it
+//! must be bounded as well.
+//!
+//! At first an [`UnprovenRange`] holds the permit: its caller has presented a credential, and has not yet proved that there
+//! is a session of theirs. How many such ranges one caller and one tenant may have is limited, so that nobody blocks others
+//! with ranges for which nothing is done. Per replica: fairness, not an invariant. With the proof it becomes a
+//! [`RangePermit`], which lasts as long as the range.
+
+use std::{collections::HashMap, sync::Arc};
+
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::{
+    error::Error,
+    name::{SessionId, TenantId},
+    session::Caller,
+};
+
+/// Every permit of this replica.
+#[derive(Debug)]
+pub struct RangePermits {
+    free: Arc<Semaphore>,
+    unproven: Arc<Unproven>,
+}
+
+/// How many unproven ranges there are, by holder.
+#[derive(Debug)]
+struct Unproven {
+    /// How many permits this replica has in all.
+    permits: usize,
+    /// Never locked across an await.
+    holders: Mutex<HashMap<Holder, usize>>,
+}
+
+/// Whose unproven ranges are counted together.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Holder {
+    /// A tenant: may have half of the permits.
+    Tenant(TenantId),
+    /// A user or an application: a quarter.
+    Caller(Caller),
+    /// Those who have the upload URL of one session: a quarter.
+    Session(SessionId),
+}
+
+/// A range whose caller has not yet proved that there is a session of theirs.
+#[derive(Debug)]
+pub(super) struct UnprovenRange {
+    holders: [HolderPermit; 2],
+    permit: RangePermit,
+}
+
+/// One of the permits that a holder may have for unproven ranges, given back when dropped.
+#[derive(Debug)]
+struct HolderPermit {
+    unproven: Arc<Unproven>,
+    holder: Holder,
+}
+
+/// A permit to receive one range, given back with its last clone.
+#[derive(Debug, Clone)]
+pub struct RangePermit(Arc<OwnedSemaphorePermit>);
+
+impl RangePermits {
+    /// At most `permits` ranges at once.
+    pub fn new(permits: usize) -> Self {
+        let unproven = Unproven { permits, holders: Mutex::default() };
+        Self { free: Arc::new(Semaphore::new(permits)), unproven: Arc::new(unproven) }
+    }
+
+    /// Takes a permit for a range of these holders. Fails at once when there is none.
+    pub(super) fn take(&self, holders: [Holder; 2]) -> Result<UnprovenRange, Error> {
+        let [tenant, caller] = holders;
+        let holders = [self.unproven.take(tenant)?, self.unproven.take(caller)?];
+        let permit = Arc::clone(&self.free).try_acquire_owned().map_err(|_| Error::TooManyTransfers)?;
+        Ok(UnprovenRange { holders, permit: RangePermit(Arc::new(permit)) })
+    }
+}
+
+impl Unproven {
+    fn take(self: &Arc<Self>, holder: Holder) -> Result<HolderPermit, Error> {
+        let part = if matches!(holder, Holder::Tenant(_)) { 2 } else { 4 };
+        let mut holders = self.holders.lock();
+        let held = holders.entry(holder.clone()).or_default();
+        if *held >= self.permits.div_ceil(part) {
+            return Err(Error::TooManyTransfers);
+        }
+        *held += 1;
+        Ok(HolderPermit { unproven: Arc::clone(self), holder })
+    }
+}
+
+impl UnprovenRange {
+    /// The caller has proved that the session is theirs: the range is no longer counted as unproven.
+    pub(super) fn proven(self) -> RangePermit {
+        drop(self.holders);
+        self.permit
+    }
+}
+
+impl RangePermit {
+    /// Gives the permit back. Whoever needs it until a certain point says so with this call.
+    pub fn release(self) {
+        drop(self.0);
+    }
+}
+
+impl Drop for HolderPermit {
+    fn drop(&mut self) {
+        let mut holders = self.unproven.holders.lock();
+        if let Some(held) = holders.get_mut(&self.holder) {
+            *held -= 1;
+            if *held == 0 {
+                holders.remove(&self.holder);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn holders(tenant: u128, session: u128) -> [Holder; 2] {
+        [Holder::Tenant(TenantId(Uuid::from_u128(tenant))), Holder::Session(SessionId(Uuid::from_u128(session)))]
+    }
+
+    #[test]
+    fn one_holder_has_a_quarter_of_the_permits_and_one_tenant_half() {
+        let permits = RangePermits::new(8);
+        let first = [(); 2].map(|()| permits.take(holders(1, 1)).expect("a quarter"));
+        assert!(permits.take(holders(1, 1)).is_err(), "the holder has its quarter");
+        let _second = [(); 2].map(|()| permits.take(holders(1, 2)).expect("a quarter"));
+        assert!(permits.take(holders(1, 3)).is_err(), "the tenant has its half");
+        drop(first);
+        assert!(permits.take(holders(1, 3)).is_ok(), "two ranges were refused");
+    }
+
+    #[test]
+    fn a_proven_range_keeps_only_its_permit() {
+        let permits = RangePermits::new(4);
+        let proven = [(); 4].map(|()| permits.take(holders(1, 1)).expect("none is unproven").proven());
+        assert!(permits.unproven.holders.lock().is_empty());
+        assert!(permits.take(holders(2, 2)).is_err(), "every permit is taken");
+        assert!(permits.unproven.holders.lock().is_empty(), "what failed is counted nowhere");
+        let [first, _second, _third, _fourth] = proven;
+        let clone = first.clone();
+        first.release();
+        assert_eq!(permits.free.available_permits(), 0, "a clone holds it");
+        clone.release();
+        assert_eq!(permits.free.available_permits(), 1);
+    }
+}
