@@ -1,7 +1,7 @@
 //! The writers in flight on this replica: who is sending to which session, so that each can be notified when it ends.
 //!
-//! A writer registers first and reads the session's state second. So whoever ends a session is either seen by that read, or
-//! finds the writer here.
+//! A writer registers first and reads the session's state second: the store lets only a [`Writer`] read it. So whoever ends a
+//! session is either seen by that read, or finds the writer here.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -33,7 +33,7 @@ struct Writing {
 #[derive(Debug)]
 pub struct Writer {
     writers: Arc<Writers>,
-    session: SessionId,
+    session: OwnedSession,
     end: watch::Receiver<Option<Ended>>,
 }
 
@@ -49,11 +49,10 @@ impl Writers {
     }
 
     /// Registers one more writer of the session; `None` when it has as many as it may have.
-    pub fn register(self: &Arc<Self>, owned: &OwnedSession) -> Option<Writer> {
-        let (tenant, session) = (owned.tenant(), owned.id());
+    pub fn register(self: &Arc<Self>, session: OwnedSession) -> Option<Writer> {
+        let new = || Writing { tenant: session.tenant(), writers: 0, end: watch::Sender::new(None) };
         let mut sessions = self.sessions.lock();
-        let writing =
-            sessions.entry(session).or_insert_with(|| Writing { tenant, writers: 0, end: watch::Sender::new(None) });
+        let writing = sessions.entry(session.id()).or_insert_with(new);
         if writing.writers >= self.limit {
             return None;
         }
@@ -84,6 +83,11 @@ impl Writers {
 }
 
 impl Writer {
+    /// The session that it writes to.
+    pub fn session(&self) -> &OwnedSession {
+        &self.session
+    }
+
     /// Waits until the session has ended.
     pub async fn wait_for_end(&self) -> Ended {
         let mut end = self.end.clone();
@@ -104,10 +108,10 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         let mut sessions = self.writers.sessions.lock();
-        if let Some(writing) = sessions.get_mut(&self.session) {
+        if let Some(writing) = sessions.get_mut(&self.session.id()) {
             writing.writers -= 1;
             if writing.writers == 0 {
-                sessions.remove(&self.session);
+                sessions.remove(&self.session.id());
             }
         }
     }
@@ -129,8 +133,8 @@ mod tests {
     #[tokio::test]
     async fn every_writer_of_the_session_is_notified_and_no_other() {
         let writers = Writers::new(4);
-        let notified = [writers.register(&owned(1)).expect("a writer"), writers.register(&owned(1)).expect("a writer")];
-        let spared = writers.register(&owned(2)).expect("a writer");
+        let notified = [writers.register(owned(1)).expect("a writer"), writers.register(owned(1)).expect("a writer")];
+        let spared = writers.register(owned(2)).expect("a writer");
 
         writers.notify(owned(1).id(), Ended::Canceled);
 
@@ -143,10 +147,10 @@ mod tests {
     #[test]
     fn a_dropped_writer_makes_room_for_another() {
         let writers = Writers::new(1);
-        let first = writers.register(&owned(1)).expect("a writer");
-        assert!(writers.register(&owned(1)).is_none());
+        let first = writers.register(owned(1)).expect("a writer");
+        assert!(writers.register(owned(1)).is_none());
         drop(first);
-        assert!(writers.register(&owned(1)).is_some());
+        assert!(writers.register(owned(1)).is_some());
         assert!(writers.sessions().is_empty());
     }
 }

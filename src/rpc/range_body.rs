@@ -23,12 +23,6 @@ pub(super) struct Digests {
     pub(super) sha256: Option<Vec<u8>>,
 }
 
-/// A body that is exactly as long as its range and has the digests that its header says.
-pub(super) struct Received {
-    /// The checksums of the range and of its pieces.
-    pub(super) checksums: PieceChecksums,
-}
-
 impl RangeBody {
     /// The first message, which must be the header.
     pub(super) async fn header(&mut self) -> Result<RangeHeader, Error> {
@@ -38,14 +32,15 @@ impl RangeBody {
         }
     }
 
-    /// Reads the chunks to their end, writes them to `fragment`, and holds them to the range's length and digests.
+    /// Reads the chunks to their end, writes them to `fragment`, and returns the checksums of the range and of its pieces.
+    /// Fails unless the body is exactly as long as the range and has these digests.
     pub(super) async fn receive(
         mut self,
         range: ByteRange,
         new: &[ByteRange],
         digests: &Digests,
         mut fragment: Option<&mut Fragment>,
-    ) -> Result<Received, Error> {
+    ) -> Result<PieceChecksums, Error> {
         let mut checksums = PieceChecksums::new(range, new);
         let mut sha256 = digests.sha256.as_ref().map(|_| Context::new(&SHA256));
         let (expected, mut received) = (range.len(), 0);
@@ -76,7 +71,7 @@ impl RangeBody {
         if digests.sha256 != sha256.map(|sha256| sha256.finish().as_ref().to_vec()) {
             return Err(Error::DigestMismatch("SHA-256"));
         }
-        Ok(Received { checksums })
+        Ok(checksums)
     }
 
     async fn next(&mut self) -> Result<Option<Content>, Error> {

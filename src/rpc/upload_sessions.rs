@@ -77,10 +77,11 @@ impl UploadSessions for UploadSessionsService {
         &self,
         request: Request<Streaming<UploadRangeRequest>>,
     ) -> Result<Response<UploadRangeResponse>, Status> {
-        let (owned, place): (OwnedSession, RangePermit) = (proof(request.extensions())?, proof(request.extensions())?);
+        let owned: OwnedSession = proof(request.extensions())?;
+        let permit: RangePermit = proof(request.extensions())?;
         let request_id = request_id(request.extensions());
-        let answer = upload_range(Arc::clone(&self.0), owned, place, request_id, request.into_inner()).await?;
-        Ok(Response::new(answer))
+        let response = upload_range(Arc::clone(&self.0), owned, permit, request_id, request.into_inner()).await?;
+        Ok(Response::new(response))
     }
 
     async fn delete_upload_session(

@@ -10,6 +10,7 @@ use crate::{
     name::{SessionId, TenantId},
     range::{ByteRange, Piece},
     session::{OwnedSession, PermittedDocument, RangeView, State, UploadSession},
+    writers::Writer,
 };
 
 /// A range whose bytes are durable in an object, about to be committed.
@@ -56,9 +57,12 @@ struct FragmentRow {
 }
 
 impl Store {
-    /// The session as this range sees it now. `None` once it is purged.
+    /// The session as this writer's range sees it now. `None` once it is purged.
+    ///
+    /// Only a registered writer may read it, so that whoever ends the session is either seen by this read or finds the writer.
     #[tracing::instrument(name = "store.range_view", level = "debug", skip_all)]
-    pub async fn range_view(&self, owned: &OwnedSession, range: ByteRange) -> Result<Option<RangeView>, sqlx::Error> {
+    pub async fn range_view(&self, writer: &Writer, range: ByteRange) -> Result<Option<RangeView>, sqlx::Error> {
+        let owned = writer.session();
         let row = sqlx::query!(
             r#"
             select case when state = 'active' and expire_time <= now() then 'expired' else state end as "state!",

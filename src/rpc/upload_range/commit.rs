@@ -1,0 +1,62 @@
+//! Makes a received range durable and commits it.
+
+use tokio::time::{Instant, sleep_until};
+use uuid::Uuid;
+
+use super::Transfer;
+use crate::{
+    blobs::Fragment,
+    error::Error,
+    proto::UploadRangeResponse,
+    range::{ByteRange, PieceChecksums},
+    session::State,
+    store::NewRange,
+};
+
+impl Transfer {
+    /// Publishes the object, then commits exactly the planned pieces or nothing.
+    pub(super) async fn commit(
+        &self,
+        object: Uuid,
+        mut fragment: Fragment,
+        planned: &[ByteRange],
+        checksums: &PieceChecksums,
+    ) -> Result<UploadRangeResponse, Error> {
+        if let Err(error) = self.prepare(&mut fragment).await {
+            fragment.discard().await;
+            return Err(error);
+        }
+        if let Err(error) = fragment.publish().await {
+            // In a task of its own: a store that failed to put it may fail to delete it, and the caller should not wait.
+            tokio::spawn(fragment.discard());
+            return Err(error.into());
+        }
+        if Instant::now() >= self.deadline {
+            fragment.discard().await;
+            return Err(self.timed_out());
+        }
+        let crc32c = checksums.of_range();
+        let new = NewRange { range: self.header.range, crc32c, object, pieces: checksums.of_new_pieces() };
+        let asked = Instant::now();
+        // If this fails, the database may have taken the range all the same: the object stays, and reclaiming decides.
+        let Some(committed) = self.app.store.commit_range(self.owned(), &new, &self.request_id).await? else {
+            fragment.discard().await;
+            return self.explain(planned, crc32c).await;
+        };
+        if committed.state == State::Completed {
+            return self.current_response().await;
+        }
+        self.expect_no_end_since(asked).await?;
+        Ok(committed.into())
+    }
+
+    /// Prepares the put, which may have to wait for others. After the range has ended, nothing of it may be put any more.
+    async fn prepare(&self, fragment: &mut Fragment) -> Result<(), Error> {
+        tokio::select! {
+            biased;
+            end = self.writer.wait_for_end() => Err(end.into()),
+            () = sleep_until(self.deadline) => Err(self.timed_out()),
+            prepared = fragment.prepare() => Ok(prepared?),
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Confirms a repeated range: the bytes that are committed are acknowledged once more, others are not.
+
+use aws_lc_rs::digest::{Context, SHA256};
+
+use super::Transfer;
+use crate::{
+    blobs,
+    error::Error,
+    proto::UploadRangeResponse,
+    rpc::{range_body::RangeBody, slices::slices},
+    session::Repeat,
+};
+
+impl Transfer {
+    /// Receives the range once more, stores nothing of it, and compares.
+    pub(super) async fn confirm(&self, body: RangeBody, repeat: Repeat) -> Result<UploadRangeResponse, Error> {
+        let digests = &self.header.digests;
+        match body.receive(self.header.range, &[], digests, None).await {
+            Ok(checksums) => self.compare(repeat, checksums.of_range()).await,
+            // Not one byte: the client no longer has them, and asks whether that range completed the document.
+            Err(Error::BodyTooShort { received: 0, .. })
+                if matches!(repeat, Repeat::Completing(_)) && !digests.any() =>
+            {
+                self.current_response().await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Compares what was received, by its CRC32C, with what is committed.
+    pub(super) async fn compare(&self, repeat: Repeat, crc32c: u32) -> Result<UploadRangeResponse, Error> {
+        match repeat {
+            Repeat::Completing(completing) if crc32c != completing => Err(Error::SessionCompleted),
+            Repeat::Committed if !self.is_committed(crc32c).await? => Err(Error::DigestConflict),
+            Repeat::Completing(_) | Repeat::Committed => self.current_response().await,
+        }
+    }
+
+    /// Reads the committed bytes of the range back, and compares their digests with those of the received ones.
+    async fn is_committed(&self, received_crc32c: u32) -> Result<bool, Error> {
+        let received_sha256 = &self.header.digests.sha256;
+        let mut crc32c = 0;
+        let mut sha256 = received_sha256.as_ref().map(|_| Context::new(&SHA256));
+        let pieces = self.app.store.pieces_of(self.owned(), self.header.range).await?;
+        let range = self.header.range.start()..self.header.range.end();
+        for slice in pieces.iter().flat_map(|stored| slices(stored, range.clone())) {
+            let bytes = match self.app.blobs.read(self.folder(), slice.object, slice.bytes).await {
+                Err(error @ blobs::Error::Missing(_)) => return Err(self.explain_missing(error).await?),
+                read => read?,
+            };
+            crc32c = crc32c::crc32c_append(crc32c, &bytes);
+            if let Some(sha256) = &mut sha256 {
+                sha256.update(&bytes);
+            }
+        }
+        let sha256 = sha256.map(|sha256| sha256.finish().as_ref().to_vec());
+        Ok(crc32c == received_crc32c && sha256 == *received_sha256)
+    }
+}

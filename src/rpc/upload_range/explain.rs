@@ -1,0 +1,54 @@
+//! Why a range is not taken.
+
+use super::Transfer;
+use crate::{
+    blobs,
+    error::Error,
+    proto::UploadRangeResponse,
+    range::ByteRange,
+    session::{Plan, Refusal, State},
+};
+
+impl Transfer {
+    /// The error of a refused range.
+    pub(super) fn refused(&self, refusal: Refusal) -> Error {
+        match refusal {
+            Refusal::Ended(end) => end.into(),
+            Refusal::Completed => Error::SessionCompleted,
+            Refusal::WrongTotal { size_bytes } => {
+                let problem = format!("must be the document's size, {size_bytes}");
+                Error::InvalidField { field: "header.total", problem }
+            }
+            Refusal::AlreadyReceived => Error::RangeAlreadyReceived,
+            Refusal::TooManyFragments => Error::TooManyFragments(self.app.limits.max_fragments),
+        }
+    }
+
+    /// The commit changed nothing: one more read finds out why. `crc32c` is that of the range as it was received.
+    pub(super) async fn explain(&self, planned: &[ByteRange], crc32c: u32) -> Result<UploadRangeResponse, Error> {
+        let view = self.view().await?;
+        let is_raced = view.new != planned;
+        match self.plan(view) {
+            Plan::Take(_) => Err(Error::RangeRaced),
+            // Another writer took some of the pieces. What is left may be fewer of them: the caller reads the session first.
+            Plan::Refuse(Refusal::TooManyFragments) if is_raced => Err(Error::RangeRaced),
+            Plan::Refuse(refusal) => Err(self.refused(refusal)),
+            Plan::Repeat(repeat) => self.compare(repeat, crc32c).await,
+        }
+    }
+
+    /// Committed bytes are not there: they are lost, unless the session has ended meanwhile and they were deleted.
+    pub(super) async fn explain_missing(&self, error: blobs::Error) -> Result<Error, Error> {
+        let view = self.view().await?;
+        Ok(match view.state {
+            State::Active => error.into(),
+            State::Completed => Error::SessionCompleted,
+            State::Canceled => Error::SessionCanceled,
+            State::Expired => Error::SessionExpired,
+        })
+    }
+
+    pub(super) fn timed_out(&self) -> Error {
+        Error::RangeTimeout(self.app.limits.range_timeout)
+    }
+}

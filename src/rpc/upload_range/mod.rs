@@ -1,0 +1,98 @@
+//! `UploadRange`: header → register → plan → take or confirm → commit → explain.
+//!
+//! No transaction is open while bytes arrive. Whatever happens on the way, the database decides in the end: it has taken
+//! exactly the planned pieces, or nothing.
+//!
+//! Three limits of time work together:
+//! - The range timeout runs from the header until right before the commit. No put begins after it.
+//! - A put that has begun is bounded by `blobs::PUT_TIMEOUT` alone: cutting it off would not keep its object from appearing.
+//!   If the range timeout has passed when it ends, nothing is committed. Reclaiming makes its last pass only after both.
+//! - If the database takes longer than 50 ms (`PROMPT`) to report an active session, that may be out of date, so it is asked
+//!   once more before the caller gets it.
+
+mod commit;
+mod confirm;
+mod explain;
+mod response;
+mod take;
+
+use std::sync::Arc;
+
+use tokio::time::{Instant, sleep_until};
+use tonic::Streaming;
+
+use super::{range_body::RangeBody, range_header::Header};
+use crate::{
+    app_state::AppState,
+    blobs::Folder,
+    error::Error,
+    guard::RangePermit,
+    proto::{UploadRangeRequest, UploadRangeResponse},
+    session::{self, OwnedSession, Plan, RangeRequest, RangeView},
+    writers::Writer,
+};
+
+/// A range on its way. Shared with the task that commits it, which may outlive the call.
+struct Transfer {
+    app: Arc<AppState>,
+    request_id: String,
+    header: Header,
+    /// When the range is given up unless it is committed.
+    deadline: Instant,
+    writer: Writer,
+}
+
+/// Takes one range of the session.
+pub async fn upload_range(
+    app: Arc<AppState>,
+    owned: OwnedSession,
+    permit: RangePermit,
+    request_id: String,
+    body: Streaming<UploadRangeRequest>,
+) -> Result<UploadRangeResponse, Error> {
+    let mut body = RangeBody(body);
+    let header = Header::parse(&body.header().await?, app.limits.max_range_bytes)?;
+    let deadline = Instant::now() + app.limits.range_timeout;
+    let writer = app.writers.register(owned).ok_or(Error::TooManyWriters(app.writers.limit()))?;
+    let transfer = Arc::new(Transfer { app, request_id, header, deadline, writer });
+    let response = tokio::select! {
+        biased;
+        end = transfer.writer.wait_for_end() => return Err(end.into()),
+        () = sleep_until(deadline) => return Err(transfer.timed_out()),
+        response = transfer.run(body, permit) => response?,
+    };
+    // Committed before the cancel, but not acknowledged before it: the bytes are gone, so the caller must not rely on them.
+    match transfer.writer.end() {
+        Some(end) => Err(end.into()),
+        None => Ok(response),
+    }
+}
+
+impl Transfer {
+    /// Holds the permit until it returns; a range that is taken holds it until its commit is done.
+    async fn run(self: &Arc<Self>, body: RangeBody, permit: RangePermit) -> Result<UploadRangeResponse, Error> {
+        match self.plan(self.view().await?) {
+            Plan::Take(pieces) => self.take(body, pieces, permit).await,
+            Plan::Repeat(repeat) => self.confirm(body, repeat).await,
+            Plan::Refuse(refusal) => Err(self.refused(refusal)),
+        }
+    }
+
+    fn plan(&self, view: RangeView) -> Plan {
+        let Header { range, total, digests } = &self.header;
+        let request = RangeRequest { range: *range, total: *total, has_digest: digests.any() };
+        session::plan(view, request, self.app.limits.max_fragments)
+    }
+
+    async fn view(&self) -> Result<RangeView, Error> {
+        self.app.store.range_view(&self.writer, self.header.range).await?.ok_or(Error::SessionNotFound)
+    }
+
+    fn owned(&self) -> &OwnedSession {
+        self.writer.session()
+    }
+
+    fn folder(&self) -> Folder {
+        Folder { tenant: self.owned().tenant(), session: self.owned().id() }
+    }
+}

@@ -1,0 +1,194 @@
+//! What to do with a range, given what its session holds when the range begins.
+
+use super::{Ended, State};
+use crate::range::ByteRange;
+
+/// A session as one range sees it.
+#[derive(Debug, Clone)]
+pub struct RangeView {
+    /// What has become of the session.
+    pub state: State,
+    /// The document's size in bytes.
+    pub size_bytes: u64,
+    /// How many fragments are committed.
+    pub fragment_count: u32,
+    /// The pieces of the range that are not committed yet, ascending.
+    pub new: Vec<ByteRange>,
+    /// The range that completed the document, and its CRC32C.
+    pub completing: Option<(ByteRange, u32)>,
+}
+
+/// A range as its header announces it.
+#[derive(Debug, Clone, Copy)]
+pub struct RangeRequest {
+    /// Which bytes follow.
+    pub range: ByteRange,
+    /// The size of the whole document in bytes, as the caller knows it.
+    pub total: u64,
+    /// Whether the caller sent a digest of the range.
+    pub has_digest: bool,
+}
+
+/// What to do with a range.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Plan {
+    /// Receive it, and commit exactly these pieces.
+    Take(Vec<ByteRange>),
+    /// Receive it once more, and confirm that it has the bytes that are committed.
+    Repeat(Repeat),
+    /// Receive nothing.
+    Refuse(Refusal),
+}
+
+/// What the bytes of a repeated range are compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repeat {
+    /// The committed bytes of an active session.
+    Committed,
+    /// The CRC32C of the range that completed the document. That range is answered as it was the first time.
+    Completing(u32),
+}
+
+/// Why a range is not received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// The session was canceled or has expired.
+    Ended(Ended),
+    /// The document is complete, and another range completed it.
+    Completed,
+    /// The document has another size.
+    WrongTotal {
+        /// The right one, in bytes.
+        size_bytes: u64,
+    },
+    /// Nothing is new, and without a digest nothing shows that these are the same bytes.
+    AlreadyReceived,
+    /// With this range the document would have too many fragments.
+    TooManyFragments,
+}
+
+/// Plans a range. The pieces to commit are fixed here: if another writer commits one of them meanwhile, the commit changes
+/// nothing.
+pub fn plan(view: RangeView, request: RangeRequest, max_fragments: u32) -> Plan {
+    match view.state {
+        State::Active => plan_active(view, request, max_fragments),
+        State::Completed => plan_completed(&view, request),
+        State::Canceled => Plan::Refuse(Refusal::Ended(Ended::Canceled)),
+        State::Expired => Plan::Refuse(Refusal::Ended(Ended::Expired)),
+    }
+}
+
+fn plan_active(view: RangeView, request: RangeRequest, max_fragments: u32) -> Plan {
+    let RangeView { size_bytes, fragment_count, new, .. } = view;
+    if request.total != size_bytes {
+        return Plan::Refuse(Refusal::WrongTotal { size_bytes });
+    }
+    if new.is_empty() {
+        return if request.has_digest {
+            Plan::Repeat(Repeat::Committed)
+        } else {
+            Plan::Refuse(Refusal::AlreadyReceived)
+        };
+    }
+    if fragment_count as usize + new.len() > max_fragments as usize {
+        return Plan::Refuse(Refusal::TooManyFragments);
+    }
+    Plan::Take(new)
+}
+
+/// A completed session takes one range: the one that completed it, once more.
+fn plan_completed(view: &RangeView, request: RangeRequest) -> Plan {
+    let completing = view.completing.filter(|(range, _)| *range == request.range);
+    let Some((_, crc32c)) = completing else { return Plan::Refuse(Refusal::Completed) };
+    if request.total != view.size_bytes {
+        return Plan::Refuse(Refusal::WrongTotal { size_bytes: view.size_bytes });
+    }
+    Plan::Repeat(Repeat::Completing(crc32c))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn decide(state: State, new: &[ByteRange], completing: Option<ByteRange>, has_digest: bool) -> Plan {
+        let completing = completing.map(|range| (range, 42));
+        let view = RangeView { state, size_bytes: 10, fragment_count: 0, new: new.to_vec(), completing };
+        plan(view, RangeRequest { range: ByteRange::known(4, 8), total: 10, has_digest }, 1)
+    }
+
+    #[test]
+    fn an_active_session_takes_what_is_missing() {
+        let half = [ByteRange::known(6, 8)];
+        assert_eq!(decide(State::Active, &half, None, false), Plan::Take(half.to_vec()));
+        assert_eq!(decide(State::Active, &[], None, true), Plan::Repeat(Repeat::Committed));
+        assert_eq!(decide(State::Active, &[], None, false), Plan::Refuse(Refusal::AlreadyReceived));
+    }
+
+    #[test]
+    fn a_completed_session_repeats_only_its_last_answer() {
+        let same = Some(ByteRange::known(4, 8));
+        let other = Some(ByteRange::known(4, 9));
+        assert_eq!(decide(State::Completed, &[], same, false), Plan::Repeat(Repeat::Completing(42)));
+        assert_eq!(decide(State::Completed, &[], other, true), Plan::Refuse(Refusal::Completed));
+    }
+
+    #[test]
+    fn an_ended_session_takes_nothing() {
+        for (state, end) in [(State::Canceled, Ended::Canceled), (State::Expired, Ended::Expired)] {
+            let planned = decide(state, &[ByteRange::known(4, 8)], None, true);
+            assert_eq!(planned, Plan::Refuse(Refusal::Ended(end)));
+        }
+    }
+
+    /// The rules in their order: the first that applies decides, and with it the error that the caller gets.
+    fn first_rule(view: &RangeView, request: RangeRequest, max_fragments: u32) -> Plan {
+        let completing = view.completing.filter(|_| view.state == State::Completed);
+        let repeated = completing.filter(|(range, _)| *range == request.range).map(|(_, crc32c)| crc32c);
+        let is_too_many = view.new.len() as u64 + u64::from(view.fragment_count) > u64::from(max_fragments);
+        let rules = [
+            (view.state == State::Canceled, Plan::Refuse(Refusal::Ended(Ended::Canceled))),
+            (view.state == State::Expired, Plan::Refuse(Refusal::Ended(Ended::Expired))),
+            (view.state == State::Completed && repeated.is_none(), Plan::Refuse(Refusal::Completed)),
+            (request.total != view.size_bytes, Plan::Refuse(Refusal::WrongTotal { size_bytes: view.size_bytes })),
+            (repeated.is_some(), Plan::Repeat(Repeat::Completing(repeated.unwrap_or_default()))),
+            (!view.new.is_empty() && is_too_many, Plan::Refuse(Refusal::TooManyFragments)),
+            (!view.new.is_empty(), Plan::Take(view.new.clone())),
+            (request.has_digest, Plan::Repeat(Repeat::Committed)),
+        ];
+        let decided = rules.into_iter().find(|(applies, _)| *applies);
+        decided.map_or(Plan::Refuse(Refusal::AlreadyReceived), |(_, plan)| plan)
+    }
+
+    fn any_view() -> impl Strategy<Value = RangeView> {
+        let state = prop_oneof![
+            Just(State::Active),
+            Just(State::Active),
+            Just(State::Completed),
+            Just(State::Canceled),
+            Just(State::Expired)
+        ];
+        let new = prop::sample::subsequence(vec![ByteRange::known(4, 5), ByteRange::known(7, 8)], 0..=2);
+        let completing = prop::option::of((4..=5_u64, Just(8_u64), any::<u32>()));
+        (state, 9..=10_u64, 0..=3_u32, new, completing).prop_map(
+            |(state, size_bytes, fragment_count, new, completing)| RangeView {
+                state,
+                size_bytes,
+                fragment_count,
+                new,
+                completing: completing.map(|(start, end, crc32c)| (ByteRange::known(start, end), crc32c)),
+            },
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn the_first_rule_that_applies_decides(view in any_view(), has_digest: bool, max_fragments in 0..=4_u32) {
+            let request = RangeRequest { range: ByteRange::known(4, 8), total: 10, has_digest };
+            prop_assert_eq!(plan(view.clone(), request, max_fragments), first_rule(&view, request, max_fragments));
+        }
+    }
+}
