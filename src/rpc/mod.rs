@@ -46,8 +46,8 @@ pub fn routes(app: AppState) -> Routes {
         .add_service(catalog)
 }
 
-/// The proof that the interceptor has put into the request.
-fn proof<T: Clone + Send + Sync + 'static>(extensions: &Extensions) -> Result<T, Error> {
+/// The proof or the permit that the guard has put into the request.
+fn from_guard<T: Clone + Send + Sync + 'static>(extensions: &Extensions) -> Result<T, Error> {
     let missing = || Error::Internal(format!("a handler ran without its proof, {}", std::any::type_name::<T>()));
     extensions.get::<T>().cloned().ok_or_else(missing)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 use tracing::Instrument;
 
-use super::{finished, proof, reply, request_id};
+use super::{finished, from_guard, reply, request_id};
 use crate::{
     app_state::AppState,
     error::Error,
@@ -26,7 +26,7 @@ pub struct PrintCatalogService(pub Arc<AppState>);
 #[tonic::async_trait]
 impl PrintCatalog for PrintCatalogService {
     async fn upsert_tenant(&self, request: Request<UpsertTenantRequest>) -> Result<Response<Tenant>, Status> {
-        let caller: CatalogCaller = proof(request.extensions())?;
+        let caller: CatalogCaller = from_guard(request.extensions())?;
         let sent = required(request.into_inner().tenant, "tenant")?;
         let CatalogEntry::Tenant = entry(&sent.name, "tenant.name")? else {
             return Err(wrong_entry("tenant.name", "tenants/{tenant}").into());
@@ -40,7 +40,7 @@ impl PrintCatalog for PrintCatalogService {
     }
 
     async fn upsert_printer(&self, request: Request<UpsertPrinterRequest>) -> Result<Response<Printer>, Status> {
-        let caller: CatalogCaller = proof(request.extensions())?;
+        let caller: CatalogCaller = from_guard(request.extensions())?;
         let sent = required(request.into_inner().printer, "printer")?;
         let CatalogEntry::Printer(printer) = entry(&sent.name, "printer.name")? else {
             return Err(wrong_entry("printer.name", "tenants/{tenant}/printers/{printer}").into());
@@ -54,7 +54,7 @@ impl PrintCatalog for PrintCatalogService {
         &self,
         request: Request<UpsertPrinterShareRequest>,
     ) -> Result<Response<PrinterShare>, Status> {
-        let caller: CatalogCaller = proof(request.extensions())?;
+        let caller: CatalogCaller = from_guard(request.extensions())?;
         let sent = required(request.into_inner().printer_share, "printer_share")?;
         let CatalogEntry::Share(share) = entry(&sent.name, "printer_share.name")? else {
             return Err(wrong_entry("printer_share.name", "tenants/{tenant}/shares/{share}").into());
@@ -72,7 +72,7 @@ impl PrintCatalog for PrintCatalogService {
         &self,
         request: Request<UpsertPrintJobRequest>,
     ) -> Result<Response<CatalogPrintJob>, Status> {
-        let caller: CatalogCaller = proof(request.extensions())?;
+        let caller: CatalogCaller = from_guard(request.extensions())?;
         let sent = required(request.into_inner().print_job, "print_job")?;
         let CatalogEntry::Job(key) = entry(&sent.name, "print_job.name")? else {
             return Err(wrong_entry("print_job.name", "tenants/{tenant}/printers/{printer}/jobs/{job}").into());
@@ -94,7 +94,7 @@ impl PrintCatalog for PrintCatalogService {
     }
 
     async fn upsert_print_task(&self, request: Request<UpsertPrintTaskRequest>) -> Result<Response<PrintTask>, Status> {
-        let caller: CatalogCaller = proof(request.extensions())?;
+        let caller: CatalogCaller = from_guard(request.extensions())?;
         let sent = required(request.into_inner().print_task, "print_task")?;
         let CatalogEntry::Task(job, task) = entry(&sent.name, "print_task.name")? else {
             let form = "tenants/{tenant}/printers/{printer}/jobs/{job}/tasks/{task}";
@@ -118,7 +118,7 @@ impl PrintCatalog for PrintCatalogService {
 
     async fn delete_print_job(&self, request: Request<DeletePrintJobRequest>) -> Result<Response<()>, Status> {
         let app = Arc::clone(&self.0);
-        let caller: CatalogCaller = proof(request.extensions())?;
+        let caller: CatalogCaller = from_guard(request.extensions())?;
         let request_id = request_id(request.extensions());
         let sent = request.into_inner();
         let CatalogEntry::Job(job) = entry(&sent.name, "name")? else {

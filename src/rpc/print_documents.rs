@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status};
 use tracing::Instrument;
 
 use super::{
-    proof, reply,
+    from_guard, reply,
     slices::{Slice, slices},
 };
 use crate::{
@@ -38,7 +38,6 @@ struct Download {
     permitted: PermittedDocument,
     session: UploadSession,
     manifest: Vec<StoredPiece>,
-    _place: OwnedSemaphorePermit,
 }
 
 #[tonic::async_trait]
@@ -50,7 +49,7 @@ impl PrintDocuments for PrintDocumentsService {
         &self,
         request: Request<GetPrintDocumentRequest>,
     ) -> Result<Response<PrintDocument>, Status> {
-        let permitted: PermittedDocument = proof(request.extensions())?;
+        let permitted: PermittedDocument = from_guard(request.extensions())?;
         Ok(Response::new(self.document(&permitted).await?))
     }
 
@@ -58,7 +57,7 @@ impl PrintDocuments for PrintDocumentsService {
         &self,
         request: Request<ListPrintDocumentsRequest>,
     ) -> Result<Response<ListPrintDocumentsResponse>, Status> {
-        let permitted: PermittedDocument = proof(request.extensions())?;
+        let permitted: PermittedDocument = from_guard(request.extensions())?;
         let print_documents = vec![self.document(&permitted).await?];
         Ok(Response::new(ListPrintDocumentsResponse { print_documents }))
     }
@@ -67,7 +66,7 @@ impl PrintDocuments for PrintDocumentsService {
         &self,
         request: Request<DownloadPrintDocumentRequest>,
     ) -> Result<Response<Self::DownloadPrintDocumentStream>, Status> {
-        let permitted: PermittedDocument = proof(request.extensions())?;
+        let permitted: PermittedDocument = from_guard(request.extensions())?;
         let log = RequestLog::of(request.extensions());
         let offset = request.into_inner().offset;
         let Ok(offset) = u64::try_from(offset) else {
@@ -77,14 +76,14 @@ impl PrintDocuments for PrintDocumentsService {
         let session = self.0.store.current_session(&permitted).await.map_err(Error::from)?;
         let session = session.filter(|session| session.state == State::Completed).ok_or(Error::DocumentNotUploaded)?;
         log.upload_is(session.id.0);
-        let place = self.0.download_permit()?;
+        let permit = self.0.download_permit()?;
         let size_bytes = session.properties.size_bytes;
         if offset > size_bytes {
             return Err(Error::OffsetOutOfRange(size_bytes).into());
         }
         let manifest = self.0.store.manifest(&permitted, &session).await.map_err(Error::from)?;
         let document = reply::uploaded_document(&session, &manifest)?;
-        let chunks = self.chunks(Download { permitted, session, manifest, _place: place }, offset);
+        let chunks = self.chunks(Download { permitted, session, manifest }, permit, offset);
         let chunks = complete(chunks, size_bytes - offset, self.0.limits.range_timeout);
         let first = DownloadPrintDocumentResponse { content: Some(Content::Document(document)) };
         Ok(Response::new(Box::pin(stream::iter([Ok(first)]).chain(chunks))))
@@ -106,7 +105,13 @@ impl PrintDocumentsService {
     }
 
     /// The document's bytes from `offset` on, read ahead by a task that ends when the caller hangs up, or stalls too long.
-    fn chunks(&self, download: Download, offset: u64) -> ReceiverStream<Result<DownloadPrintDocumentResponse, Status>> {
+    /// The task holds the permit.
+    fn chunks(
+        &self,
+        download: Download,
+        permit: OwnedSemaphorePermit,
+        offset: u64,
+    ) -> ReceiverStream<Result<DownloadPrintDocumentResponse, Status>> {
         let app = Arc::clone(&self.0);
         let patience = app.limits.range_timeout;
         let (chunks, receiver) = mpsc::channel(1);
@@ -121,11 +126,12 @@ impl PrintDocumentsService {
                     Ok(chunk) => Ok(DownloadPrintDocumentResponse { content: Some(Content::Chunk(chunk)) }),
                     Err(error) => Err(explain(error, &app, &download).await.into()),
                 };
-                let is_last = message.is_err();
-                if chunks.send_timeout(message, patience).await.is_err() || is_last {
-                    return;
+                let has_failed = message.is_err();
+                if chunks.send_timeout(message, patience).await.is_err() || has_failed {
+                    break;
                 }
             }
+            drop(permit);
         };
         tokio::spawn(reading.in_current_span());
         ReceiverStream::new(receiver)

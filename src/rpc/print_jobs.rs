@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status};
 use tracing::Instrument;
 use uuid::Uuid;
 
-use super::{finished, proof, reply, request_id};
+use super::{finished, from_guard, reply, request_id};
 use crate::{
     app_state::AppState,
     error::Error,
@@ -36,7 +36,7 @@ pub struct PrintJobsService(pub Arc<AppState>);
 #[tonic::async_trait]
 impl PrintJobs for PrintJobsService {
     async fn create_print_job(&self, request: Request<CreatePrintJobRequest>) -> Result<Response<PrintJob>, Status> {
-        let permitted: PermittedPrinter = proof(request.extensions())?;
+        let permitted: PermittedPrinter = from_guard(request.extensions())?;
         let configuration = parse_configuration(request.into_inner().configuration)?;
         let document = DocumentId(Uuid::new_v4());
         for _ in 0..JOB_ID_ATTEMPTS {
@@ -51,13 +51,13 @@ impl PrintJobs for PrintJobsService {
     }
 
     async fn get_print_job(&self, request: Request<GetPrintJobRequest>) -> Result<Response<PrintJob>, Status> {
-        let permitted: PermittedDocument = proof(request.extensions())?;
+        let permitted: PermittedDocument = from_guard(request.extensions())?;
         let job = self.0.store.print_job(&permitted).await.map_err(Error::from)?;
         Ok(Response::new(reply::print_job(&job.ok_or(Error::PrintJobNotFound)?)))
     }
 
     async fn start_print_job(&self, request: Request<StartPrintJobRequest>) -> Result<Response<PrintJob>, Status> {
-        let permitted: PermittedDocument = proof(request.extensions())?;
+        let permitted: PermittedDocument = from_guard(request.extensions())?;
         match self.0.store.start_print_job(&permitted).await.map_err(Error::from)? {
             StartOutcome::Started(job) => Ok(Response::new(reply::print_job(&job))),
             StartOutcome::NotUploaded => Err(Error::DocumentNotUploaded.into()),
@@ -68,7 +68,7 @@ impl PrintJobs for PrintJobsService {
 
     async fn cancel_print_job(&self, request: Request<CancelPrintJobRequest>) -> Result<Response<()>, Status> {
         let app = Arc::clone(&self.0);
-        let permitted: PermittedDocument = proof(request.extensions())?;
+        let permitted: PermittedDocument = from_guard(request.extensions())?;
         let request_id = request_id(request.extensions());
 
         // In a task of its own: once the session has ended, its writers are told, whether the caller still listens or not.

@@ -6,7 +6,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::Instrument;
 use uuid::Uuid;
 
-use super::{finished, proof, reply, request_id, upload_range::upload_range};
+use super::{finished, from_guard, reply, request_id, upload_range::upload_range};
 use crate::{
     app_state::AppState,
     error::Error,
@@ -38,7 +38,7 @@ impl UploadSessions for UploadSessionsService {
         request: Request<CreateUploadSessionRequest>,
     ) -> Result<Response<UploadSession>, Status> {
         let app = Arc::clone(&self.0);
-        let permitted: PermittedDocument = proof(request.extensions())?;
+        let permitted: PermittedDocument = from_guard(request.extensions())?;
         let (request_id, log) = (request_id(request.extensions()), RequestLog::of(request.extensions()));
         let properties = parse_properties(request.into_inner().properties, app.limits.max_document_bytes)?;
         let id = SessionId(Uuid::now_v7());
@@ -67,7 +67,7 @@ impl UploadSessions for UploadSessionsService {
         &self,
         request: Request<GetUploadSessionRequest>,
     ) -> Result<Response<UploadSession>, Status> {
-        let owned: OwnedSession = proof(request.extensions())?;
+        let owned: OwnedSession = from_guard(request.extensions())?;
         let session = self.0.store.upload_session(&owned).await.map_err(Error::from)?;
         let session = session.ok_or(Error::SessionNotFound)?;
         Ok(Response::new(reply::upload_session(&session, owned.tenant(), &self.0.upload_urls)?))
@@ -77,8 +77,8 @@ impl UploadSessions for UploadSessionsService {
         &self,
         request: Request<Streaming<UploadRangeRequest>>,
     ) -> Result<Response<UploadRangeResponse>, Status> {
-        let owned: OwnedSession = proof(request.extensions())?;
-        let permit: RangePermit = proof(request.extensions())?;
+        let owned: OwnedSession = from_guard(request.extensions())?;
+        let permit: RangePermit = from_guard(request.extensions())?;
         let request_id = request_id(request.extensions());
         let response = upload_range(Arc::clone(&self.0), owned, permit, request_id, request.into_inner()).await?;
         Ok(Response::new(response))
@@ -92,7 +92,7 @@ impl UploadSessions for UploadSessionsService {
             return Ok(Response::new(()));
         }
         let app = Arc::clone(&self.0);
-        let owned: OwnedSession = proof(request.extensions())?;
+        let owned: OwnedSession = from_guard(request.extensions())?;
         let request_id = request_id(request.extensions());
 
         // In a task of its own: once the session has ended, its writers are told, whether the caller still listens or not.
