@@ -43,7 +43,7 @@ impl UploadSessions for UploadSessionsService {
         let properties = parse_properties(request.into_inner().properties, app.limits.max_document_bytes)?;
         let id = SessionId(Uuid::now_v7());
 
-        // In a task of its own: a caller that hangs up must not keep the writers of an expired session from being told.
+        // In a task of its own: if the caller hangs up, the writers of an expired session must still be notified.
         let creation = async move {
             let create = app.store.create_session(&permitted, id, &properties, &request_id).await?;
             if let Some(expired) = create.expired {
@@ -95,7 +95,7 @@ impl UploadSessions for UploadSessionsService {
         let owned: OwnedSession = from_guard(request.extensions())?;
         let request_id = request_id(request.extensions());
 
-        // In a task of its own: once the session has ended, its writers are told, whether the caller still listens or not.
+        // In a task of its own: once the session has ended, its writers are notified, whether or not the caller still waits.
         let deletion = async move {
             let begun = Instant::now();
             match app.store.cancel(&owned, &request_id).await? {
