@@ -3,7 +3,8 @@
 
 use std::{env, error::Error, fs, path::Path};
 
-const PROTOS: [&str; 5] = [
+const PROTOS: [&str; 6] = [
+    "print/upload/v1/reason.proto",
     "print/upload/v1/rule.proto",
     "print/upload/v1/upload_sessions.proto",
     "print/upload/v1/print_documents.proto",

@@ -5,7 +5,8 @@ use std::error::Error;
 
 const PROTO: &str = "../../proto";
 
-const PROTOS: [&str; 5] = [
+const PROTOS: [&str; 6] = [
+    "print/upload/v1/reason.proto",
     "print/upload/v1/rule.proto",
     "print/upload/v1/upload_sessions.proto",
     "print/upload/v1/print_documents.proto",

@@ -22,8 +22,8 @@ const INTRODUCTION: &str = "\
 
 <!-- Generated from the comments in proto/print/upload/v1: run `make docs`. -->
 
-Every error has the code and one `google.rpc.ErrorInfo` with the reason in brackets and the domain `print-upload`. A range's
-`end` is exclusive. [openapi.json](../openapi.json) has the same over REST.
+Every error has the code and one `google.rpc.ErrorInfo` with the reason in brackets and the domain `print-upload`.
+[Reasons](#reasons) lists them all. A range's `end` is exclusive. [openapi.json](../openapi.json) has the same over REST.
 ";
 
 pub fn page() -> String {
@@ -36,6 +36,7 @@ pub fn page() -> String {
             page += &section_of(&method);
         }
     }
+    page += &reasons_section(&pool);
     page += "\n## Messages\n";
     let mut messages: Vec<MessageDescriptor> = pool
         .all_messages()
@@ -97,6 +98,21 @@ fn who(method: &MethodDescriptor) -> String {
         who += "- or the upload token of the session, alone\n";
     }
     who
+}
+
+/// Every reason with its code. A comment begins with the code and a colon.
+fn reasons_section(pool: &DescriptorPool) -> String {
+    let reasons = pool.get_enum_by_name("print.upload.v1.Reason").expect("the reasons");
+    let file = reasons.parent_file();
+    let mut section = format!("\n## Reasons\n\n{}\n\n", comment(&file, reasons.path()));
+    section += "| reason | code | meaning, and what to do |\n|---|---|---|\n";
+    for reason in reasons.values().filter(|reason| reason.number() != 0) {
+        let name = reason.name().trim_start_matches("REASON_");
+        let comment = comment(&file, reason.path()).replace('\n', " ");
+        let (code, meaning) = comment.split_once(": ").expect("a code, and what it means");
+        let _ = writeln!(section, "| `{name}` | {code} | {meaning} |");
+    }
+    section
 }
 
 fn message_section(message: &MessageDescriptor) -> String {
