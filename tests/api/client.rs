@@ -109,7 +109,7 @@ async fn whoever_may_upload_and_not_look_goes_on_when_the_first_range_breaks() {
     let client = client_at(&app.ada_who_may_not_look(), &proxy.port.address.to_string());
     let session = create(&client, &app.new_document().await).await;
     let refused = client.session(&session.name).await.expect_err("a look");
-    assert_eq!(refused.reason().as_deref(), Some("PERMISSION_MISSING"));
+    assert_eq!(refused.reason_name().as_deref(), Some("PERMISSION_MISSING"));
     let (uploading, watching) = begin_with(&client, &session, SIZE as u64);
     eventually("the first range is on its way", async || watching.borrow().in_flight > 0).await;
     proxy.go_away().await;
@@ -201,13 +201,13 @@ async fn what_is_refused_is_told_at_once() {
     let session = create(&client, &document).await;
     let (not_his, _) = begin(&client_at(&bob, &app.address.to_string()), &session);
     let refused = not_his.await.expect("no panic").expect_err("not his");
-    assert_eq!(refused.reason().as_deref(), Some("NOT_SESSION_OWNER"));
+    assert_eq!(refused.reason_name().as_deref(), Some("NOT_SESSION_OWNER"));
 
     let (uploading, watching) = begin(&client, &session);
     eventually("it has begun", async || watching.borrow().done > 0).await;
     ada.delete(&session.name).await.expect("deleted");
     let canceled = uploading.await.expect("no panic").expect_err("canceled");
-    assert_eq!(canceled.reason().as_deref(), Some("UPLOAD_SESSION_CANCELED"));
+    assert_eq!(canceled.reason_name().as_deref(), Some("UPLOAD_SESSION_CANCELED"));
 }
 
 #[tokio::test]

@@ -2,8 +2,8 @@
 
 use std::{num::NonZero, ops::Range, sync::Arc};
 
-use super::{Error, error::reason, retry::Patience, send::Sender};
-use crate::proto::UploadSession;
+use super::{Error, retry::Patience, send::Sender};
+use crate::proto::{Reason, UploadSession};
 
 /// How much is compared at most at each end of what has been received in one piece, in bytes.
 const COMPARED_BYTES: u64 = 64 * 1024;
@@ -25,10 +25,12 @@ impl Sender {
         for range in compared(&received(session, self.source.size_bytes()), length) {
             while let Err(error) = self.repeat(range.clone()).await {
                 let Error::Call(status) = &error else { return Err(error) };
-                match reason(status).as_deref() {
-                    Some("DIGEST_CONFLICT") => return Err(Error::OtherBytes { file: self.source.shown().to_owned() }),
+                match Reason::of(status) {
+                    Some(Reason::DigestConflict) => {
+                        return Err(Error::OtherBytes { file: self.source.shown().to_owned() });
+                    }
                     // By somebody else, or a service of tiny ranges: the document's CRC32C will tell.
-                    Some("UPLOAD_SESSION_COMPLETED" | "RANGE_TOO_LARGE") => return Ok(()),
+                    Some(Reason::UploadSessionCompleted | Reason::RangeTooLarge) => return Ok(()),
                     _ => patience.wait(error, &self.progress).await?,
                 }
             }

@@ -5,7 +5,10 @@ use std::io;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use crate::proto::upload_session::State;
+use crate::{
+    proto::{Reason, upload_session::State},
+    reason::reason_name,
+};
 
 /// Why something that a client was asked to do has failed.
 #[derive(Debug, thiserror::Error)]
@@ -68,20 +71,20 @@ impl Error {
         if let Self::Call(status) = self { Some(status.code()) } else { None }
     }
 
-    /// The reason in the service's `ErrorInfo`.
-    pub fn reason(&self) -> Option<String> {
-        if let Self::Call(status) = self { reason(status) } else { None }
+    /// The reason that the service gave; `Unspecified` when this version does not know its name.
+    pub fn reason(&self) -> Option<Reason> {
+        if let Self::Call(status) = self { Reason::of(status) } else { None }
+    }
+
+    /// The name of the reason that the service gave, also one that this version does not know.
+    pub fn reason_name(&self) -> Option<String> {
+        if let Self::Call(status) = self { reason_name(status) } else { None }
     }
 
     /// Whether the caller's token admits to no such call, whatever it is about.
     pub fn is_permission_missing(&self) -> bool {
-        self.code() == Some(Code::PermissionDenied) && self.reason().as_deref() == Some("PERMISSION_MISSING")
+        self.code() == Some(Code::PermissionDenied) && self.reason() == Some(Reason::PermissionMissing)
     }
-}
-
-/// The reason in a status' `ErrorInfo`. Without one it is not the service that speaks.
-pub fn reason(status: &Status) -> Option<String> {
-    status.get_details_error_info().map(|info| info.reason)
 }
 
 /// A number in a status' `ErrorInfo`.

@@ -9,8 +9,8 @@ use tokio::{
 use tonic::{Code, Response, Status};
 use tonic_types::StatusExt;
 
-use super::{Error, Progress, error::reason};
-use crate::STREAM_WINDOW;
+use super::{Error, Progress};
+use crate::{STREAM_WINDOW, proto::Reason};
 
 /// How often a call is made before its failure is told.
 const ATTEMPTS: u32 = 3;
@@ -32,9 +32,8 @@ const SLOWEST_BYTES_PER_SECOND: u64 = 8 * 1024;
 /// call may have been done all the same: make it again only if it may be done twice.
 pub fn retry_delay(status: &Status) -> Option<Duration> {
     let asked_for = status.get_details_retry_info().and_then(|info| info.retry_delay);
-    let reason = reason(status);
-    match (status.code(), reason.as_deref()) {
-        (Code::Unavailable | Code::DeadlineExceeded, _) | (Code::Aborted, Some("RANGE_RACED")) => {
+    match (status.code(), Reason::of(status)) {
+        (Code::Unavailable | Code::DeadlineExceeded, _) | (Code::Aborted, Some(Reason::RangeRaced)) => {
             Some(asked_for.unwrap_or_default())
         }
         (Code::ResourceExhausted, _) => asked_for,

@@ -7,11 +7,11 @@ use tonic::{Code, Status};
 
 use super::{
     Client, Error, Progress, Source, UploadOptions,
-    error::{limit, reason},
+    error::limit,
     retry::{Patience, retry_delay},
     send::{Pace, Sender},
 };
-use crate::proto::{ByteRange, PrintDocument, UploadRangeResponse, UploadSession, upload_session::State};
+use crate::proto::{ByteRange, PrintDocument, Reason, UploadRangeResponse, UploadSession, upload_session::State};
 
 /// Ranges that take too long are not made smaller than this, in bytes.
 const SMALLEST_RANGE_BYTES: NonZero<u64> = NonZero::new(64 * 1024).unwrap();
@@ -163,23 +163,23 @@ impl Upload {
 
     /// Sends less at once when that is what the service says that it takes.
     fn adapt(&mut self, status: &Status) -> bool {
-        match reason(status).as_deref() {
-            Some("RANGE_TOO_LARGE") => {
+        match Reason::of(status) {
+            Some(Reason::RangeTooLarge) => {
                 let limit = limit(status, "max_bytes").and_then(NonZero::new);
                 let Some(smaller) = limit.filter(|&limit| limit < self.options.range_bytes) else { return false };
                 self.options.range_bytes = smaller;
                 true
             }
-            Some("TOO_MANY_WRITERS") => {
+            Some(Reason::TooManyWriters) => {
                 let limit = limit(status, "max_writers").and_then(|limit| NonZero::new(u32::try_from(limit).ok()?));
                 let Some(fewer) = limit.filter(|&limit| limit < self.options.parallel) else { return false };
                 self.options.parallel = fewer;
                 true
             }
             // The line is slow.
-            Some("RANGE_TIMEOUT") => self.halve(),
+            Some(Reason::RangeTimeout) => self.halve(),
             // Somebody else has sent the rest of it: the session will tell.
-            Some("UPLOAD_SESSION_COMPLETED") => true,
+            Some(Reason::UploadSessionCompleted) => true,
             _ => false,
         }
     }
@@ -233,8 +233,8 @@ impl Upload {
 /// Whether a failure is one that the next round may not meet.
 fn may_pass(error: &Error) -> bool {
     let Error::Call(status) = error else { return false };
-    let reason = reason(status);
-    retry_delay(status).is_some() || matches!(reason.as_deref(), Some("RANGE_TOO_LARGE" | "UPLOAD_SESSION_COMPLETED"))
+    retry_delay(status).is_some()
+        || matches!(Reason::of(status), Some(Reason::RangeTooLarge | Reason::UploadSessionCompleted))
 }
 
 /// Fails when this is not what the session was created for.

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use print_upload_client::{self as client, Error, code_name, state_name};
+use print_upload_client::{self as client, Error, Reason, code_name};
 use serde_json::json;
 use tonic::Code;
 
@@ -51,7 +51,7 @@ impl Failure {
 
     /// The session has ended in this state.
     pub(super) fn ended(state: State, message: impl Into<String>) -> Self {
-        Self { reason: Some(format!("UPLOAD_SESSION_{}", state_name(state))), ..Self::new(5, message) }
+        Self { reason: Some(Reason::of_ended_session(state).wire_name().into()), ..Self::new(5, message) }
     }
 
     /// The same, about a session.
@@ -61,7 +61,7 @@ impl Failure {
 
     /// The same, with what to do about it where the service cannot know.
     pub(super) fn with_advice(self) -> Self {
-        if self.reason.as_deref() != Some("TOO_MANY_FRAGMENTS") {
+        if self.reason.as_deref().map(Reason::from_wire) != Some(Reason::TooManyFragments) {
             return self;
         }
         let message = format!("{}: cancel it, and begin anew with a larger --range-size", self.message);
@@ -103,12 +103,15 @@ impl Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let message = error.to_string();
-        let (code, reason) = (error.code(), error.reason());
-        let exit = match (&error, reason.as_deref()) {
+        let code = error.code();
+        let exit = match (&error, error.reason()) {
             (Error::Ended(state), _) => return Self::ended(*state, message),
             (Error::DigestMismatch { .. } | Error::Changed { .. } | Error::OtherBytes { .. }, _)
-            | (_, Some("DIGEST_CONFLICT" | "DIGEST_MISMATCH")) => 7,
-            (_, Some("UPLOAD_SESSION_CANCELED" | "UPLOAD_SESSION_EXPIRED" | "UPLOAD_SESSION_COMPLETED")) => 5,
+            | (_, Some(Reason::DigestConflict | Reason::DigestMismatch)) => 7,
+            (
+                _,
+                Some(Reason::UploadSessionCanceled | Reason::UploadSessionExpired | Reason::UploadSessionCompleted),
+            ) => 5,
             _ => match code {
                 Some(Code::NotFound) => 3,
                 Some(Code::PermissionDenied | Code::Unauthenticated) => 4,
@@ -116,7 +119,7 @@ impl From<Error> for Failure {
                 _ => 1,
             },
         };
-        Self { exit, code, reason, message, session: None }
+        Self { exit, code, reason: error.reason_name(), message, session: None }
     }
 }
 

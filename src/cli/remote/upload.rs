@@ -3,7 +3,7 @@
 use std::{num::NonZero, path::PathBuf, process::ExitCode};
 
 use clap::Args;
-use print_upload_client::{Client, Error, Progress, Source, UploadOptions};
+use print_upload_client::{Client, Error, Progress, Reason, Source, UploadOptions};
 use secrecy::ExposeSecret;
 use serde_json::json;
 use tokio::sync::watch;
@@ -135,7 +135,7 @@ impl Upload {
     async fn create(&self, client: &Client, document: &str, source: &Source) -> Result<Begun, Failure> {
         match client.create(document, &self.properties(source)?).await {
             // Perhaps by an earlier run, which never heard of it.
-            Err(error) if error.reason().as_deref() == Some("DOCUMENT_ALREADY_UPLOADED") => {
+            Err(error) if error.reason() == Some(Reason::DocumentAlreadyUploaded) => {
                 let uploaded = match client.document(document).await {
                     // Who may only upload is told why that fails, not what else is forbidden.
                     Err(denied) if denied.is_permission_missing() => return Err(error.into()),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use print_upload_client::{
-    Client, Credential, Transport,
+    Client, Credential, Reason, Transport,
     proto::{UploadRangeRequest, UploadRangeResponse},
     range_messages,
 };
@@ -60,7 +60,7 @@ pub(super) async fn tell(
         let answer = timeout(DEADLINE, writer.answer).await.context("a stalled writer is not told of the cancel")??;
         let told = answer.err().context("a stalled writer was acknowledged after the cancel")?;
         let told = refusal(&told);
-        let holds = told.code == Grpc::CONFLICT && told.reason == "UPLOAD_SESSION_CANCELED";
+        let holds = told.code == Grpc::CONFLICT && told.reason == Reason::UploadSessionCanceled.wire_name();
         checks.check(Grpc::NAME, &format!("a stalled writer is told of the cancel: {told}"), holds)?;
     }
     checks.nothing_is_left(Grpc::NAME, &session).await

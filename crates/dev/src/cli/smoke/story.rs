@@ -1,6 +1,7 @@
 //! One upload that is canceled, and one that is not, through one door.
 
 use anyhow::Context;
+use print_upload_client::Reason;
 
 use super::{
     Cast, Checks,
@@ -29,11 +30,11 @@ async fn cancel<D: Door>(door: &D, cast: &Cast, document: &str, checks: &mut Che
     checks.something_is_kept(D::NAME, &session).await?;
 
     let by_other = door.delete(&cast.other, document).await;
-    refused(checks, D::NAME, "another user's delete", by_other, D::FORBIDDEN, "NOT_SESSION_OWNER")?;
+    refused(checks, D::NAME, "another user's delete", by_other, D::FORBIDDEN, Reason::NotSessionOwner)?;
     let by_foreigner = door.delete(&cast.foreigner, document).await;
-    refused(checks, D::NAME, "another tenant's delete", by_foreigner, D::NOT_FOUND, "DOCUMENT_NOT_FOUND")?;
+    refused(checks, D::NAME, "another tenant's delete", by_foreigner, D::NOT_FOUND, Reason::DocumentNotFound)?;
     let by_nobody = door.delete("", document).await;
-    refused(checks, D::NAME, "nobody's delete", by_nobody, D::UNAUTHENTICATED, "TOKEN_MISSING")?;
+    refused(checks, D::NAME, "nobody's delete", by_nobody, D::UNAUTHENTICATED, Reason::TokenMissing)?;
 
     granted("deleting", door.delete(owner, document).await)?;
     checks.check(D::NAME, "the owner's delete is OK", true)?;
@@ -41,7 +42,7 @@ async fn cancel<D: Door>(door: &D, cast: &Cast, document: &str, checks: &mut Che
     checks.check(D::NAME, "the second delete is OK", true)?;
 
     let late = door.send(owner, &session, quarter(1)).await;
-    refused(checks, D::NAME, "a late range", late, D::CONFLICT, "UPLOAD_SESSION_CANCELED")?;
+    refused(checks, D::NAME, "a late range", late, D::CONFLICT, Reason::UploadSessionCanceled)?;
     checks.nothing_is_left(D::NAME, &session).await
 }
 
@@ -63,7 +64,7 @@ async fn complete<D: Door>(door: &D, cast: &Cast, document: &str, checks: &mut C
     let downloaded = granted("downloading", door.download(owner, document).await)?;
     checks.check(D::NAME, "the download is what was sent", downloaded == bytes(0..SIZE))?;
     let too_late = door.delete(owner, document).await;
-    refused(checks, D::NAME, "deleting what is complete", too_late, D::TOO_LATE, "UPLOAD_SESSION_COMPLETED")
+    refused(checks, D::NAME, "deleting what is complete", too_late, D::TOO_LATE, Reason::UploadSessionCompleted)
 }
 
 fn granted<T>(doing: &str, answer: Answer<T>) -> anyhow::Result<T> {
@@ -77,10 +78,10 @@ fn refused<T>(
     what: &str,
     answer: Answer<T>,
     code: &str,
-    reason: &str,
+    reason: Reason,
 ) -> anyhow::Result<()> {
     let refusal = answer.with_context(|| what.to_owned())?.err();
     let refusal = refusal.with_context(|| format!("{door}: {what} went through"))?;
-    let holds = refusal.code == code && refusal.reason == reason;
+    let holds = refusal.code == code && refusal.reason == reason.wire_name();
     checks.check(door, &format!("{what} is refused: {refusal}"), holds)
 }
