@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use tonic::Code;
 
 use super::error::Error;
+use crate::proto::Reason;
 
 /// The largest JSON body, in bytes: what the service takes as a first message.
 const MAX_JSON_BYTES: usize = 64 * 1024;
@@ -40,7 +41,7 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
         let OptionalJson(value) = OptionalJson::from_request(request, state).await?;
-        value.map(Self).ok_or_else(|| Error::invalid("BODY_NOT_JSON", "the request needs a JSON body"))
+        value.map(Self).ok_or_else(|| Error::invalid(Reason::BodyNotJson, "the request needs a JSON body"))
     }
 }
 
@@ -55,14 +56,14 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for OptionalJson<T> {
         }
         if !is_json {
             let message = "the request's Content-Type must be application/json";
-            return Err(Error::invalid("CONTENT_TYPE_NOT_JSON", message));
+            return Err(Error::invalid(Reason::ContentTypeNotJson, message));
         }
         // serde would take an array as well.
         if !bytes.trim_ascii_start().starts_with(b"{") {
-            return Err(Error::invalid("BODY_NOT_JSON", "the body is not a JSON object"));
+            return Err(Error::invalid(Reason::BodyNotJson, "the body is not a JSON object"));
         }
         let value = serde_json::from_slice(&bytes).map_err(|error| {
-            let reason = if error.is_data() { "INVALID_FIELD" } else { "BODY_NOT_JSON" };
+            let reason = if error.is_data() { Reason::InvalidField } else { Reason::BodyNotJson };
             Error::invalid(reason, format!("the body is not the JSON this call takes: {error}"))
         })?;
         Ok(Self(Some(value)))
@@ -72,10 +73,10 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for OptionalJson<T> {
 async fn read(body: Body) -> Result<Bytes, Error> {
     let message = format!("the body did not arrive within {} s", JSON_TIMEOUT.as_secs());
     let read = timeout(JSON_TIMEOUT, to_bytes(body, MAX_JSON_BYTES)).await;
-    let read = read.map_err(|_| Error::new(Code::DeadlineExceeded, "BODY_TIMEOUT", message))?;
+    let read = read.map_err(|_| Error::new(Code::DeadlineExceeded, Reason::BodyTimeout, message))?;
     // A body that breaks off fails as well, but then nobody reads the answer.
     let message = format!("a JSON body may have at most {MAX_JSON_BYTES} bytes");
-    read.map_err(|_| Error::invalid("BODY_TOO_LARGE", message))
+    read.map_err(|_| Error::invalid(Reason::BodyTooLarge, message))
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -9,6 +9,7 @@ use axum::{
 use tonic::Code;
 
 use super::error::Error;
+use crate::proto::Reason;
 
 /// Which bytes of the document the body holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,17 +40,17 @@ impl ContentRange {
         let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
         let Some(length) = length.and_then(number::<i64>) else {
             let message = "a range needs the header Content-Length";
-            return Err(Error::new(Code::FailedPrecondition, "LENGTH_REQUIRED", message));
+            return Err(Error::new(Code::FailedPrecondition, Reason::LengthRequired, message));
         };
         let range = headers.get(header::CONTENT_RANGE).and_then(|range| range.to_str().ok());
         let Some(range) = range.and_then(Self::parse) else {
             let message = "a range needs the header Content-Range: bytes {first}-{last}/{total}";
-            return Err(Error::invalid("CONTENT_RANGE_INVALID", message));
+            return Err(Error::invalid(Reason::ContentRangeInvalid, message));
         };
         // Nothing at all is not for us to judge: it may ask after the range that completed the document.
         if length != 0 && range.end - range.start != length {
             let message = format!("Content-Length is {length}, the range has {} bytes", range.end - range.start);
-            return Err(Error::invalid("RANGE_LENGTH_MISMATCH", message));
+            return Err(Error::invalid(Reason::RangeLengthMismatch, message));
         }
         Ok(range)
     }

@@ -10,6 +10,7 @@ use tonic::{
 use url::form_urlencoded;
 
 use super::error::Error;
+use crate::proto::Reason;
 
 /// The longest credential that is passed on, in bytes: an HTTP/2 server takes 16 KiB of headers unless told otherwise.
 const MAX_CREDENTIAL_BYTES: usize = 12 * 1024;
@@ -35,7 +36,7 @@ pub fn upload_token(uri: &Uri) -> Result<Credential, Error> {
 /// The credential as the service is shown it. What cannot be shown holds for nothing.
 fn metadata(credential: &[u8]) -> Result<MetadataValue<Ascii>, Error> {
     let shown = credential.try_into().ok().filter(|_| credential.len() <= MAX_CREDENTIAL_BYTES);
-    shown
-        .map(secret)
-        .ok_or_else(|| Error::new(Code::Unauthenticated, "TOKEN_MALFORMED", "the credential is too long, or no text"))
+    shown.map(secret).ok_or_else(|| {
+        Error::new(Code::Unauthenticated, Reason::TokenMalformed, "the credential is too long, or no text")
+    })
 }

@@ -7,6 +7,7 @@ use axum::{
     http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
+use print_upload_client::ended_session_message;
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use tonic::{Code, Status};
@@ -17,7 +18,7 @@ use super::{
     status::{self, Row},
 };
 use crate::{
-    proto::{UploadSession, upload_session::State},
+    proto::{Reason, UploadSession},
     telemetry::RequestId,
 };
 
@@ -28,13 +29,14 @@ const UNREACHABLE_RETRY: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub struct Error(Box<Refusal>);
 
-/// Why a request is refused, for its log line.
+/// The name of the reason why a request is refused, for its log line.
 #[derive(Debug, Clone)]
-pub struct Reason(pub String);
+pub struct ReasonName(pub String);
 
 #[derive(Debug, Clone)]
 struct Refusal {
     row: Row,
+    /// The reason's name: the service may give one that this version does not know.
     reason: String,
     message: String,
     retry_after: Option<Duration>,
@@ -47,11 +49,15 @@ struct Refusal {
 
 impl Error {
     /// One of the gateway's own: the request is not one that can be translated.
-    pub fn new(code: Code, reason: &str, message: impl Into<String>) -> Self {
+    pub fn new(code: Code, reason: Reason, message: impl Into<String>) -> Self {
+        Self::named(code, reason.wire_name().to_owned(), message.into())
+    }
+
+    fn named(code: Code, reason: String, message: String) -> Self {
         Self(Box::new(Refusal {
-            row: status::of_error(code, reason),
-            reason: reason.to_owned(),
-            message: message.into(),
+            row: status::of_error(code, Reason::from_wire(&reason)),
+            reason,
+            message,
             retry_after: None,
             details: Map::new(),
             content_range: None,
@@ -60,28 +66,24 @@ impl Error {
     }
 
     /// A request that cannot be translated, for want of form.
-    pub fn invalid(reason: &str, message: impl Into<String>) -> Self {
+    pub fn invalid(reason: Reason, message: impl Into<String>) -> Self {
         Self::new(Code::InvalidArgument, reason, message)
     }
 
     /// No such path.
     pub fn no_such_path() -> Self {
-        Self::new(Code::Unimplemented, "PATH_UNKNOWN", "the service has no such path")
+        Self::new(Code::Unimplemented, Reason::PathUnknown, "the service has no such path")
     }
 
     /// The path is there, the method is not. What is, axum says in `Allow`.
     pub fn method_not_allowed() -> Self {
-        Self::new(Code::Unimplemented, "METHOD_NOT_ALLOWED", "the path does not have this method")
+        Self::new(Code::Unimplemented, Reason::MethodNotAllowed, "the path does not have this method")
     }
 
     /// An upload session that has ended is not there any more for those who look: why and when it ended.
     pub fn ended(session: &UploadSession, request_id: RequestId) -> Self {
-        let (reason, message) = match session.state() {
-            State::Completed => ("UPLOAD_SESSION_COMPLETED", "the upload session is completed"),
-            State::Expired => ("UPLOAD_SESSION_EXPIRED", "the upload session has expired"),
-            _ => ("UPLOAD_SESSION_CANCELED", "the upload session was canceled"),
-        };
-        let mut error = Self::new(Code::NotFound, reason, message);
+        let state = session.state();
+        let mut error = Self::new(Code::NotFound, Reason::of_ended_session(state), ended_session_message(state));
         error.0.details.insert("endReason".into(), end_reason(session.end_reason()).into());
         if let Some(end_time) = &session.end_time {
             error.0.details.insert("endedDateTime".into(), instant(end_time).into());
@@ -92,14 +94,14 @@ impl Error {
 
     /// The bytes that were asked for do not exist.
     pub fn out_of_range(size_bytes: u64) -> Self {
-        let mut error = Self::new(Code::OutOfRange, "OFFSET_OUT_OF_RANGE", "the document does not have these bytes");
+        let mut error = Self::new(Code::OutOfRange, Reason::OffsetOutOfRange, "the document does not have these bytes");
         error.0.content_range = HeaderValue::from_str(&format!("bytes */{size_bytes}")).ok();
         error
     }
 
     /// What is left of it once the answer is made.
-    pub fn into_reason(self) -> Reason {
-        Reason(self.0.reason)
+    pub fn into_reason(self) -> ReasonName {
+        ReasonName(self.0.reason)
     }
 
     /// The body of the answer, as OData has it.
@@ -129,7 +131,7 @@ impl From<Status> for Error {
             message = message.replacen(&violation.field, field, 1);
             fields.push(Value::from(field));
         }
-        let mut error = Self::new(status.code(), &info.reason, message);
+        let mut error = Self::named(status.code(), info.reason, message);
         error.0.retry_after = status.get_details_retry_info().and_then(|info| info.retry_delay);
         error.0.request_id = RequestId::of(status.metadata());
         if !fields.is_empty() {
@@ -174,7 +176,7 @@ fn field_over_rest(field: &str) -> &str {
 fn unreachable_service(status: &Status) -> Error {
     tracing::warn!(grpc.code = ?status.code(), error = status.message(), "the service cannot be reached");
     let message = "the service does not answer at the moment; whether it has done what was asked is not known";
-    let mut error = Error::new(Code::Unavailable, "SERVICE_UNREACHABLE", message);
+    let mut error = Error::new(Code::Unavailable, Reason::ServiceUnreachable, message);
     error.0.retry_after = Some(UNREACHABLE_RETRY);
     error
 }
@@ -200,9 +202,27 @@ impl IntoResponse for Error {
 
 /// RFC 6750, section 3: without a token nothing but the scheme, with a bad one why it is.
 fn challenge(reason: &str) -> HeaderValue {
-    if reason == "TOKEN_MISSING" {
+    if reason == Reason::TokenMissing.wire_name() {
         HeaderValue::from_static("Bearer realm=\"print-upload\"")
     } else {
         HeaderValue::from_static("Bearer realm=\"print-upload\", error=\"invalid_token\"")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use tonic_types::ErrorDetails;
+
+    use super::*;
+
+    #[test]
+    fn a_reason_of_a_newer_service_is_passed_on() {
+        let details = ErrorDetails::with_error_info("OF_A_NEWER_SERVICE", "print-upload", HashMap::new());
+        let error = Error::from(Status::with_error_details(Code::PermissionDenied, "no", details));
+        let body = error.odata("1", "2");
+        assert_eq!(body["error"]["code"], "accessDenied");
+        assert_eq!(body["error"]["innerError"]["reason"], "OF_A_NEWER_SERVICE");
     }
 }

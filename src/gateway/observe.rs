@@ -12,7 +12,7 @@ use axum::{
 use metrics::{counter, histogram};
 use tracing::{Span, field};
 
-use super::{PREFIXES, error::Reason};
+use super::{PREFIXES, error::ReasonName};
 use crate::telemetry::{
     RequestId, meters,
     observer::{self, Exchange, Report},
@@ -62,7 +62,7 @@ struct Rest {
 struct Answer {
     status: u16,
     request_id: Option<RequestId>,
-    reason: Option<Reason>,
+    reason: Option<ReasonName>,
     /// The length of its body, where that is known: a server that has sent it all does not ask for the end.
     length: Option<u64>,
 }
@@ -118,7 +118,7 @@ impl Report for Rest {
             http.method = self.method,
             http.route = self.route,
             http.status = status,
-            error.reason = answer.and_then(|answer| answer.reason.as_ref()).map(|Reason(reason)| reason.as_str()),
+            error.reason = answer.and_then(|answer| answer.reason.as_ref()).map(|ReasonName(name)| name.as_str()),
             hung_up = !is_sent,
             request.bytes = log.request_bytes(),
             response.bytes = response_bytes,

@@ -5,6 +5,7 @@ use serde_json::Value;
 use url::form_urlencoded;
 
 use super::error::Error;
+use crate::proto::Reason;
 
 /// Where the types are described that answers follow: by Microsoft, since they are Microsoft's.
 const METADATA: &str = "https://graph.microsoft.com";
@@ -33,7 +34,7 @@ impl QueryOptions {
                 "$expand" if names().all(|name| name == "documents") => options.expand_documents = true,
                 key if key.starts_with('$') => {
                     let message = "only the query options $select and $expand=documents are supported";
-                    return Err(Error::invalid("QUERY_NOT_SUPPORTED", message));
+                    return Err(Error::invalid(Reason::QueryNotSupported, message));
                 }
                 // Not OData's: none of our business.
                 _ => {}

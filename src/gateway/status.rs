@@ -6,7 +6,7 @@
 use axum::http::StatusCode;
 use tonic::Code;
 
-use crate::proto::upload_session::State;
+use crate::proto::{Reason, upload_session::State};
 
 /// A job was created.
 pub const JOB_CREATED: StatusCode = StatusCode::CREATED;
@@ -39,67 +39,91 @@ const fn inner(status: StatusCode, code: &'static str, inner_code: &'static str)
     Row { status, code, inner_code: Some(inner_code) }
 }
 
-/// The row of an error: a gRPC code and the reason in its `ErrorInfo`, or one of the gateway's own reasons.
-pub fn of_error(code: Code, reason: &str) -> Row {
-    use StatusCode as S;
-    match (code, reason) {
-        (Code::Unauthenticated, "TOKEN_EXPIRED" | "UPLOAD_TOKEN_EXPIRED") => {
-            inner(S::UNAUTHORIZED, "unauthenticated", "expiredToken")
-        }
-        (Code::Unauthenticated, _) => row(S::UNAUTHORIZED, "unauthenticated"),
-        (Code::PermissionDenied, _) => row(S::FORBIDDEN, "accessDenied"),
+/// The row of an error: a gRPC code, and the reason in its `ErrorInfo` or one of the gateway's own. `Unspecified` is a reason
+/// of a newer service.
+pub fn of_error(code: Code, reason: Reason) -> Row {
+    use {Reason as R, StatusCode as S};
+    match (reason, code) {
+        (R::TokenExpired | R::UploadTokenExpired, _) => inner(S::UNAUTHORIZED, "unauthenticated", "expiredToken"),
 
         // The request is not one.
-        (_, "PATH_UNKNOWN") => row(S::NOT_FOUND, "itemNotFound"),
-        (_, "METHOD_NOT_ALLOWED") => row(S::METHOD_NOT_ALLOWED, "notAllowed"),
-        (_, "QUERY_NOT_SUPPORTED") => row(S::BAD_REQUEST, "notSupported"),
-        (_, "LENGTH_REQUIRED") => row(S::LENGTH_REQUIRED, "invalidRequest"),
-        (_, "CONTENT_TYPE_NOT_JSON") => row(S::UNSUPPORTED_MEDIA_TYPE, "invalidRequest"),
-        (_, "BODY_TIMEOUT") => row(S::REQUEST_TIMEOUT, "invalidRequest"),
-        (_, "BODY_TOO_LARGE" | "CONFIGURATION_TOO_LARGE" | "FIRST_MESSAGE_TOO_LARGE") => {
+        (R::PathUnknown, _) => row(S::NOT_FOUND, "itemNotFound"),
+        (R::MethodNotAllowed, _) => row(S::METHOD_NOT_ALLOWED, "notAllowed"),
+        (R::QueryNotSupported, _) => row(S::BAD_REQUEST, "notSupported"),
+        (R::LengthRequired, _) => row(S::LENGTH_REQUIRED, "invalidRequest"),
+        (R::ContentTypeNotJson, _) => row(S::UNSUPPORTED_MEDIA_TYPE, "invalidRequest"),
+        (R::BodyTimeout | R::RangeTimeout, _) => row(S::REQUEST_TIMEOUT, "invalidRequest"),
+        (R::BodyTooLarge | R::ConfigurationTooLarge | R::FirstMessageTooLarge, _) => {
             row(S::PAYLOAD_TOO_LARGE, "invalidRequest")
         }
-        (_, "DOCUMENT_TOO_LARGE") => inner(S::PAYLOAD_TOO_LARGE, "invalidRequest", "maxFileSizeExceeded"),
-        (_, "RANGE_TOO_LARGE") => inner(S::PAYLOAD_TOO_LARGE, "invalidRequest", "maxFragmentLengthExceeded"),
-        (_, "RANGE_LENGTH_MISMATCH") => inner(S::BAD_REQUEST, "invalidRequest", "fragmentLengthMismatch"),
-        (Code::InvalidArgument, _) => row(S::BAD_REQUEST, "invalidRequest"),
+        (R::DocumentTooLarge, _) => inner(S::PAYLOAD_TOO_LARGE, "invalidRequest", "maxFileSizeExceeded"),
+        (R::RangeTooLarge, _) => inner(S::PAYLOAD_TOO_LARGE, "invalidRequest", "maxFragmentLengthExceeded"),
+        (R::RangeLengthMismatch, _) => inner(S::BAD_REQUEST, "invalidRequest", "fragmentLengthMismatch"),
 
-        // It is not there, or not any more: 404, and the reason tells which.
-        (Code::NotFound, "UPLOAD_SESSION_NOT_FOUND" | "UPLOAD_SESSION_CANCELED")
-        | (_, "UPLOAD_SESSION_EXPIRED" | "UPLOAD_SESSION_COMPLETED") => {
-            inner(S::NOT_FOUND, "itemNotFound", "uploadSessionNotFound")
-        }
-        (Code::NotFound, _) => row(S::NOT_FOUND, "itemNotFound"),
+        // It is not there, or not any more: 404, and the reason tells which. A canceled session is not found by those who
+        // look; a range that is sent to it is in conflict with the cancel.
+        (R::UploadSessionNotFound | R::UploadSessionExpired | R::UploadSessionCompleted, _)
+        | (R::UploadSessionCanceled, Code::NotFound) => inner(S::NOT_FOUND, "itemNotFound", "uploadSessionNotFound"),
 
         // It is in another state than the request needs.
-        (_, "UPLOAD_SESSION_CANCELED") => inner(S::CONFLICT, "notAllowed", "uploadSessionFailed"),
-        (_, "UPLOAD_SESSION_ACTIVE" | "DOCUMENT_NOT_UPLOADED") => {
+        (R::UploadSessionCanceled, _) => inner(S::CONFLICT, "notAllowed", "uploadSessionFailed"),
+        (R::UploadSessionActive | R::DocumentNotUploaded, _) => {
             inner(S::CONFLICT, "notAllowed", "uploadSessionIncomplete")
         }
-        (_, "ETAG_MISMATCH") => row(S::PRECONDITION_FAILED, "resourceModified"),
-        (_, "RANGE_ALREADY_RECEIVED") => inner(S::RANGE_NOT_SATISFIABLE, "invalidRange", "fragmentOverlap"),
-        (Code::OutOfRange, _) => row(S::RANGE_NOT_SATISFIABLE, "invalidRange"),
-        (_, "RANGE_RACED" | "DIGEST_CONFLICT") => row(S::CONFLICT, "resourceModified"),
-        (_, "TOO_MANY_FRAGMENTS") => row(S::CONFLICT, "quotaLimitReached"),
-        (Code::Aborted | Code::AlreadyExists | Code::FailedPrecondition, _) => row(S::CONFLICT, "notAllowed"),
+        (R::EtagMismatch, _) => row(S::PRECONDITION_FAILED, "resourceModified"),
+        (R::RangeAlreadyReceived, _) => inner(S::RANGE_NOT_SATISFIABLE, "invalidRange", "fragmentOverlap"),
+        (R::RangeRaced | R::DigestConflict, _) => row(S::CONFLICT, "resourceModified"),
 
         // There is too much, or too little, of something.
-        (_, "TOO_MANY_WRITERS") => inner(S::TOO_MANY_REQUESTS, "activityLimitReached", "throttledRequest"),
-        (_, "STORE_FULL") => row(S::INSUFFICIENT_STORAGE, "quotaLimitReached"),
-        (Code::ResourceExhausted | Code::Unavailable, _) => row(S::SERVICE_UNAVAILABLE, "serviceNotAvailable"),
-        (_, "RANGE_TIMEOUT") => row(S::REQUEST_TIMEOUT, "invalidRequest"),
-        (Code::DeadlineExceeded, _) => row(S::GATEWAY_TIMEOUT, "serviceNotAvailable"),
+        (R::TooManyFragments, _) => row(S::CONFLICT, "quotaLimitReached"),
+        (R::TooManyWriters, _) => inner(S::TOO_MANY_REQUESTS, "activityLimitReached", "throttledRequest"),
+        (R::StoreFull, _) => row(S::INSUFFICIENT_STORAGE, "quotaLimitReached"),
 
-        (Code::Unimplemented, _) => row(S::NOT_IMPLEMENTED, "notSupported"),
-        _ => row(S::INTERNAL_SERVER_ERROR, "generalException"),
+        (R::Unspecified, _)
+        | (R::TokenMissing | R::TokenMalformed | R::TokenNotYetValid | R::TokenIssuerUnknown | R::TokenKeyUnknown, _)
+        | (R::TokenSignatureInvalid | R::TokenAlgorithmWrong | R::TokenAudienceWrong | R::TokenClaimsInvalid, _)
+        | (R::UploadTokenInvalid | R::UploadTokenNotAccepted | R::PermissionMissing | R::SubscriptionNotActive, _)
+        | (R::PersonalAccountNotSupported | R::PrinterPermissionMissing | R::NotJobCreator | R::NotSessionOwner, _)
+        | (R::NoProcessingTask | R::NotCatalogClient | R::InvalidField | R::DigestMismatch | R::BodyNotJson, _)
+        | (R::ContentRangeInvalid | R::IfMatchInvalid | R::HeaderMissing | R::HeaderRepeated | R::ContentMissing, _)
+        | (R::ChunkTooLarge | R::StreamBroken | R::FirstMessageMissing | R::FirstMessageBroken, _)
+        | (R::FirstMessageCompressed | R::FirstMessageMalformed | R::FirstMessageTimeout | R::DownloadTimeout, _)
+        | (R::PrinterNotFound | R::PrintJobNotFound | R::DocumentNotFound | R::ParentNotFound, _)
+        | (R::DocumentAlreadyUploaded | R::PrintJobChanged | R::PrintJobCanceled | R::PrintJobDeleted, _)
+        | (R::OffsetOutOfRange | R::TooManyTransfers | R::IssuerKeysUnavailable | R::ServiceUnreachable, _)
+        | (R::DatabaseUnavailable | R::StoreUnavailable | R::BytesMissing | R::Internal | R::MethodUnknown, _) => {
+            of_code(code)
+        }
+    }
+}
+
+/// The row of an error whose reason says no more than its code, or is not known here.
+fn of_code(code: Code) -> Row {
+    use StatusCode as S;
+    match code {
+        Code::InvalidArgument => row(S::BAD_REQUEST, "invalidRequest"),
+        Code::Unauthenticated => row(S::UNAUTHORIZED, "unauthenticated"),
+        Code::PermissionDenied => row(S::FORBIDDEN, "accessDenied"),
+        Code::NotFound => row(S::NOT_FOUND, "itemNotFound"),
+        Code::Aborted | Code::AlreadyExists | Code::FailedPrecondition => row(S::CONFLICT, "notAllowed"),
+        Code::OutOfRange => row(S::RANGE_NOT_SATISFIABLE, "invalidRange"),
+        Code::Unimplemented => row(S::NOT_IMPLEMENTED, "notSupported"),
+        Code::ResourceExhausted | Code::Unavailable => row(S::SERVICE_UNAVAILABLE, "serviceNotAvailable"),
+        Code::DeadlineExceeded => row(S::GATEWAY_TIMEOUT, "serviceNotAvailable"),
+        Code::Ok | Code::Cancelled | Code::Unknown | Code::Internal | Code::DataLoss => {
+            row(S::INTERNAL_SERVER_ERROR, "generalException")
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeSet, fs, path::Path};
+    use std::collections::BTreeSet;
+
+    use prost_reflect::DescriptorPool;
 
     use super::*;
+    use crate::proto::DESCRIPTOR;
 
     /// The status of every reason there is.
     const TABLE: [(u16, Code, &[&str]); 22] = [
@@ -132,7 +156,7 @@ mod tests {
     ];
 
     /// Those that have a status, or nearly one, to themselves.
-    const SINGULAR: [(u16, Code, &str); 15] = [
+    const SINGULAR: [(u16, Code, &str); 16] = [
         (405, Code::Unimplemented, "METHOD_NOT_ALLOWED"),
         (408, Code::DeadlineExceeded, "BODY_TIMEOUT"),
         (408, Code::DeadlineExceeded, "RANGE_TIMEOUT"),
@@ -142,6 +166,7 @@ mod tests {
         (416, Code::AlreadyExists, "RANGE_ALREADY_RECEIVED"),
         (416, Code::OutOfRange, "OFFSET_OUT_OF_RANGE"),
         (429, Code::ResourceExhausted, "TOO_MANY_WRITERS"),
+        (500, Code::Internal, "INTERNAL"),
         (501, Code::Unimplemented, "METHOD_UNKNOWN"),
         (503, Code::ResourceExhausted, "TOO_MANY_TRANSFERS"),
         (503, Code::Unavailable, "SERVICE_UNREACHABLE"),
@@ -156,34 +181,44 @@ mod tests {
         rows.chain(SINGULAR)
     }
 
+    /// The names of all reasons, as they are on the wire.
+    fn all_reasons() -> BTreeSet<String> {
+        let pool = DescriptorPool::decode(DESCRIPTOR).expect("the descriptor");
+        let reasons = pool.get_enum_by_name("print.upload.v1.Reason").expect("the reasons");
+        let names = reasons.values().filter(|value| value.number() != 0);
+        names.map(|value| value.name().trim_start_matches("REASON_").to_owned()).collect()
+    }
+
     #[test]
     fn every_reason_has_its_status() {
-        let status = |code, reason| of_error(code, reason).status.as_u16();
+        let status = |code, reason| of_error(code, Reason::from_wire(reason)).status.as_u16();
         let wrong: Vec<_> = table().filter(|(expected, code, reason)| status(*code, reason) != *expected).collect();
         assert!(wrong.is_empty(), "{wrong:#?}");
-        assert_eq!(status(Code::Internal, "INTERNAL"), 500);
+        let listed: BTreeSet<String> = table().map(|(_, _, reason)| reason.to_owned()).collect();
+        assert_eq!(listed, all_reasons());
     }
 
     #[test]
-    fn no_reason_is_missing_from_the_table() {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-        let mut reasons = BTreeSet::new();
-        for room in ["error", "guard", "rpc", "gateway"] {
-            collect_reasons(&source.join(room), &mut reasons);
+    fn a_reason_of_a_newer_service_has_the_row_of_its_code() {
+        let rows = [
+            (Code::InvalidArgument, 400, "invalidRequest"),
+            (Code::Unauthenticated, 401, "unauthenticated"),
+            (Code::PermissionDenied, 403, "accessDenied"),
+            (Code::NotFound, 404, "itemNotFound"),
+            (Code::Aborted, 409, "notAllowed"),
+            (Code::AlreadyExists, 409, "notAllowed"),
+            (Code::FailedPrecondition, 409, "notAllowed"),
+            (Code::OutOfRange, 416, "invalidRange"),
+            (Code::Unimplemented, 501, "notSupported"),
+            (Code::ResourceExhausted, 503, "serviceNotAvailable"),
+            (Code::Unavailable, 503, "serviceNotAvailable"),
+            (Code::DeadlineExceeded, 504, "serviceNotAvailable"),
+            (Code::Internal, 500, "generalException"),
+            (Code::Unknown, 500, "generalException"),
+        ];
+        for (code, status, error_code) in rows {
+            let row = of_error(code, Reason::from_wire("OF_A_NEWER_SERVICE"));
+            assert_eq!((row.status.as_u16(), row.code, row.inner_code), (status, error_code, None), "{code:?}");
         }
-        let known: BTreeSet<String> = table().map(|(_, _, reason)| reason.to_owned()).collect();
-        assert_eq!(known, reasons);
-    }
-
-    /// Every string that is written like a reason: `WORD_WORD`, outside tests.
-    fn collect_reasons(path: &Path, reasons: &mut BTreeSet<String>) {
-        if path.is_dir() {
-            let entries = fs::read_dir(path).expect("a folder");
-            return entries.for_each(|entry| collect_reasons(&entry.expect("an entry").path(), reasons));
-        }
-        let text = fs::read_to_string(path).expect("a source file");
-        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-        let is_reason = |text: &&str| text.contains('_') && text.bytes().all(|c| c.is_ascii_uppercase() || c == b'_');
-        reasons.extend(code.split('"').filter(is_reason).map(str::to_owned));
     }
 }

@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use super::{answer::answered, body, call::GraphCall, error::Error, json, odata, path::GraphPath, status};
 use crate::proto::{
-    CreateUploadSessionRequest, DeleteUploadSessionRequest, DocumentProperties, GetUploadSessionRequest, UploadSession,
-    upload_session::State as SessionState,
+    CreateUploadSessionRequest, DeleteUploadSessionRequest, DocumentProperties, GetUploadSessionRequest, Reason,
+    UploadSession, upload_session::State as SessionState,
 };
 
 /// The body of createUploadSession. SDKs add annotations (`@odata.type`), which mean nothing here.
@@ -88,7 +88,7 @@ impl IfMatch {
         let tag = text.strip_prefix("W/").unwrap_or(text);
         let tag = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).unwrap_or(tag);
         if tag.is_empty() || tag.contains(['"', ',']) {
-            return Err(Error::invalid("IF_MATCH_INVALID", "If-Match takes one entity tag"));
+            return Err(Error::invalid(Reason::IfMatchInvalid, "If-Match takes one entity tag"));
         }
         Ok(Self(tag.to_owned()))
     }
