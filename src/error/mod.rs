@@ -3,13 +3,19 @@
 //! A client sees the message, exactly one `ErrorInfo` (`reason`, domain [`DOMAIN`], metadata), field violations for bad
 //! input and `RetryInfo` where trying again can help. What went wrong inside is logged here and never sent.
 
+mod problem;
 mod status;
+#[cfg(test)]
+mod tests;
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
+use print_upload_client::ended_session_message;
+
+pub use problem::{Limited, StreamProblem, TokenProblem};
 pub use status::DOMAIN;
 
-use crate::{blobs, name::SessionId, session::Ended};
+use crate::{blobs, name::SessionId, proto::upload_session::State, session::Ended};
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -19,13 +25,8 @@ pub enum Error {
     #[error("the call needs a credential: an access token (`authorization: Bearer …`) or an upload token")]
     MissingToken,
     /// The access token or upload token does not hold.
-    #[error("{message}")]
-    InvalidToken {
-        /// A stable reason.
-        reason: &'static str,
-        /// What is wrong with the token.
-        message: &'static str,
-    },
+    #[error(transparent)]
+    InvalidToken(#[from] TokenProblem),
     /// The issuer's keys cannot be had, so that nobody can be told from anybody.
     #[error("the token issuer's keys are not available at the moment")]
     KeysUnavailable,
@@ -72,28 +73,21 @@ pub enum Error {
     #[error("{field}: {problem}")]
     InvalidField {
         /// The request's field, dots between its parts.
-        field: &'static str,
+        field: Cow<'static, str>,
         /// What is wrong with it.
         problem: String,
     },
-    /// A range or a document that is larger than this service takes.
-    #[error("{field}: must be at most {limit} bytes")]
+    /// More bytes than this service takes.
+    #[error("{}: must be at most {limit} bytes", .what.field())]
     TooLarge {
-        /// A stable reason.
-        reason: &'static str,
-        /// The request's field, dots between its parts.
-        field: &'static str,
+        /// What is too large.
+        what: Limited,
         /// How many bytes it may have.
         limit: u64,
     },
     /// The request's messages do not follow the protocol of the method.
-    #[error("{message}")]
-    InvalidStream {
-        /// A stable reason.
-        reason: &'static str,
-        /// What is wrong.
-        message: String,
-    },
+    #[error(transparent)]
+    InvalidStream(#[from] StreamProblem),
     /// The first message did not arrive in time.
     #[error("the first message did not arrive within {} s", .0.as_secs())]
     FirstMessageTimeout(Duration),
@@ -148,13 +142,13 @@ pub enum Error {
     #[error("the document is not uploaded yet")]
     DocumentNotUploaded,
     /// The session was deleted, or its job was canceled or deleted.
-    #[error("the upload session was canceled")]
+    #[error("{}", ended_session_message(State::Canceled))]
     SessionCanceled,
     /// The session's time passed.
-    #[error("the upload session has expired")]
+    #[error("{}", ended_session_message(State::Expired))]
     SessionExpired,
     /// The session's document is complete.
-    #[error("the upload session is completed")]
+    #[error("{}", ended_session_message(State::Completed))]
     SessionCompleted,
     /// Every byte of the range is committed already.
     #[error("every byte of the range was received before")]
@@ -206,6 +200,13 @@ pub enum Error {
     /// A bug, or data that the service did not write.
     #[error("internal error")]
     Internal(String),
+}
+
+impl Error {
+    /// Bad input in a field, dots between its parts.
+    pub fn invalid_field(field: impl Into<Cow<'static, str>>, problem: impl Into<String>) -> Self {
+        Self::InvalidField { field: field.into(), problem: problem.into() }
+    }
 }
 
 impl From<blobs::Error> for Error {

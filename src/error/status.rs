@@ -6,63 +6,64 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use super::Error;
-use crate::blobs;
+use crate::{blobs, proto::Reason};
 
 /// The domain of every `ErrorInfo`.
 pub const DOMAIN: &str = "print-upload";
 
 impl Error {
-    /// The gRPC code and the `ErrorInfo` reason.
-    pub fn code_and_reason(&self) -> (Code, &'static str) {
+    /// The gRPC code and the reason.
+    pub fn code_and_reason(&self) -> (Code, Reason) {
         use Code::*;
         match self {
-            Self::MissingToken => (Unauthenticated, "TOKEN_MISSING"),
-            Self::InvalidToken { reason, .. } => (Unauthenticated, reason),
-            Self::KeysUnavailable => (Unavailable, "ISSUER_KEYS_UNAVAILABLE"),
-            Self::PersonalAccount => (PermissionDenied, "PERSONAL_ACCOUNT_NOT_SUPPORTED"),
-            Self::MissingPermission { .. } => (PermissionDenied, "PERMISSION_MISSING"),
-            Self::UploadTokenNotAccepted => (PermissionDenied, "UPLOAD_TOKEN_NOT_ACCEPTED"),
-            Self::NoSubscription => (PermissionDenied, "SUBSCRIPTION_NOT_ACTIVE"),
-            Self::NoPrinterPermission => (PermissionDenied, "PRINTER_PERMISSION_MISSING"),
-            Self::NotJobCreator => (PermissionDenied, "NOT_JOB_CREATOR"),
-            Self::NotSessionOwner => (PermissionDenied, "NOT_SESSION_OWNER"),
-            Self::NoProcessingTask => (PermissionDenied, "NO_PROCESSING_TASK"),
-            Self::NotCatalogClient => (PermissionDenied, "NOT_CATALOG_CLIENT"),
-            Self::MethodUnknown => (Unimplemented, "METHOD_UNKNOWN"),
-            Self::InvalidField { .. } => (InvalidArgument, "INVALID_FIELD"),
-            Self::InvalidStream { reason, .. } | Self::TooLarge { reason, .. } => (InvalidArgument, reason),
-            Self::FirstMessageTimeout(_) => (DeadlineExceeded, "FIRST_MESSAGE_TIMEOUT"),
-            Self::BodyTooLong { .. } | Self::BodyTooShort { .. } => (InvalidArgument, "RANGE_LENGTH_MISMATCH"),
-            Self::DigestMismatch(_) => (InvalidArgument, "DIGEST_MISMATCH"),
-            Self::PrinterNotFound => (NotFound, "PRINTER_NOT_FOUND"),
-            Self::PrintJobNotFound => (NotFound, "PRINT_JOB_NOT_FOUND"),
-            Self::DocumentNotFound => (NotFound, "DOCUMENT_NOT_FOUND"),
-            Self::SessionNotFound => (NotFound, "UPLOAD_SESSION_NOT_FOUND"),
-            Self::EtagMismatch => (Aborted, "ETAG_MISMATCH"),
-            Self::ParentNotFound(_) => (NotFound, "PARENT_NOT_FOUND"),
-            Self::SessionActive(_) => (AlreadyExists, "UPLOAD_SESSION_ACTIVE"),
-            Self::DocumentAlreadyUploaded => (FailedPrecondition, "DOCUMENT_ALREADY_UPLOADED"),
-            Self::DocumentNotUploaded => (FailedPrecondition, "DOCUMENT_NOT_UPLOADED"),
-            Self::SessionCanceled => (Aborted, "UPLOAD_SESSION_CANCELED"),
-            Self::SessionExpired => (Aborted, "UPLOAD_SESSION_EXPIRED"),
-            Self::SessionCompleted => (FailedPrecondition, "UPLOAD_SESSION_COMPLETED"),
-            Self::RangeAlreadyReceived => (AlreadyExists, "RANGE_ALREADY_RECEIVED"),
-            Self::RangeRaced => (Aborted, "RANGE_RACED"),
-            Self::DigestConflict => (Aborted, "DIGEST_CONFLICT"),
-            Self::RangeTimeout(_) => (DeadlineExceeded, "RANGE_TIMEOUT"),
-            Self::DownloadTimeout(_) => (DeadlineExceeded, "DOWNLOAD_TIMEOUT"),
-            Self::TooManyWriters(_) => (ResourceExhausted, "TOO_MANY_WRITERS"),
-            Self::TooManyTransfers => (ResourceExhausted, "TOO_MANY_TRANSFERS"),
-            Self::TooManyFragments(_) => (ResourceExhausted, "TOO_MANY_FRAGMENTS"),
-            Self::PrintJobChanged => (FailedPrecondition, "PRINT_JOB_CHANGED"),
-            Self::PrintJobCanceled => (FailedPrecondition, "PRINT_JOB_CANCELED"),
-            Self::PrintJobDeleted => (FailedPrecondition, "PRINT_JOB_DELETED"),
-            Self::OffsetOutOfRange(_) => (OutOfRange, "OFFSET_OUT_OF_RANGE"),
-            Self::Database(error) if is_transient(error) => (Unavailable, "DATABASE_UNAVAILABLE"),
-            Self::Database(_) | Self::Internal(_) => (Internal, "INTERNAL"),
-            Self::Blobs(blobs::Error::Full(_)) => (ResourceExhausted, "STORE_FULL"),
-            Self::BytesMissing(_) => (DataLoss, "BYTES_MISSING"),
-            Self::Blobs(_) => (Unavailable, "STORE_UNAVAILABLE"),
+            Self::MissingToken => (Unauthenticated, Reason::TokenMissing),
+            Self::InvalidToken(problem) => (Unauthenticated, problem.reason()),
+            Self::KeysUnavailable => (Unavailable, Reason::IssuerKeysUnavailable),
+            Self::PersonalAccount => (PermissionDenied, Reason::PersonalAccountNotSupported),
+            Self::MissingPermission { .. } => (PermissionDenied, Reason::PermissionMissing),
+            Self::UploadTokenNotAccepted => (PermissionDenied, Reason::UploadTokenNotAccepted),
+            Self::NoSubscription => (PermissionDenied, Reason::SubscriptionNotActive),
+            Self::NoPrinterPermission => (PermissionDenied, Reason::PrinterPermissionMissing),
+            Self::NotJobCreator => (PermissionDenied, Reason::NotJobCreator),
+            Self::NotSessionOwner => (PermissionDenied, Reason::NotSessionOwner),
+            Self::NoProcessingTask => (PermissionDenied, Reason::NoProcessingTask),
+            Self::NotCatalogClient => (PermissionDenied, Reason::NotCatalogClient),
+            Self::MethodUnknown => (Unimplemented, Reason::MethodUnknown),
+            Self::InvalidField { .. } => (InvalidArgument, Reason::InvalidField),
+            Self::InvalidStream(problem) => (InvalidArgument, problem.reason()),
+            Self::TooLarge { what, .. } => (InvalidArgument, what.reason()),
+            Self::FirstMessageTimeout(_) => (DeadlineExceeded, Reason::FirstMessageTimeout),
+            Self::BodyTooLong { .. } | Self::BodyTooShort { .. } => (InvalidArgument, Reason::RangeLengthMismatch),
+            Self::DigestMismatch(_) => (InvalidArgument, Reason::DigestMismatch),
+            Self::PrinterNotFound => (NotFound, Reason::PrinterNotFound),
+            Self::PrintJobNotFound => (NotFound, Reason::PrintJobNotFound),
+            Self::DocumentNotFound => (NotFound, Reason::DocumentNotFound),
+            Self::SessionNotFound => (NotFound, Reason::UploadSessionNotFound),
+            Self::EtagMismatch => (Aborted, Reason::EtagMismatch),
+            Self::ParentNotFound(_) => (NotFound, Reason::ParentNotFound),
+            Self::SessionActive(_) => (AlreadyExists, Reason::UploadSessionActive),
+            Self::DocumentAlreadyUploaded => (FailedPrecondition, Reason::DocumentAlreadyUploaded),
+            Self::DocumentNotUploaded => (FailedPrecondition, Reason::DocumentNotUploaded),
+            Self::SessionCanceled => (Aborted, Reason::UploadSessionCanceled),
+            Self::SessionExpired => (Aborted, Reason::UploadSessionExpired),
+            Self::SessionCompleted => (FailedPrecondition, Reason::UploadSessionCompleted),
+            Self::RangeAlreadyReceived => (AlreadyExists, Reason::RangeAlreadyReceived),
+            Self::RangeRaced => (Aborted, Reason::RangeRaced),
+            Self::DigestConflict => (Aborted, Reason::DigestConflict),
+            Self::RangeTimeout(_) => (DeadlineExceeded, Reason::RangeTimeout),
+            Self::DownloadTimeout(_) => (DeadlineExceeded, Reason::DownloadTimeout),
+            Self::TooManyWriters(_) => (ResourceExhausted, Reason::TooManyWriters),
+            Self::TooManyTransfers => (ResourceExhausted, Reason::TooManyTransfers),
+            Self::TooManyFragments(_) => (ResourceExhausted, Reason::TooManyFragments),
+            Self::PrintJobChanged => (FailedPrecondition, Reason::PrintJobChanged),
+            Self::PrintJobCanceled => (FailedPrecondition, Reason::PrintJobCanceled),
+            Self::PrintJobDeleted => (FailedPrecondition, Reason::PrintJobDeleted),
+            Self::OffsetOutOfRange(_) => (OutOfRange, Reason::OffsetOutOfRange),
+            Self::Database(error) if is_transient(error) => (Unavailable, Reason::DatabaseUnavailable),
+            Self::Database(_) | Self::Internal(_) => (Internal, Reason::Internal),
+            Self::Blobs(blobs::Error::Full(_)) => (ResourceExhausted, Reason::StoreFull),
+            Self::BytesMissing(_) => (DataLoss, Reason::BytesMissing),
+            Self::Blobs(_) => (Unavailable, Reason::StoreUnavailable),
         }
     }
 
@@ -109,11 +110,11 @@ impl From<Error> for Status {
     fn from(error: Error) -> Self {
         error.log_cause();
         let (code, reason) = error.code_and_reason();
-        let mut details = ErrorDetails::with_error_info(reason, DOMAIN, error.metadata());
+        let mut details = ErrorDetails::with_error_info(reason.wire_name(), DOMAIN, error.metadata());
         match &error {
-            Error::InvalidField { field, problem } => drop(details.add_bad_request_violation(*field, problem)),
-            Error::TooLarge { field, limit, .. } => {
-                details.add_bad_request_violation(*field, format!("must be at most {limit} bytes"));
+            Error::InvalidField { field, problem } => drop(details.add_bad_request_violation(field.as_ref(), problem)),
+            Error::TooLarge { what, limit } => {
+                details.add_bad_request_violation(what.field(), format!("must be at most {limit} bytes"));
             }
             _ => {}
         }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::{Issuers, permission::Grant};
 use crate::{
-    error::Error,
+    error::{Error, TokenProblem},
     name::{self, TenantId},
     session::{Caller, Principal},
 };
@@ -50,33 +50,25 @@ struct Claims {
 /// The token of an `Authorization: Bearer …` header.
 pub fn bearer(headers: &HeaderMap) -> Result<&str, Error> {
     let header = headers.get(AUTHORIZATION).ok_or(Error::MissingToken)?;
-    let malformed = invalid("TOKEN_MALFORMED", "the authorization metadata is not `Bearer` and a token");
-    let Some((scheme, token)) = header.to_str().ok().and_then(|value| value.split_once(' ')) else {
-        return Err(malformed);
-    };
-    if scheme.eq_ignore_ascii_case("Bearer") { Ok(token.trim()) } else { Err(malformed) }
+    let scheme_and_token = header.to_str().ok().and_then(|value| value.split_once(' '));
+    let (scheme, token) = scheme_and_token.ok_or(TokenProblem::NotBearer)?;
+    if scheme.eq_ignore_ascii_case("Bearer") { Ok(token.trim()) } else { Err(TokenProblem::NotBearer.into()) }
 }
 
 impl AccessToken {
     /// Verifies a token: its issuer is trusted, its key is the issuer's, its signature, audience and time hold, and its
     /// claims say who calls.
     pub async fn verify(token: &str, issuers: &Issuers) -> Result<Self, Error> {
-        let not_a_jwt = |_| invalid("TOKEN_MALFORMED", "the access token is not a signed JWT");
-        let header = decode_header(token).map_err(not_a_jwt)?;
-        let claims: IssuerClaims = insecure_decode_claims(token)
-            .map_err(|_| invalid("TOKEN_MALFORMED", "the access token has no claims `iss` and `tid`"))?;
-        let tenant = name::guid(&claims.tid)
-            .ok_or_else(|| invalid("TOKEN_CLAIMS_INVALID", "the access token's `tid` is not a GUID"))?;
-        let issuer = issuers
-            .of(&claims.iss, &claims.tid)
-            .ok_or_else(|| invalid("TOKEN_ISSUER_UNKNOWN", "the access token's issuer is not trusted"))?;
-        let kid =
-            header.kid.ok_or_else(|| invalid("TOKEN_KEY_UNKNOWN", "the access token does not name its key (`kid`)"))?;
+        let header = decode_header(token).map_err(|_| TokenProblem::NotSigned)?;
+        let claims: IssuerClaims = insecure_decode_claims(token).map_err(|_| TokenProblem::NoIssuerOrTenant)?;
+        let tenant = name::guid(&claims.tid).ok_or(TokenProblem::TenantNotGuid)?;
+        let issuer = issuers.of(&claims.iss, &claims.tid).ok_or(TokenProblem::IssuerUnknown)?;
+        let kid = header.kid.ok_or(TokenProblem::NoKeyId)?;
         let key = issuer
             .key(&kid)
             .await?
             .filter(|key| key.may_sign_for(&claims.iss, &claims.tid))
-            .ok_or_else(|| invalid("TOKEN_KEY_UNKNOWN", "the access token's key is not one of its issuer's"))?;
+            .ok_or(TokenProblem::KeyUnknown)?;
 
         // The algorithm is the key's, never the header's.
         let mut validation = Validation::new(key.algorithm);
@@ -85,7 +77,7 @@ impl AccessToken {
         validation.set_audience(&issuers.audiences);
         validation.validate_nbf = true;
         validation.leeway = LEEWAY_SECONDS;
-        let claims = decode::<Claims>(token, &key.key, &validation).map_err(|error| refusal(error.kind()))?.claims;
+        let claims = decode::<Claims>(token, &key.key, &validation).map_err(|error| problem(error.kind()))?.claims;
         claims.into_token(TenantId(tenant))
     }
 }
@@ -101,43 +93,32 @@ impl Claims {
             }
             (false, Some(scopes)) => {
                 let oid = self.oid.as_deref().and_then(name::id);
-                let oid = oid.ok_or_else(|| invalid("TOKEN_CLAIMS_INVALID", "the access token has no `oid`"))?;
+                let oid = oid.ok_or(TokenProblem::NoObjectId)?;
                 let scopes = scopes.split_ascii_whitespace().map(str::to_owned).collect();
                 (Principal::User(oid), Grant::Delegated(scopes))
             }
-            _ => {
-                let message = "the access token is neither a user's (`scp`) nor an application's (`idtyp` app)";
-                return Err(invalid("TOKEN_CLAIMS_INVALID", message));
-            }
+            _ => return Err(TokenProblem::NeitherUserNorApplication.into()),
         };
         Ok(AccessToken { caller: Caller { tenant, principal }, grant })
     }
 }
 
-fn client_application(appid: Option<String>, azp: Option<String>) -> Result<String, Error> {
+fn client_application(appid: Option<String>, azp: Option<String>) -> Result<String, TokenProblem> {
     let contradicts = matches!((&appid, &azp), (Some(appid), Some(azp)) if appid != azp);
     let client = appid.or(azp).as_deref().and_then(name::id).filter(|_| !contradicts);
-    client.ok_or_else(|| invalid("TOKEN_CLAIMS_INVALID", "the access token names no client application"))
+    client.ok_or(TokenProblem::NoClientApplication)
 }
 
-fn invalid(reason: &'static str, message: &'static str) -> Error {
-    Error::InvalidToken { reason, message }
-}
-
-fn refusal(kind: &ErrorKind) -> Error {
+fn problem(kind: &ErrorKind) -> TokenProblem {
     match kind {
-        ErrorKind::InvalidSignature => invalid("TOKEN_SIGNATURE_INVALID", "the access token's signature is not valid"),
-        ErrorKind::ExpiredSignature => invalid("TOKEN_EXPIRED", "the access token has expired"),
-        ErrorKind::ImmatureSignature => invalid("TOKEN_NOT_YET_VALID", "the access token is not valid yet"),
-        ErrorKind::InvalidAudience => invalid("TOKEN_AUDIENCE_WRONG", "the access token is for another audience"),
-        ErrorKind::InvalidIssuer => invalid("TOKEN_ISSUER_UNKNOWN", "the access token's issuer is not trusted"),
-        ErrorKind::InvalidAlgorithm => {
-            invalid("TOKEN_ALGORITHM_WRONG", "the access token is not signed with its key's algorithm")
-        }
-        ErrorKind::MissingRequiredClaim(_) => {
-            invalid("TOKEN_CLAIMS_INVALID", "the access token lacks one of `exp`, `iss` and `aud`")
-        }
-        _ => invalid("TOKEN_MALFORMED", "the access token is malformed"),
+        ErrorKind::InvalidSignature => TokenProblem::SignatureInvalid,
+        ErrorKind::ExpiredSignature => TokenProblem::Expired,
+        ErrorKind::ImmatureSignature => TokenProblem::NotYetValid,
+        ErrorKind::InvalidAudience => TokenProblem::AudienceWrong,
+        ErrorKind::InvalidIssuer => TokenProblem::IssuerUnknown,
+        ErrorKind::InvalidAlgorithm => TokenProblem::AlgorithmWrong,
+        ErrorKind::MissingRequiredClaim(_) => TokenProblem::ClaimMissing,
+        _ => TokenProblem::Malformed,
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::rules::Rule;
 use crate::{
-    error::Error,
+    error::{Error, StreamProblem},
     name::{CatalogName, DocumentName, JobName, NameError, Queue, SessionName},
 };
 
@@ -44,7 +44,7 @@ pub async fn read(body: Body, rule: &Rule) -> Result<(FirstMessage<'_>, Body), E
 
     let first = FirstMessage {
         rule,
-        resource: text(&message, rule.resource_field),
+        resource: text(&message, &rule.resource_field),
         etag: rule.etag_field.as_deref().and_then(|field| text(&message, field)),
         allow_missing: rule.allow_missing_field.as_deref().is_some_and(|field| flag(&message, field)),
     };
@@ -89,7 +89,7 @@ impl FirstMessage<'_> {
     }
 
     fn invalid(&self, problem: String) -> Error {
-        Error::InvalidField { field: self.rule.resource_field, problem }
+        Error::invalid_field(self.rule.resource_field.clone(), problem)
     }
 
     /// The etag that the caller expects, if any.
@@ -136,12 +136,11 @@ impl Head {
         }
         let prefix = self.bytes();
         if prefix[0] != 0 {
-            return Err(invalid("FIRST_MESSAGE_COMPRESSED", "the first message must not be compressed"));
+            return Err(StreamProblem::FirstMessageCompressed.into());
         }
         let length = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]) as usize;
         if length > MAX_FIRST_MESSAGE_BYTES {
-            let limit = MAX_FIRST_MESSAGE_BYTES / 1024;
-            return Err(invalid("FIRST_MESSAGE_TOO_LARGE", &format!("the first message may have at most {limit} KiB")));
+            return Err(StreamProblem::FirstMessageTooLarge(MAX_FIRST_MESSAGE_BYTES / 1024).into());
         }
         Ok(Some(length))
     }
@@ -154,8 +153,8 @@ impl Head {
 
 async fn read_message(stream: &mut BodyDataStream, rule: &Rule) -> Result<(Head, DynamicMessage), Error> {
     let head = read_head(stream).await?;
-    let message = DynamicMessage::decode(rule.input.clone(), head.message()?)
-        .map_err(|_| invalid("FIRST_MESSAGE_MALFORMED", "the first message is not a valid request"))?;
+    let message =
+        DynamicMessage::decode(rule.input.clone(), head.message()?).map_err(|_| StreamProblem::FirstMessageInvalid)?;
     if !rule.is_client_streaming {
         expect_end(&head, stream).await?;
     }
@@ -176,29 +175,24 @@ async fn read_head(stream: &mut BodyDataStream) -> Result<Head, Error> {
             // An empty frame says nothing, and must cost nothing.
             Some(Ok(chunk)) if chunk.is_empty() => {}
             Some(Ok(chunk)) => head.push(chunk),
-            Some(Err(_)) => return Err(invalid("FIRST_MESSAGE_BROKEN", "the request broke off in its first message")),
-            None => return Err(invalid("FIRST_MESSAGE_MISSING", "the request ended before its first message")),
+            Some(Err(_)) => return Err(StreamProblem::FirstMessageBroken.into()),
+            None => return Err(StreamProblem::NoFirstMessage.into()),
         }
     }
 }
 
 /// Reads on to the end of a call that has only one message.
 async fn expect_end(head: &Head, stream: &mut BodyDataStream) -> Result<(), Error> {
-    let more = || invalid("FIRST_MESSAGE_MALFORMED", "the call takes one message");
     if head.length > PREFIX_BYTES + head.message()?.len() {
-        return Err(more());
+        return Err(StreamProblem::MoreThanOneMessage.into());
     }
     while let Some(chunk) = stream.next().await {
-        let chunk = chunk.map_err(|_| invalid("FIRST_MESSAGE_BROKEN", "the request broke off behind its message"))?;
+        let chunk = chunk.map_err(|_| StreamProblem::EndBroken)?;
         if !chunk.is_empty() {
-            return Err(more());
+            return Err(StreamProblem::MoreThanOneMessage.into());
         }
     }
     Ok(())
-}
-
-fn invalid(reason: &'static str, message: &str) -> Error {
-    Error::InvalidStream { reason, message: message.into() }
 }
 
 /// A field's text; a dot descends into a message. `None` when it is unset or empty.
@@ -221,7 +215,7 @@ fn flag(message: &DynamicMessage, field: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::guard::Rules;
+    use crate::{guard::Rules, proto::Reason};
 
     const DELETE: &str = "/print.upload.v1.UploadSessions/DeleteUploadSession";
     const UPLOAD_RANGE: &str = "/print.upload.v1.UploadSessions/UploadRange";
@@ -232,7 +226,7 @@ mod tests {
         let rule = rules.of(DELETE).expect("a rule");
         let silent = Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>());
         let error = read(silent, rule).await.expect_err("nothing came");
-        assert_eq!(error.code_and_reason().1, "FIRST_MESSAGE_TIMEOUT");
+        assert_eq!(error.code_and_reason().1, Reason::FirstMessageTimeout);
     }
 
     #[tokio::test(start_paused = true)]
@@ -244,7 +238,7 @@ mod tests {
             read(Body::from_stream(message.chain(futures_util::stream::pending())), rule)
         };
         let error = open(rules.of(DELETE).expect("a rule")).await.expect_err("it did not end");
-        assert_eq!(error.code_and_reason().1, "FIRST_MESSAGE_TIMEOUT");
+        assert_eq!(error.code_and_reason().1, Reason::FirstMessageTimeout);
         assert!(open(rules.of(UPLOAD_RANGE).expect("a rule")).await.is_ok(), "more is to come");
     }
 }

@@ -33,7 +33,7 @@ pub struct Rule {
     /// Whether more messages follow the first one.
     pub is_client_streaming: bool,
     /// The field that names the resource, dots between its parts.
-    pub resource_field: &'static str,
+    pub resource_field: String,
     /// The field that holds the etag, if the RPC takes one.
     pub etag_field: Option<String>,
     /// The field that turns a missing session into success, if the RPC has one.
@@ -102,10 +102,9 @@ impl Rule {
             processing_task: rule.processing_task,
             only_session_ids: rule.only_session_ids,
             is_client_streaming: method.is_client_streaming(),
-            // Rules live as long as the program: their field names may appear in any error.
-            resource_field: Box::leak(rule.resource_field.clone().into_boxed_str()),
             etag_field: optional(&rule.etag_field),
             allow_missing_field: optional(&rule.allow_missing_field),
+            resource_field: rule.resource_field,
             scopes: rule.delegated_scopes,
             roles: rule.application_roles,
             input: method.input(),

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    error::Error,
+    error::{Error, TokenProblem},
     name::{SessionId, TenantId},
     session::Capability,
 };
@@ -85,11 +85,7 @@ impl UploadUrls {
                 Err(error) => expired |= *error.kind() == ErrorKind::ExpiredSignature,
             }
         }
-        Err(if expired {
-            Error::InvalidToken { reason: "UPLOAD_TOKEN_EXPIRED", message: "the upload token has expired" }
-        } else {
-            Error::InvalidToken { reason: "UPLOAD_TOKEN_INVALID", message: "the upload token is not valid" }
-        })
+        Err(if expired { TokenProblem::UploadTokenExpired.into() } else { TokenProblem::UploadTokenInvalid.into() })
     }
 }
 
@@ -102,6 +98,7 @@ impl std::fmt::Debug for UploadUrls {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::Reason;
 
     fn urls(keys: &[&str]) -> UploadUrls {
         let keys: Vec<SecretString> = keys.iter().map(|key| SecretString::from(key.repeat(MIN_KEY_BYTES))).collect();
@@ -133,7 +130,7 @@ mod tests {
         assert!(urls(&["b"]).verify(token(&url)).is_err());
         let url = urls(&["a"]).sign(TenantId(Uuid::nil()), session, SystemTime::UNIX_EPOCH).expect("a url");
         let error = urls(&["b", "a"]).verify(token(&url)).expect_err("expired");
-        assert_eq!(error.code_and_reason().1, "UPLOAD_TOKEN_EXPIRED");
+        assert_eq!(error.code_and_reason().1, Reason::UploadTokenExpired);
     }
 
     #[test]

@@ -153,7 +153,7 @@ impl From<CatalogError> for Error {
 }
 
 fn invalid(field: &'static str, problem: &str) -> Error {
-    Error::InvalidField { field, problem: problem.into() }
+    Error::invalid_field(field, problem)
 }
 
 fn wrong_entry(field: &'static str, form: &str) -> Error {

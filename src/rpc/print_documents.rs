@@ -70,8 +70,7 @@ impl PrintDocuments for PrintDocumentsService {
         let log = RequestLog::of(request.extensions());
         let offset = request.into_inner().offset;
         let Ok(offset) = u64::try_from(offset) else {
-            let problem = "must not be negative".into();
-            return Err(Error::InvalidField { field: "offset", problem }.into());
+            return Err(Error::invalid_field("offset", "must not be negative").into());
         };
         let session = self.0.store.current_session(&permitted).await.map_err(Error::from)?;
         let session = session.filter(|session| session.state == State::Completed).ok_or(Error::DocumentNotUploaded)?;

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::{finished, from_guard, reply, request_id};
 use crate::{
     app_state::AppState,
-    error::Error,
+    error::{Error, Limited},
     name::DocumentId,
     proto::{
         CancelPrintJobRequest, CreatePrintJobRequest, GetPrintJobRequest, PrintJob, StartPrintJobRequest,
@@ -85,16 +85,15 @@ impl PrintJobs for PrintJobsService {
 }
 
 fn parse_configuration(configuration: String) -> Result<Option<String>, Error> {
-    let field = "configuration";
     if configuration.is_empty() {
         return Ok(None);
     }
     if configuration.len() > MAX_CONFIGURATION_BYTES {
         let limit = MAX_CONFIGURATION_BYTES as u64;
-        return Err(Error::TooLarge { reason: "CONFIGURATION_TOO_LARGE", field, limit });
+        return Err(Error::TooLarge { what: Limited::Configuration, limit });
     }
     if serde_json::from_str::<Map<String, Value>>(&configuration).is_err() {
-        return Err(Error::InvalidField { field, problem: "must be a JSON object".into() });
+        return Err(Error::invalid_field("configuration", "must be a JSON object"));
     }
     Ok(Some(configuration))
 }

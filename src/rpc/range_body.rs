@@ -6,10 +6,12 @@ use tonic::{Code, Status, Streaming};
 
 use crate::{
     blobs::Fragment,
-    error::Error,
+    error::{Error, StreamProblem},
     proto::{RangeHeader, UploadRangeRequest, upload_range_request::Content},
     range::{ByteRange, PieceChecksums},
 };
+
+const CHUNK_TOO_LARGE: StreamProblem = StreamProblem::ChunkTooLarge(MAX_CHUNK_BYTES);
 
 /// The request's messages, one after the other.
 pub(super) struct RangeBody(pub(super) Streaming<UploadRangeRequest>);
@@ -28,7 +30,7 @@ impl RangeBody {
     pub(super) async fn header(&mut self) -> Result<RangeHeader, Error> {
         match self.next().await? {
             Some(Content::Header(header)) => Ok(header),
-            _ => Err(invalid("HEADER_MISSING", "the first message must be the header")),
+            _ => Err(StreamProblem::NoHeader.into()),
         }
     }
 
@@ -47,8 +49,8 @@ impl RangeBody {
         while let Some(content) = self.next().await? {
             let chunk = match content {
                 Content::Chunk(chunk) if chunk.len() <= MAX_CHUNK_BYTES => chunk,
-                Content::Chunk(_) => return Err(chunk_too_large()),
-                Content::Header(_) => return Err(invalid("HEADER_REPEATED", "only the first message is a header")),
+                Content::Chunk(_) => return Err(CHUNK_TOO_LARGE.into()),
+                Content::Header(_) => return Err(StreamProblem::HeaderRepeated.into()),
             };
             received += chunk.len() as u64;
             if received > expected {
@@ -76,8 +78,7 @@ impl RangeBody {
 
     async fn next(&mut self) -> Result<Option<Content>, Error> {
         let Some(message) = self.0.message().await.map_err(|status| broken_stream(&status))? else { return Ok(None) };
-        let missing = || invalid("CONTENT_MISSING", "a message has neither a header nor a chunk");
-        message.content.map(Some).ok_or_else(missing)
+        Ok(Some(message.content.ok_or(StreamProblem::NoContent)?))
     }
 }
 
@@ -88,18 +89,10 @@ impl Digests {
     }
 }
 
-fn invalid(reason: &'static str, message: &str) -> Error {
-    Error::InvalidStream { reason, message: message.into() }
-}
-
-fn chunk_too_large() -> Error {
-    invalid("CHUNK_TOO_LARGE", &format!("a chunk may have at most {MAX_CHUNK_BYTES} bytes"))
-}
-
 /// What tonic says of a request that breaks off or cannot be decoded.
-fn broken_stream(status: &Status) -> Error {
+fn broken_stream(status: &Status) -> StreamProblem {
     match status.code() {
-        Code::OutOfRange => chunk_too_large(),
-        _ => invalid("STREAM_BROKEN", "the request broke off, or holds a message that is not valid"),
+        Code::OutOfRange => CHUNK_TOO_LARGE,
+        _ => StreamProblem::Broken,
     }
 }

@@ -2,7 +2,7 @@
 
 use super::range_body::Digests;
 use crate::{
-    error::Error,
+    error::{Error, Limited},
     proto::RangeHeader,
     range::{ByteRange, RangeError},
 };
@@ -19,19 +19,17 @@ pub struct Header {
 impl Header {
     pub fn parse(header: &RangeHeader, max_range_bytes: u64) -> Result<Self, Error> {
         let Ok(total) = u64::try_from(header.total) else {
-            return Err(Error::InvalidField { field: "header.total", problem: "must not be negative".into() });
+            return Err(Error::invalid_field("header.total", "must not be negative"));
         };
         let range = ByteRange::new(header.start, header.end, total, max_range_bytes).map_err(|error| match error {
-            RangeError::TooLong => {
-                Error::TooLarge { reason: "RANGE_TOO_LARGE", field: "header.end", limit: max_range_bytes }
-            }
+            RangeError::TooLong => Error::TooLarge { what: Limited::Range, limit: max_range_bytes },
             _ => {
                 let field = if header.start < 0 { "header.start" } else { "header.end" };
-                Error::InvalidField { field, problem: error.to_string() }
+                Error::invalid_field(field, error.to_string())
             }
         })?;
         if !matches!(header.sha256.len(), 0 | SHA256_BYTES) {
-            return Err(Error::InvalidField { field: "header.sha256", problem: "must be 32 bytes, or empty".into() });
+            return Err(Error::invalid_field("header.sha256", "must be 32 bytes, or empty"));
         }
         let sha256 = (!header.sha256.is_empty()).then(|| header.sha256.to_vec());
         Ok(Self { range, total, digests: Digests { crc32c: header.crc32c, sha256 } })

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{finished, from_guard, reply, request_id, upload_range::upload_range};
 use crate::{
     app_state::AppState,
-    error::Error,
+    error::{Error, Limited},
     guard::RangePermit,
     name::SessionId,
     proto::{
@@ -113,26 +113,24 @@ impl UploadSessions for UploadSessionsService {
 }
 
 fn parse_properties(properties: Option<DocumentProperties>, max_document_bytes: u64) -> Result<Properties, Error> {
-    let invalid = |field, problem: String| Error::InvalidField { field, problem };
-    let properties = properties.ok_or_else(|| invalid("properties", "is required".into()))?;
+    let properties = properties.ok_or_else(|| Error::invalid_field("properties", "is required"))?;
     let DocumentProperties { document_name, content_type, size_bytes } = properties;
 
     let name_chars = document_name.chars().count();
     if !(1..=MAX_NAME_CHARS).contains(&name_chars) || document_name.chars().any(char::is_control) {
         let problem = format!("must have 1 to {MAX_NAME_CHARS} characters, and no control characters");
-        return Err(invalid("properties.document_name", problem));
+        return Err(Error::invalid_field("properties.document_name", problem));
     }
     if !is_media_type(&content_type) {
         let problem = format!("must be a media type, type/subtype, of at most {MAX_CONTENT_TYPE_BYTES} bytes");
-        return Err(invalid("properties.content_type", problem));
+        return Err(Error::invalid_field("properties.content_type", problem));
     }
-    let field = "properties.size_bytes";
     let size_bytes = u64::try_from(size_bytes).unwrap_or_default();
     if size_bytes == 0 {
-        return Err(invalid(field, format!("must be from 1 to {max_document_bytes}")));
+        return Err(Error::invalid_field("properties.size_bytes", format!("must be from 1 to {max_document_bytes}")));
     }
     if size_bytes > max_document_bytes {
-        return Err(Error::TooLarge { reason: "DOCUMENT_TOO_LARGE", field, limit: max_document_bytes });
+        return Err(Error::TooLarge { what: Limited::Document, limit: max_document_bytes });
     }
     Ok(Properties { document_name, content_type, size_bytes })
 }

@@ -17,7 +17,7 @@ impl Transfer {
             Refusal::Completed => Error::SessionCompleted,
             Refusal::WrongTotal { size_bytes } => {
                 let problem = format!("must be the document's size, {size_bytes}");
-                Error::InvalidField { field: "header.total", problem }
+                Error::invalid_field("header.total", problem)
             }
             Refusal::AlreadyReceived => Error::RangeAlreadyReceived,
             Refusal::TooManyFragments => Error::TooManyFragments(self.app.limits.max_fragments),
