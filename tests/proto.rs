@@ -1,7 +1,11 @@
-//! The contract is written down: every RPC, message and field says what it is.
+//! The contract is written down, once: every RPC, message and field says what it is, and a reason is named nowhere else.
+
+use std::{fs, path::Path};
 
 use print_upload::proto::DESCRIPTOR;
+use print_upload_client::code_name;
 use prost_reflect::DescriptorPool;
+use tonic::Code;
 
 const PACKAGE: &str = "print.upload.v1";
 
@@ -45,4 +49,37 @@ fn every_element_of_the_proto_has_a_comment() {
         }
     }
     assert!(silent.is_empty(), "no comment: {silent:#?}");
+}
+
+#[test]
+fn no_reason_is_a_string_literal() {
+    let pool = DescriptorPool::decode(DESCRIPTOR).expect("the descriptor");
+    let reasons = pool.get_enum_by_name("print.upload.v1.Reason").expect("the reasons");
+    let names: Vec<String> = reasons.values().map(|value| value.name().trim_start_matches("REASON_").into()).collect();
+    // `INTERNAL` is the name of a code as well.
+    let is_code = |name: &str| (0..=16).any(|code| code_name(Code::from_i32(code)) == name);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut literals = Vec::new();
+    let mut folders = vec![root.join("src")];
+    let crates = fs::read_dir(root.join("crates")).expect("the crates");
+    folders.extend(crates.map(|entry| entry.expect("an entry").path().join("src")));
+    for (file, text) in folders.iter().flat_map(|folder| files(folder)) {
+        // Tests pin what is on the wire. `RANGE_TIMEOUT` is the name of an environment variable as well.
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().replace("env = \"", "");
+        for name in names.iter().filter(|name| !is_code(name)) {
+            let spellings = [format!("\"{name}\""), format!("\"REASON_{name}\"")];
+            if spellings.iter().any(|literal| code.contains(literal)) {
+                literals.push(format!("{file} names {name}"));
+            }
+        }
+    }
+    assert!(literals.is_empty(), "use `Reason`: {literals:#?}");
+}
+
+fn files(path: &Path) -> Vec<(String, String)> {
+    if path.is_file() {
+        return vec![(path.display().to_string(), fs::read_to_string(path).expect("a source file"))];
+    }
+    let entries = fs::read_dir(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    entries.flat_map(|entry| files(&entry.expect("an entry").path())).collect()
 }
