@@ -30,7 +30,7 @@ stack-test:
 
 # Writes docs/reference from the protos' comments and the programs' help; `make test` fails when it is out of date.
 docs:
-	UPDATE_DOCS=1 cargo test --quiet --test reference
+	UPDATE_DOCS=1 cargo test --quiet --test source reference::
 
 lint:
 	cargo fmt --all --check

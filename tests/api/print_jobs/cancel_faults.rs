@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tonic::{Code, Status};
 
 use crate::{
-    faults::{assert_unavailable, behind_a_proxy},
+    database::outages::{assert_unavailable, behind_a_proxy},
     harness::{Actor, App, Cut, ErrorExt, Stalled, eventually, sample_bytes},
 };
 

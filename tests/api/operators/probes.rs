@@ -5,9 +5,9 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use crate::{
-    faults::behind_a_proxy,
+    database::outages::behind_a_proxy,
     harness::{App, Operator, Port, Program, RestActor, eventually, sample_bytes},
-    operators::{stopped_app, watched},
+    operators::metrics::{stopped_app, watched},
 };
 
 /// When Prometheus gives a scrape up, unless it is told otherwise.

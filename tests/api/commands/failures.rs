@@ -5,7 +5,7 @@ use std::{fs::File, path::PathBuf};
 use tokio::{io::AsyncWriteExt, net::TcpListener};
 
 use crate::{
-    command_resume::{sample_file, upload},
+    commands::resume::{sample_file, upload},
     harness::{Actor, App, Command},
 };
 

@@ -14,7 +14,7 @@ use tonic::Code;
 use uuid::Uuid;
 
 use crate::{
-    faults::{CREDENTIAL, put_behind_a_proxy},
+    database::outages::{CREDENTIAL, put_behind_a_proxy},
     harness::{Actor, App, Cut, ErrorExt, Program, Stalled, eventually, sample_bytes},
 };
 

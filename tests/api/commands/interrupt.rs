@@ -10,7 +10,7 @@ use print_upload::proto::upload_session::State;
 use tokio::io::AsyncReadExt;
 
 use crate::{
-    command_resume::{LARGE, PACE, RANGE, sample_file, slow_upload, under_way, upload},
+    commands::resume::{LARGE, PACE, RANGE, sample_file, slow_upload, under_way, upload},
     harness::{Actor, App, crc32c, eventually, sample_bytes},
 };
 

@@ -9,7 +9,7 @@ use insta::assert_snapshot;
 use serde_json::Value;
 
 use crate::{
-    command_resume::{sample_file, upload},
+    commands::resume::{sample_file, upload},
     harness::{App, Command, sample_bytes},
 };
 

@@ -1,6 +1,6 @@
 //! The client of the library: what it makes good, and what it tells.
 
-#[path = "../../crates/client/examples/upload.rs"]
+#[path = "../../../crates/client/examples/upload.rs"]
 #[expect(dead_code, reason = "its main is for the command line")]
 mod example;
 
@@ -11,7 +11,7 @@ use print_upload_client::{Client, Credential, Error, Progress, Source, UploadOpt
 use tokio::{io::AsyncReadExt, sync::watch, task::JoinHandle};
 
 use crate::{
-    faults::behind_a_proxy,
+    database::outages::behind_a_proxy,
     harness::{Actor, App, Cut, Proxy, crc32c, eventually, sample_bytes},
 };
 

@@ -1,0 +1,9 @@
+//! Who may call what: tokens, issuers, permissions, upload URLs, and what others may find out.
+
+mod capability;
+mod first_message;
+mod isolation;
+mod issuers;
+mod permissions;
+mod printers_and_owners;
+mod tokens;

@@ -1,0 +1,4 @@
+//! The catalog that other services push.
+
+mod entries;
+mod job_deletion;

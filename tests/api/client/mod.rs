@@ -1,0 +1,3 @@
+//! The client crate, as programs that upload use it.
+
+mod transfers;

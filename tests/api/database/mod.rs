@@ -1,0 +1,3 @@
+//! The database is lost, or breaks off in the middle of a statement.
+
+pub mod outages;

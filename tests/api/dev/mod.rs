@@ -1,0 +1,4 @@
+//! `print-upload-dev`: what runs the service on one machine.
+
+mod issuer;
+mod stack;

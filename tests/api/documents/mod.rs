@@ -1,0 +1,4 @@
+//! Documents: their names, their state and their bytes.
+
+mod content;
+mod names;

@@ -1,0 +1,6 @@
+//! The programs as processes: `serve`, `gateway`, their secrets and certificates.
+
+mod gateway;
+mod secret_files;
+mod serve;
+mod tls;

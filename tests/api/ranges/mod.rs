@@ -1,0 +1,8 @@
+//! Ranges: their headers, bodies and digests, their limits, and several writers at once.
+
+mod bad_bodies;
+mod bad_headers;
+mod digests;
+mod limits;
+mod model;
+mod writers;
