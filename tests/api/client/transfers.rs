@@ -24,7 +24,7 @@ async fn behind_proxy(app: &App) -> (Client, Proxy) {
 }
 
 fn client_at(actor: &Actor, address: &str) -> Client {
-    let credential = Credential::access_token(actor.token()).expect("a token");
+    let credential = Credential::access_token(actor.access_token()).expect("a token");
     Client::new(&format!("http://{address}"), credential).expect("a client")
 }
 

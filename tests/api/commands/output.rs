@@ -266,7 +266,7 @@ async fn a_token_file_is_as_good_as_a_token() {
     let app = App::start().await;
     let (ada, document, folder) = (app.ada(), app.uploaded_document().await, tempfile::tempdir().expect("a folder"));
     let file = folder.path().join("token");
-    fs::write(&file, format!("{}\n", ada.token())).expect("a file");
+    fs::write(&file, format!("{}\n", ada.access_token())).expect("a file");
     let status = Command::new("status").arg(&document).arg("--token-file").file(&file).arg("--json");
     let status = status.arg(format!("--server=http://{}", app.address)).run().await.json();
     assert_eq!(status["state"], "STATE_COMPLETED");

@@ -1,35 +1,24 @@
-//! Who calls: a typed client with the verbs of the domain.
+//! A caller over gRPC: a typed client with the verbs of the domain.
 
-use std::{net::SocketAddr, ops::Range, time::Duration};
+use std::{net::SocketAddr, ops::Range};
 
-use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 use print_upload::proto::{
-    self, CancelPrintJobRequest, CreatePrintJobRequest, CreateUploadSessionRequest, DeletePrintJobRequest,
+    CancelPrintJobRequest, CreatePrintJobRequest, CreateUploadSessionRequest, DeletePrintJobRequest,
     DeleteUploadSessionRequest, DocumentProperties, DownloadPrintDocumentRequest, GetPrintDocumentRequest,
     GetPrintJobRequest, GetUploadSessionRequest, ListPrintDocumentsRequest, PrintDocument, PrintJob, RangeHeader,
     StartPrintJobRequest, UploadRangeRequest, UploadRangeResponse, UploadSession,
-    download_print_document_response::Content, upload_range_request,
+    download_print_document_response::Content,
 };
 use print_upload_client::{Client, Credential, range_messages};
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Status};
-use tonic_types::StatusExt;
+use tonic::Status;
 
-/// A range under way that waits for its last byte: where to send the rest, and the answer.
+use super::{Command, Digest, RestActor, TENANT, crc32c, header};
+
+/// A range under way that lacks its last byte: the sender for the rest of the body, and the task that returns the answer.
 pub type Stalled = (mpsc::Sender<UploadRangeRequest>, JoinHandle<Result<UploadRangeResponse, Status>>);
-
-/// Which digests a range is sent with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Digest {
-    None,
-    Crc32c,
-    Sha256,
-    Both,
-}
-
-use super::{Command, RestActor, TENANT};
 
 /// A caller with a credential.
 #[derive(Debug, Clone)]
@@ -60,17 +49,12 @@ impl Actor {
         RestActor::new(gateway, self.token.as_deref())
     }
 
-    /// The access token that it shows.
-    pub fn token(&self) -> &str {
-        self.token.as_deref().expect("an access token")
-    }
-
     /// The same caller at a command line.
     pub fn command(&self, name: &str) -> Command {
-        Command::new(name).env("GRPC_ADDR", &self.address.to_string()).env("PRINT_UPLOAD_TOKEN", self.token())
+        Command::new(name).env("GRPC_ADDR", &self.address.to_string()).env("PRINT_UPLOAD_TOKEN", self.access_token())
     }
 
-    /// Whoever holds a session's upload URL.
+    /// A caller whose credential is the session's upload URL.
     pub fn holder_of(&self, session: &UploadSession) -> Self {
         Self::with(self.address, Credential::of_upload_url(&session.upload_url).expect("an upload URL"))
     }
@@ -99,7 +83,7 @@ impl Actor {
         Ok(self.client.sessions.get_upload_session(request).await?.into_inner())
     }
 
-    /// Sends `range` of `document`, which is all of the document's bytes.
+    /// Sends a range of the document. `document` is all of its bytes.
     pub async fn send(
         &mut self,
         session: &UploadSession,
@@ -139,13 +123,12 @@ impl Actor {
         Ok(self.client.sessions.upload_range(tokio_stream::iter(messages)).await?.into_inner())
     }
 
-    /// Begins to send a range and stalls before its last byte. The answer comes from the task, once the sender gives the
-    /// rest or the service gives up; dropping the sender ends the body.
+    /// Sends a range without its last byte, then stalls. Dropping the sender ends the body.
     pub fn stall(&self, session: &UploadSession, document: &Bytes, range: Range<usize>) -> Stalled {
         self.stall_with(header(session, range.clone()), &document.slice(range))
     }
 
-    /// The same with any header, and the bytes of its range.
+    /// The same with any header and the bytes of its range.
     pub fn stall_with(&self, header: RangeHeader, bytes: &Bytes) -> Stalled {
         let first = range_messages(header, &bytes.slice(..bytes.len() - 1));
         let (sender, receiver) = mpsc::channel(first.len() + 4);
@@ -166,7 +149,7 @@ impl Actor {
         self.client.sessions.delete_upload_session(request).await.map(|_| ())
     }
 
-    /// Deletes, and tells the id that the request got.
+    /// Deletes, and returns the id of the request.
     pub async fn delete_traced(&mut self, name: &str) -> Result<String, Status> {
         let request = DeleteUploadSessionRequest { name: name.into(), ..Default::default() };
         let answer = self.client.sessions.delete_upload_session(request).await?;
@@ -233,109 +216,8 @@ impl Actor {
     }
 }
 
-impl Digest {
-    /// The header with the digests of `bytes`.
-    pub fn put_on(self, header: RangeHeader, bytes: &[u8]) -> RangeHeader {
-        let crc32c = matches!(self, Self::Crc32c | Self::Both).then(|| crc32c(bytes));
-        let sha256 = if matches!(self, Self::Sha256 | Self::Both) { sha256(bytes) } else { Bytes::new() };
-        RangeHeader { crc32c, sha256, ..header }
-    }
-}
-
 /// The catalog's name of the job of a document, which is named by its printer.
 pub fn job_of(document: &str) -> String {
     let (job, _) = document.split_once("/documents/").expect("a document's name");
     format!("tenants/{TENANT}/{job}")
-}
-
-/// What a test asks of an error.
-pub trait ErrorExt {
-    /// The one `ErrorInfo`'s reason.
-    fn reason(&self) -> String;
-    /// Code and reason, as the table in the documentation has them.
-    fn code_and_reason(&self) -> (Code, String);
-    /// A value of the `ErrorInfo`'s metadata.
-    fn metadata_of(&self, key: &str) -> Option<String>;
-    /// The request's fields that were bad; the reason is `INVALID_FIELD`.
-    fn bad_fields(&self) -> Vec<String>;
-    /// The request's field that was too large, and how large it may be; the reason is `{what}_TOO_LARGE`.
-    fn too_large(&self, what: &str) -> (String, u64);
-    /// How long the caller is told to wait before trying again; nothing when that would not help.
-    fn retry_delay(&self) -> Option<Duration>;
-}
-
-impl ErrorExt for Status {
-    fn reason(&self) -> String {
-        let details = self.get_details_error_info().unwrap_or_else(|| panic!("no ErrorInfo: {self:?}"));
-        assert_eq!(details.domain, "print-upload");
-        details.reason
-    }
-
-    fn code_and_reason(&self) -> (Code, String) {
-        (self.code(), self.reason())
-    }
-
-    fn metadata_of(&self, key: &str) -> Option<String> {
-        self.get_details_error_info()?.metadata.get(key).cloned()
-    }
-
-    fn bad_fields(&self) -> Vec<String> {
-        assert_eq!(self.code_and_reason(), (Code::InvalidArgument, "INVALID_FIELD".into()), "{self:?}");
-        violations(self)
-    }
-
-    fn too_large(&self, what: &str) -> (String, u64) {
-        assert_eq!(self.code_and_reason(), (Code::InvalidArgument, format!("{what}_TOO_LARGE")), "{self:?}");
-        let limit = self.metadata_of("max_bytes").expect("the limit").parse().expect("a number");
-        (violations(self).pop().expect("a field"), limit)
-    }
-
-    fn retry_delay(&self) -> Option<Duration> {
-        self.get_details_retry_info().and_then(|info| info.retry_delay)
-    }
-}
-
-fn violations(status: &Status) -> Vec<String> {
-    let bad_request = status.get_details_bad_request().unwrap_or_else(|| panic!("no BadRequest: {status:?}"));
-    assert!(bad_request.field_violations.iter().all(|violation| !violation.description.is_empty()));
-    bad_request.field_violations.into_iter().map(|violation| violation.field).collect()
-}
-
-/// The header of a range, without digests.
-pub fn header(session: &UploadSession, range: Range<usize>) -> RangeHeader {
-    RangeHeader {
-        name: session.name.clone(),
-        start: range.start as i64,
-        end: range.end as i64,
-        total: session.properties.as_ref().map_or(0, |properties| properties.size_bytes),
-        ..Default::default()
-    }
-}
-
-/// A message with a range's next bytes.
-pub fn chunk(bytes: impl Into<Bytes>) -> UploadRangeRequest {
-    UploadRangeRequest { content: Some(upload_range_request::Content::Chunk(bytes.into())) }
-}
-
-/// Bytes that differ wherever they are cut.
-pub fn sample_bytes(length: usize) -> Bytes {
-    (0..length).map(|position| (position % 251) as u8 ^ (position / 251) as u8).collect()
-}
-
-pub fn crc32c(bytes: &[u8]) -> u32 {
-    crc32c::crc32c(bytes)
-}
-
-pub fn sha256(bytes: &[u8]) -> Bytes {
-    Bytes::copy_from_slice(digest(&SHA256, bytes).as_ref())
-}
-
-/// A range, for comparing with what is missing.
-pub fn span(range: &proto::ByteRange) -> Range<i64> {
-    range.start..range.end
-}
-
-/// Ranges, for comparing with what is missing.
-pub fn spans(ranges: &[proto::ByteRange]) -> Vec<Range<usize>> {
-    ranges.iter().map(|range| range.start as usize..range.end as usize).collect()
 }
