@@ -1,9 +1,11 @@
-//! A reader follows a call from left to right and never turns back: no room knows what it must not know.
+//! Imports point one way: no module uses what it must not.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
-/// A room, and what may not be named in it.
-const ROOMS: &[(&str, &[&str])] = &[
+use crate::files;
+
+/// A module, and what it must not name.
+const MODULES: &[(&str, &[&str])] = &[
     (
         "session",
         &[
@@ -61,12 +63,11 @@ const ROOMS: &[(&str, &[&str])] = &[
             "crate::app_state",
             "crate::server",
             "crate::config",
-            "crate::client",
         ],
     ),
     ("admin", &["sqlx", "jsonwebtoken", "crate::rpc", "crate::gateway", "crate::server", "crate::config"]),
     ("listen", &["sqlx", "crate::store", "crate::rpc", "crate::guard", "crate::gateway", "crate::config"]),
-    ("cli/remote", &["crate::store", "crate::blobs", "crate::guard", "crate::rpc", "crate::server", "crate::dev"]),
+    ("cli/remote", &["crate::store", "crate::blobs", "crate::guard", "crate::rpc", "crate::server"]),
     ("secret_files.rs", &["sqlx", "tonic", "axum", "crate::"]),
     ("tls.rs", &["sqlx", "tonic", "axum", "crate::"]),
     ("sweeper.rs", &["tonic", "axum", "crate::rpc"]),
@@ -78,24 +79,36 @@ const ROOMS: &[(&str, &[&str])] = &[
 ];
 
 #[test]
-fn no_room_knows_what_it_must_not_know() {
+fn no_module_uses_what_it_must_not() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut trespasses = Vec::new();
-    for (room, forbidden) in ROOMS {
-        for (file, text) in files(&source.join(room)) {
-            // What a test needs, at the end of a file, is its own affair; imports name a crate's module with or without braces.
+    let mut violations = Vec::new();
+    for (module, forbidden) in MODULES {
+        for (file, text) in files(&source.join(module)) {
+            // Unit tests, at the end of a file, may use anything.
             let code = text.split("#[cfg(test)]").next().unwrap_or_default();
             let flat: String = code.split_whitespace().collect::<Vec<_>>().join("");
             for word in *forbidden {
-                let (krate, module) = word.split_once("crate::").unwrap_or(("", ""));
-                let in_braces = krate.is_empty() && !module.is_empty() && imported(&flat, module);
+                let other = word.strip_prefix("crate::").filter(|other| !other.is_empty());
+                let in_braces = other.is_some_and(|other| imported(&flat, other));
                 if code.lines().any(|line| !line.trim_start().starts_with("//") && line.contains(word)) || in_braces {
-                    trespasses.push(format!("{file} names {word}"));
+                    violations.push(format!("{file} names {word}"));
                 }
             }
         }
     }
-    assert!(trespasses.is_empty(), "{trespasses:#?}");
+    assert!(violations.is_empty(), "{violations:#?}");
+}
+
+/// A module that was renamed must be renamed here as well. Otherwise nothing forbids it any more.
+#[test]
+fn every_forbidden_module_exists() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let forbidden =
+        MODULES.iter().flat_map(|(_, forbidden)| *forbidden).filter_map(|word| word.strip_prefix("crate::"));
+    for module in forbidden.filter(|module| !module.is_empty()) {
+        let exists = source.join(module).is_dir() || source.join(format!("{module}.rs")).is_file();
+        assert!(exists, "crate::{module} does not exist");
+    }
 }
 
 #[test]
@@ -106,19 +119,11 @@ fn the_gateway_names_its_statuses_in_one_file() {
     assert!(matches!(naming.as_slice(), [only] if only.ends_with("/status.rs")), "{naming:?}");
 }
 
-/// Whether `use crate::{…}` of a file, written without white space, names a module of ours.
+/// Whether `use crate::{…}` of a file names the module. `flat` is the file's text without white space.
 fn imported(flat: &str, module: &str) -> bool {
     let Some((_, imports)) = flat.split_once("usecrate::{") else { return false };
     let imports = imports.split("};").next().unwrap_or_default();
     [format!("{module}::"), format!("{module},")]
         .iter()
         .any(|name| imports.match_indices(name.as_str()).any(|(at, _)| at == 0 || imports[..at].ends_with([',', '{'])))
-}
-
-fn files(path: &Path) -> Vec<(String, String)> {
-    if path.is_file() {
-        return vec![(path.display().to_string(), fs::read_to_string(path).expect("a source file"))];
-    }
-    let entries = fs::read_dir(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    entries.flat_map(|entry| files(&entry.expect("an entry").path())).collect()
 }

@@ -10,10 +10,10 @@ use prost_reflect::{
 
 const PACKAGE: &str = "print.upload.v1";
 
-/// The services in the order that a reader meets them.
+/// The services in the order of the page.
 const SERVICES: [&str; 4] = ["UploadSessions", "PrintDocuments", "PrintJobs", "PrintCatalog"];
 
-/// The proofs that say more than a permission does.
+/// The proofs that mean more than a permission.
 const OWNED_SESSION: i32 = Proof::OwnedSession as i32;
 const CATALOG_CALLER: i32 = Proof::CatalogCaller as i32;
 
@@ -49,7 +49,7 @@ pub fn page() -> String {
     page
 }
 
-/// The message that rules are written in; the sections of the methods tell what they say.
+/// The message that rules are written in. It gets no section: the methods list their rules.
 const RULE: &str = "print.upload.v1.Rule";
 
 fn section_of(method: &MethodDescriptor) -> String {
@@ -65,7 +65,7 @@ fn section_of(method: &MethodDescriptor) -> String {
     )
 }
 
-/// Who may call it, as its rule says.
+/// Who may call a method, from its rule.
 fn who(method: &MethodDescriptor) -> String {
     let options = method.options();
     let extension = method.parent_pool().get_extension_by_name("print.upload.v1.rule").expect("the rule's extension");
@@ -77,16 +77,16 @@ fn who(method: &MethodDescriptor) -> String {
         let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
         if names.is_empty() { "none".to_owned() } else { names.join(", ") }
     };
-    let says = |field: &str| rule.get_field_by_name(field).and_then(|value| value.as_bool()).expect("yes or no");
+    let is_set = |field: &str| rule.get_field_by_name(field).and_then(|value| value.as_bool()).expect("yes or no");
     let mut who = format!(
         "- delegated scopes, one of: {}\n- application roles, one of: {}\n",
         names("delegated_scopes"),
         names("application_roles")
     );
-    if says("printer_permission") {
+    if is_set("printer_permission") {
         who += "- and a permission on the printer or its share\n";
     }
-    if says("processing_task") {
+    if is_set("processing_task") {
         who += "- an application also needs a print task of its own in `processing` on the job\n";
     }
     who += match rule.get_field_by_name("proof").and_then(|proof| proof.as_enum_number()) {
@@ -94,7 +94,7 @@ fn who(method: &MethodDescriptor) -> String {
         Some(OWNED_SESSION) => "- and only the one who created the session\n",
         _ => "",
     };
-    if says("capability") {
+    if is_set("capability") {
         who += "- or the upload token of the session, alone\n";
     }
     who

@@ -29,13 +29,13 @@ pub fn page() -> String {
 fn write_command(page: &mut String, command: &Command, name: &str) {
     let about = command.get_long_about().or(command.get_about()).map(ToString::to_string).unwrap_or_default();
     let _ = write!(page, "\n## {name}\n\n{about}\n");
-    // What every command takes is told once, at the top.
+    // Global options are listed once, at the top.
     let is_subcommand = name.contains(' ');
-    let is_told = |arg: &&Arg| {
-        let is_told_above = is_subcommand && arg.is_global_set();
-        !arg.is_hide_set() && !is_told_above && !["help", "version"].contains(&arg.get_id().as_str())
+    let is_listed = |arg: &&Arg| {
+        let is_listed_above = is_subcommand && arg.is_global_set();
+        !arg.is_hide_set() && !is_listed_above && !["help", "version"].contains(&arg.get_id().as_str())
     };
-    for (position, arg) in command.get_arguments().filter(is_told).enumerate() {
+    for (position, arg) in command.get_arguments().filter(is_listed).enumerate() {
         page.push_str(if position == 0 { "\n" } else { "" });
         let _ = writeln!(page, "{}", line_of(arg));
     }

@@ -1,12 +1,12 @@
-//! The reference in docs/reference is what the protos and the program's own help say. `make docs` writes it anew.
+//! docs/reference matches the protos and the programs' help. `make docs` writes it.
 
 mod api;
 mod commands;
 
 use std::{fs, path::Path};
 
-/// Compares a page with what it must be; with UPDATE_DOCS set, writes it.
-fn hold(page: &str, expected: &str) {
+/// Compares a page with its expected text. Writes the page when `UPDATE_DOCS` is set.
+fn check(page: &str, expected: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference").join(page);
     if std::env::var_os("UPDATE_DOCS").is_some() {
         fs::write(&path, expected).expect("written");
@@ -17,11 +17,11 @@ fn hold(page: &str, expected: &str) {
 }
 
 #[test]
-fn the_api_reference_says_what_the_protos_say() {
-    hold("api.md", &api::page());
+fn the_api_reference_matches_the_protos() {
+    check("api.md", &api::page());
 }
 
 #[test]
-fn the_command_reference_says_what_the_help_says() {
-    hold("commands.md", &commands::page());
+fn the_command_reference_matches_the_help() {
+    check("commands.md", &commands::page());
 }
