@@ -10,13 +10,19 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, PgPool, post
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
-/// A database of its own. It stays when the test ends, to be looked at: the throw-away Postgres goes as a whole, and in any
-/// other one the next run drops what is old.
+const NO_DATABASE: &str = "\
+DATABASE_URL is not set, and this test needs Postgres.
+`make test T=delete` starts one and runs the tests whose names contain \"delete\". By hand:
+    cargo build --workspace --bins
+    target/debug/print-upload-dev with-postgres -- cargo test --test api delete
+";
+
+/// A database for one test. It stays when the test ends, so that it can be inspected. The throw-away Postgres is
+/// deleted as a whole; in any other Postgres the next run drops old databases.
 #[derive(Debug)]
 pub struct Database {
-    /// Its address.
     pub url: String,
-    /// A way in beside the service's, to look and to meddle.
+    /// The test's own connections, beside the service's.
     pub pool: PgPool,
 }
 
@@ -40,7 +46,7 @@ async fn template() -> String {
             MIGRATOR.iter().flat_map(|migration| migration.checksum.iter()).map(|b| format!("{b:02x}")).collect();
         let name = format!("template_{:08x}", crc32c::crc32c(schema.as_bytes()));
         let mut admin = admin().await;
-        // Another test process may be at it as well.
+        // Another test process may do the same at this moment.
         execute(&mut admin, "select pg_advisory_lock(20261123)".into()).await;
         drop_old_databases(&mut admin).await;
         let exists: bool = sqlx::query_scalar("select exists (select from pg_database where datname = $1)")
@@ -62,7 +68,7 @@ async fn template() -> String {
     TEMPLATE.get_or_init(create).await.clone()
 }
 
-/// Drops the databases of tests that began more than an hour ago: the time is in their names.
+/// Drops the databases of tests that started more than an hour ago. The time is in their names.
 async fn drop_old_databases(admin: &mut PgConnection) {
     let an_hour_ago = SystemTime::now() - Duration::from_secs(3600);
     let names: Vec<String> = sqlx::query_scalar("select datname::text from pg_database where datname like 'test\\_%'")
@@ -70,16 +76,16 @@ async fn drop_old_databases(admin: &mut PgConnection) {
         .await
         .expect("a list of databases");
     for name in names {
-        let begun = Uuid::try_parse(name.trim_start_matches("test_")).ok().and_then(|id| id.get_timestamp());
-        let begun = begun.map(|time| SystemTime::UNIX_EPOCH + Duration::from_secs(time.to_unix().0));
-        if begun.is_some_and(|begun| begun < an_hour_ago) {
+        let started = Uuid::try_parse(name.trim_start_matches("test_")).ok().and_then(|id| id.get_timestamp());
+        let started = started.map(|time| SystemTime::UNIX_EPOCH + Duration::from_secs(time.to_unix().0));
+        if started.is_some_and(|started| started < an_hour_ago) {
             execute(admin, format!("drop database if exists {name} with (force)")).await;
         }
     }
 }
 
 fn server() -> PgConnectOptions {
-    let url = env::var("DATABASE_URL").expect("DATABASE_URL: run the tests with `make test`");
+    let url = env::var("DATABASE_URL").unwrap_or_else(|_| panic!("{NO_DATABASE}"));
     url.parse().expect("DATABASE_URL is an address")
 }
 
