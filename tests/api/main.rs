@@ -1,5 +1,4 @@
-//! The service as its callers see it: through the generated client, over a real socket, with real tokens, a real Postgres
-//! and real files.
+//! The service as its callers see it: over real sockets, with real tokens, a real Postgres and real files.
 
 #![allow(clippy::single_range_in_vec_init, reason = "a list of missing ranges may well have one")]
 

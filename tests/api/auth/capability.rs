@@ -1,4 +1,4 @@
-//! The capability in an `upload_url`: good for one session, to send, look and cancel, and for nothing else.
+//! The capability in an `upload_url`: it permits sending to, reading and canceling one session, and nothing else.
 
 use std::time::{Duration, SystemTime};
 
@@ -31,12 +31,12 @@ fn upload_token(session: &UploadSession) -> String {
     session.upload_url.split_once("tempauthtoken=").expect("a token").1.into()
 }
 
-/// Whoever shows this text as an upload token.
+/// A caller who presents this text as an upload token.
 fn holder_of(app: &App, token: &str) -> Actor {
     Actor::with(app.address, Credential::UploadToken(token.parse().expect("metadata")))
 }
 
-/// Looks at a session with the actor's access token and an upload token.
+/// Reads a session with the actor's access token and an upload token.
 async fn get_with_both(actor: &mut Actor, session: &UploadSession, token: &str) -> Result<UploadSession, Status> {
     let mut request = Request::new(GetUploadSessionRequest { name: session.name.clone() });
     request.metadata_mut().insert(UPLOAD_TOKEN, MetadataValue::try_from(token).expect("metadata"));
@@ -66,7 +66,7 @@ async fn the_holder_of_the_url_uploads_the_document_where_nobody_else_could() {
 }
 
 #[tokio::test]
-async fn after_the_holder_has_cancelled_the_url_still_looks_and_cancels() {
+async fn after_the_holder_has_canceled_the_url_still_reads_and_cancels() {
     let app = App::start().await;
     let (mut ada, document, bytes) = (app.ada(), app.new_document().await, sample_bytes(SIZE));
     let session = ada.create(&document, SIZE).await.expect("a session");
@@ -164,7 +164,7 @@ async fn neither_kind_of_token_passes_as_the_other() {
 
     let not_upload_tokens = [
         ("an access token", user_claims().signed()),
-        ("an access token that says it is a capability", capability.signed()),
+        ("an access token that claims to be a capability", capability.signed()),
         ("an access token's audience", of_audience("api://print-upload")),
         ("no audience", with_upload_key(&json!({"exp": 9_999_999_999_u64, "tid": TENANT, "sid": session.etag}))),
         ("no end", with_upload_key(&json!({"aud": "print-upload/upload-url", "tid": TENANT, "sid": session.etag}))),
@@ -215,8 +215,8 @@ async fn it_ends_with_the_sessions_hard_cap_and_holds_in_its_tenant_only() {
     }
     assert_eq!(holder(&own, TENANT, later).get(&session.name).await.expect("the session"), session);
 
-    // Whatever the token says, the session's row decides.
-    app.make_due(&session).await;
+    // The session's row decides, not the token.
+    app.make_overdue(&session).await;
     let seen = holder(&own, TENANT, later).get(&session.name).await.expect("the session");
     assert_eq!((seen.state(), seen.upload_url), (State::Expired, String::new()));
     let error = holder(&own, TENANT, later).call(Rpc::UploadRange, &session.name).await.expect_err("expired");

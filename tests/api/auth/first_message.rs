@@ -1,5 +1,5 @@
-//! What comes before a call is let in: credentials, before any byte of the body; then a first message that is small,
-//! plain and whole.
+//! What is checked before a call is authorized: the credential, before any byte of the body; then the first message,
+//! which must be small, uncompressed and complete.
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
@@ -14,7 +14,7 @@ use crate::harness::{App, ErrorExt, Rpc, SIZE, call_raw, frame, header, sample_b
 
 const LIMIT: usize = 64 * 1024;
 
-/// A body of these chunks that never ends.
+/// A body of these chunks that does not end.
 fn endless(chunks: impl IntoIterator<Item = Bytes>) -> impl Stream<Item = Bytes> + Send + 'static {
     stream::iter(chunks.into_iter().collect::<Vec<_>>()).chain(stream::pending())
 }
@@ -70,7 +70,7 @@ async fn a_first_message_that_is_too_large_compressed_or_malformed_is_refused_be
         let announced = [(LIMIT + 1, "FIRST_MESSAGE_TOO_LARGE"), (u32::MAX as usize, "FIRST_MESSAGE_TOO_LARGE")];
         for (length, reason) in announced {
             let error = call(&app, rpc, prefix(0, length)).await;
-            // The catalog's RPCs admit no user, whatever the message.
+            // No user may call the catalog's RPCs, whatever the message.
             let expected = if Rpc::OF_CATALOG.contains(&rpc) { "PERMISSION_MISSING" } else { reason };
             assert_eq!(error.expect_err("refused").reason(), expected, "{rpc:?}, {length} bytes");
         }

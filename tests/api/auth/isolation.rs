@@ -1,5 +1,5 @@
-//! What a caller can find out about what is not theirs: nothing. Tenants, subscriptions, the catalog's callers, and
-//! what is open to everyone.
+//! A caller learns nothing about the resources of others. Also: subscriptions, the catalog's callers, and what is open
+//! to everyone.
 
 use print_upload::proto::{DeleteUploadSessionRequest, principal::Identity, upload_session::State};
 use tonic::{Code, Status, transport::Endpoint};
@@ -10,12 +10,12 @@ use crate::harness::{
     Actor, App, CATALOG_CLIENT, ErrorExt, FOREIGN_TENANT, ROBOT, Rpc, SIZE, TENANT, frame, sample_bytes, user_claims,
 };
 
-/// The directory that personal Microsoft accounts live in.
+/// The tenant of all personal Microsoft accounts.
 const PERSONAL_ACCOUNTS: Uuid = uuid!("9188040d-6c67-4c5b-b112-36a304b66dad");
 const EVERYTHING: [&str; 4] =
     ["PrintJob.Create", "PrintJob.ReadWrite.All", "Printer.Read.All", "PrinterShare.Read.All"];
 
-/// Everything that a client sees of an error.
+/// Everything that a client receives of an error.
 fn seen(answer: Result<(), Status>) -> (Code, String, Vec<u8>) {
     let error = answer.expect_err("an error");
     assert!(!error.reason().is_empty());
@@ -26,7 +26,8 @@ async fn refused(caller: &mut Actor, rpc: Rpc, name: &str) -> (Code, String) {
     caller.call(rpc, name).await.expect_err(&format!("{rpc:?} of {name}")).code_and_reason()
 }
 
-/// The RPCs on documents and sessions, and those on jobs that users and applications share, with what they name: by both ways, by id, by document.
+/// The RPCs on documents and sessions, and those on jobs that users and applications both may call. Each with its
+/// resource, by every name.
 fn resources(document: &str, session: &str) -> Vec<(Rpc, String)> {
     let shared = document.replacen("printers/p/", "shares/s/", 1);
     let mut resources = Vec::new();
@@ -74,7 +75,7 @@ async fn another_tenants_resources_are_like_ones_that_never_existed() {
 }
 
 #[tokio::test]
-async fn an_etag_and_allow_missing_say_nothing_of_another_tenants_sessions() {
+async fn an_etag_and_allow_missing_reveal_nothing_of_another_tenants_sessions() {
     let app = App::start().await;
     let (mut ada, mut mallory, document) = (app.ada(), app.mallory(), app.new_document().await);
     let session = ada.create(&document, SIZE).await.expect("a session");
@@ -225,7 +226,7 @@ async fn the_catalog_is_maintained_by_the_applications_that_are_named_and_in_the
         assert_eq!(answer, (Code::PermissionDenied, "PERMISSION_MISSING".into()), "{rpc:?} by a user");
     }
 
-    // The application's own tenant has no part in it: not even a subscription.
+    // The application's own tenant does not matter, nor does its subscription.
     let mut catalog = app.application(Uuid::new_v4(), CATALOG_CLIENT, &["PrintCatalog.ReadWrite.All"]);
     let mut of_new_tenant = app.user(new_tenant, "ada", &EVERYTHING);
     let job = Rpc::UpsertPrintJob.catalog_entry(new_tenant).rsplit('/').next().expect("an id").to_owned();
@@ -249,7 +250,7 @@ async fn health_is_open_to_everyone_and_nothing_else_is() {
         let answer = health.check(HealthCheckRequest { service }).await.expect("an answer").into_inner();
         assert_eq!(answer.status(), ServingStatus::Serving);
     }
-    // What strangers send is kept in memory until it is whole.
+    // Messages of anonymous callers are kept in memory until they are complete.
     let long = health.check(HealthCheckRequest { service: "x".repeat(5000) }).await.expect_err("too long");
     assert_eq!(long.code(), Code::OutOfRange);
     let anyone = Identity::User("anyone".into());

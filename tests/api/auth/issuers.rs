@@ -21,14 +21,14 @@ async fn app_that_refetches(authorities: &[&Authority], refetch: &str) -> (App, 
     (app, session)
 }
 
-async fn look(app: &App, token: &str, session: &UploadSession) -> Result<(), Status> {
+async fn get_session(app: &App, token: &str, session: &UploadSession) -> Result<(), Status> {
     let seen = app.bearer(token).get(&session.name).await?;
     assert_eq!(&seen, session);
     Ok(())
 }
 
 async fn refusal(app: &App, token: &str, session: &UploadSession) -> (Code, String) {
-    look(app, token, session).await.expect_err("a token that does not hold").code_and_reason()
+    get_session(app, token, session).await.expect_err("a token that does not hold").code_and_reason()
 }
 
 fn key_unknown() -> (Code, String) {
@@ -41,8 +41,8 @@ async fn an_issuer_signs_for_itself_and_not_for_others() {
     let stranger = Authority::template().await;
     let (app, session) = app_that_trusts(&[&template, &fixed]).await;
     for key in [KeyType::Rsa, KeyType::P256] {
-        look(&app, &template.sign(&user_claims(), key), &session).await.expect("a template issuer's token");
-        look(&app, &fixed.sign(&user_claims(), key), &session).await.expect("an issuer's with one address");
+        get_session(&app, &template.sign(&user_claims(), key), &session).await.expect("a template issuer's token");
+        get_session(&app, &fixed.sign(&user_claims(), key), &session).await.expect("an issuer's with one address");
     }
     let of = |authority: &Authority| user_claims().of(&authority.address);
     assert_eq!(refusal(&app, &fixed.forge(&of(&template)), &session).await, key_unknown());
@@ -58,21 +58,21 @@ async fn a_keys_own_issuer_bounds_what_it_signs_for() {
     let template = Authority::template().await;
     let of_tenant = |tenant: &str| template.address.replace("{tenantid}", tenant);
     let (ours, theirs) = (of_tenant(&TENANT.to_string()), of_tenant(&FOREIGN_TENANT.to_string()));
-    template.show_keys(|keys| {
+    template.publish_keys(|keys| {
         keys[0]["issuer"] = json!(template.address);
         keys[1]["issuer"] = json!(theirs);
     });
     let (app, session) = app_that_trusts(&[&template]).await;
-    look(&app, &template.sign(&user_claims(), KeyType::Rsa), &session).await.expect("a key for any tenant");
+    get_session(&app, &template.sign(&user_claims(), KeyType::Rsa), &session).await.expect("a key for any tenant");
     assert_eq!(refusal(&app, &template.sign(&user_claims(), KeyType::P256), &session).await, key_unknown());
     let of_theirs = user_claims().with("tid", FOREIGN_TENANT.to_string());
     let seen = refusal(&app, &template.sign(&of_theirs, KeyType::P256), &session).await;
     assert_eq!(seen, (Code::NotFound, "UPLOAD_SESSION_NOT_FOUND".into()), "the other tenant's key is good there");
 
-    // Other members that restrict nothing to this tenant: another issuer's, or no text at all.
+    // Values that do not match this tenant: another issuer, or no text at all.
     let others = [json!("http://127.0.0.1:9/{tenantid}/v2.0"), json!(""), json!(7), json!(null), json!([ours])];
     for other in others {
-        template.show_keys(|keys| keys[1]["issuer"] = other.clone());
+        template.publish_keys(|keys| keys[1]["issuer"] = other.clone());
         let (app, session) = app_that_trusts(&[&template]).await;
         assert_eq!(
             refusal(&app, &template.sign(&user_claims(), KeyType::P256), &session).await,
@@ -92,19 +92,19 @@ async fn only_signing_keys_of_an_allowed_algorithm_are_accepted() {
         Authority::template().await,
         Authority::template().await,
     ];
-    own_alg.show_keys(|keys| {
+    own_alg.publish_keys(|keys| {
         keys[0]["alg"] = json!("RS256");
         keys[1]["alg"] = json!("ES256");
     });
     // The first key is the RSA one; the other stays as it is.
-    encrypting.show_keys(|keys| keys[0]["use"] = json!("enc"));
-    symmetric.show_keys(|keys| {
+    encrypting.publish_keys(|keys| keys[0]["use"] = json!("enc"));
+    symmetric.publish_keys(|keys| {
         let kid = keys[0]["kid"].clone();
         keys[0] = json!({"kty": "oct", "use": "sig", "alg": "HS256", "kid": kid, "k": "c2VjcmV0"});
     });
-    odd_alg.show_keys(|keys| keys[0]["alg"] = json!("HS256"));
-    no_key.show_keys(|keys| keys.iter_mut().for_each(|key| key["use"] = json!("enc")));
-    unusual.show_keys(|keys| {
+    odd_alg.publish_keys(|keys| keys[0]["alg"] = json!("HS256"));
+    no_key.publish_keys(|keys| keys.iter_mut().for_each(|key| key["use"] = json!("enc")));
+    unusual.publish_keys(|keys| {
         keys[0]["alg"] = json!("RS384");
         keys.insert(0, json!({"kty": "of the future", "kid": "1"}));
         keys.insert(0, json!("no key at all"));
@@ -112,15 +112,17 @@ async fn only_signing_keys_of_an_allowed_algorithm_are_accepted() {
     });
     let (app, session) = app_that_trusts(&[&own_alg, &encrypting, &symmetric, &odd_alg, &no_key, &unusual]).await;
     for key in [KeyType::Rsa, KeyType::P256] {
-        look(&app, &own_alg.sign(&user_claims(), key), &session).await.expect("a key with its own `alg`");
+        get_session(&app, &own_alg.sign(&user_claims(), key), &session).await.expect("a key with its own `alg`");
         let unavailable = (Code::Unavailable, "ISSUER_KEYS_UNAVAILABLE".into());
         assert_eq!(refusal(&app, &no_key.sign(&user_claims(), key), &session).await, unavailable);
     }
     for authority in [&encrypting, &symmetric, &odd_alg] {
-        look(&app, &authority.sign(&user_claims(), KeyType::P256), &session).await.expect("the other key");
+        get_session(&app, &authority.sign(&user_claims(), KeyType::P256), &session).await.expect("the other key");
         assert_eq!(refusal(&app, &authority.sign(&user_claims(), KeyType::Rsa), &session).await, key_unknown());
     }
-    look(&app, &unusual.sign(&user_claims(), KeyType::P256), &session).await.expect("what is unknown is passed over");
+    get_session(&app, &unusual.sign(&user_claims(), KeyType::P256), &session)
+        .await
+        .expect("unknown members are ignored");
     let wrong = (Code::Unauthenticated, "TOKEN_ALGORITHM_WRONG".into());
     assert_eq!(
         refusal(&app, &unusual.sign(&user_claims(), KeyType::Rsa), &session).await,
@@ -134,12 +136,12 @@ async fn a_new_key_is_found_at_once_and_an_old_one_is_forgotten() {
     let mut authority = Authority::template().await;
     let (app, session) = app_that_trusts(&[&authority]).await;
     let old = authority.sign(&user_claims(), KeyType::Rsa);
-    look(&app, &old, &session).await.expect("the first key");
+    get_session(&app, &old, &session).await.expect("the first key");
 
     authority.rotate();
-    look(&app, &old, &session).await.expect("the first key is still in the cache");
+    get_session(&app, &old, &session).await.expect("the first key is still in the cache");
     let new = authority.sign(&user_claims(), KeyType::Rsa);
-    eventually("the new key is accepted", async || look(&app, &new, &session).await.is_ok()).await;
+    eventually("the new key is accepted", async || get_session(&app, &new, &session).await.is_ok()).await;
     assert_eq!(refusal(&app, &old, &session).await, key_unknown(), "its issuer has taken it back");
 }
 
@@ -147,9 +149,11 @@ async fn a_new_key_is_found_at_once_and_an_old_one_is_forgotten() {
 async fn unknown_keys_do_not_make_the_service_ask_again_and_again() {
     let mut authority = Authority::template().await;
     let (app, session) = app_that_refetches(&[&authority], "1h").await;
-    look(&app, &authority.sign(&user_claims(), KeyType::Rsa), &session).await.expect("the first key");
+    get_session(&app, &authority.sign(&user_claims(), KeyType::Rsa), &session).await.expect("the first key");
     authority.rotate();
-    look(&app, &authority.sign(&user_claims(), KeyType::Rsa), &session).await.expect("the new key, which is asked for");
+    get_session(&app, &authority.sign(&user_claims(), KeyType::Rsa), &session)
+        .await
+        .expect("the new key, which is asked for");
     let fetches = authority.fetches();
 
     authority.rotate();
@@ -159,11 +163,11 @@ async fn unknown_keys_do_not_make_the_service_ask_again_and_again() {
     assert_eq!(authority.fetches(), fetches);
 }
 
-/// Every token of the issuer's is unavailable: who calls cannot be told, but the token may be good.
+/// The call is `UNAVAILABLE`. The caller cannot be identified now, but the token may be valid.
 async fn is_unavailable(app: &App, token: &str, session: &UploadSession) {
-    let error = look(app, token, session).await.expect_err("no keys");
+    let error = get_session(app, token, session).await.expect_err("no keys");
     assert_eq!(error.code_and_reason(), (Code::Unavailable, "ISSUER_KEYS_UNAVAILABLE".into()));
-    let retry = error.get_details_retry_info().expect("when to try again");
+    let retry = error.get_details_retry_info().expect("when to retry");
     assert!(retry.retry_delay.is_some_and(|delay| !delay.is_zero()));
 }
 
@@ -174,13 +178,13 @@ async fn while_an_issuer_is_down_its_tokens_are_unavailable_not_refused() {
     let claims: Claims = user_claims();
     is_unavailable(&app, &down.sign(&claims, KeyType::Rsa), &session).await;
     is_unavailable(&app, &down.forge(&claims.clone().of(&down.address)), &session).await;
-    look(&app, &user_claims().signed(), &session).await.expect("other issuers are not touched");
+    get_session(&app, &user_claims().signed(), &session).await.expect("other issuers are not touched");
 
     let known = later.sign(&claims, KeyType::Rsa);
-    look(&app, &known, &session).await.expect("a key");
+    get_session(&app, &known, &session).await.expect("a key");
     later.stop().await;
     later.rotate();
-    look(&app, &known, &session).await.expect("the key is in the cache");
+    get_session(&app, &known, &session).await.expect("the key is in the cache");
     let unknown = later.sign(&claims, KeyType::Rsa);
     eventually("an unknown key cannot be judged", async || {
         refusal(&app, &unknown, &session).await == (Code::Unavailable, "ISSUER_KEYS_UNAVAILABLE".into())
@@ -189,7 +193,7 @@ async fn while_an_issuer_is_down_its_tokens_are_unavailable_not_refused() {
 
     down.restart().await;
     let token = down.sign(&claims, KeyType::Rsa);
-    eventually("the issuer is back", async || look(&app, &token, &session).await.is_ok()).await;
+    eventually("the issuer is back", async || get_session(&app, &token, &session).await.is_ok()).await;
 }
 
 #[tokio::test]
@@ -201,13 +205,13 @@ async fn metadata_that_are_not_the_issuers_own_are_not_trusted() {
         Authority::template().await,
         Authority::template().await,
     ];
-    liar.show_metadata("issuer", &issuer().address);
-    of_one_tenant.show_metadata("issuer", &of_one_tenant.address.replace("{tenantid}", &TENANT.to_string()));
-    with_slash.show_metadata("issuer", &format!("{}/", with_slash.address));
-    // It answers there, but plain http is for loopback addresses only, and this is none.
+    liar.publish_metadata("issuer", &issuer().address);
+    of_one_tenant.publish_metadata("issuer", &of_one_tenant.address.replace("{tenantid}", &TENANT.to_string()));
+    with_slash.publish_metadata("issuer", &format!("{}/", with_slash.address));
+    // The issuer answers there, but plain http is allowed on loopback addresses only, and this is none.
     let not_loopback = elsewhere.address.replace("127.0.0.1", "0.0.0.0").replace("{tenantid}/v2.0", "keys");
-    elsewhere.show_metadata("jwks_uri", &not_loopback);
-    keyless.show_metadata("jwks_uri", &keyless.address.replace("{tenantid}/v2.0", "nothing"));
+    elsewhere.publish_metadata("jwks_uri", &not_loopback);
+    keyless.publish_metadata("jwks_uri", &keyless.address.replace("{tenantid}/v2.0", "nothing"));
     let authorities = [&liar, &of_one_tenant, &with_slash, &elsewhere, &keyless];
     let (app, session) = app_that_trusts(&authorities).await;
     for authority in authorities {

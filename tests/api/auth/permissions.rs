@@ -1,4 +1,4 @@
-//! The permission table: which scope or role admits to which RPC, cell by cell.
+//! The permission table, cell by cell: which scope or role authorizes which RPC.
 
 use std::collections::HashSet;
 
@@ -8,10 +8,10 @@ use tonic::{Code, Status};
 
 use crate::harness::{Actor, App, CATALOG_CLIENT, ErrorExt, ROBOT, Rpc, SIZE, TENANT, application_claims, user_claims};
 
-/// An RPC with the scopes that admit a user and the roles that admit an application.
+/// An RPC, the scopes that authorize a user, and the roles that authorize an application.
 type Row = (Rpc, &'static [&'static str], &'static [&'static str]);
 
-const LOOK: [&str; 4] = ["PrintJob.Read", "PrintJob.ReadWrite", "PrintJob.Read.All", "PrintJob.ReadWrite.All"];
+const READ: [&str; 4] = ["PrintJob.Read", "PrintJob.ReadWrite", "PrintJob.Read.All", "PrintJob.ReadWrite.All"];
 const WRITE: [&str; 3] = ["PrintJob.Create", "PrintJob.ReadWrite", "PrintJob.ReadWrite.All"];
 const SUBMIT: [&str; 5] = [
     "PrintJob.Create",
@@ -20,7 +20,7 @@ const SUBMIT: [&str; 5] = [
     "PrintJob.ReadWriteBasic.All",
     "PrintJob.ReadWrite.All",
 ];
-const LOOK_AT_JOBS: [&str; 8] = [
+const READ_JOBS: [&str; 8] = [
     "PrintJob.ReadBasic",
     "PrintJob.Read",
     "PrintJob.ReadWriteBasic",
@@ -34,16 +34,16 @@ const CATALOG: [&str; 1] = ["PrintCatalog.ReadWrite.All"];
 
 const TABLE: [Row; 17] = [
     (Rpc::CreateUploadSession, &WRITE, &["PrintJob.ReadWrite.All"]),
-    (Rpc::GetUploadSession, &LOOK, &["PrintJob.Read.All", "PrintJob.ReadWrite.All"]),
+    (Rpc::GetUploadSession, &READ, &["PrintJob.Read.All", "PrintJob.ReadWrite.All"]),
     (Rpc::UploadRange, &WRITE, &["PrintJob.ReadWrite.All"]),
     (Rpc::DeleteUploadSession, &["PrintJob.ReadWrite", "PrintJob.ReadWrite.All"], &["PrintJob.ReadWrite.All"]),
-    (Rpc::GetPrintDocument, &LOOK, &["PrintJob.Read.All", "PrintJob.ReadWrite.All"]),
-    (Rpc::DownloadPrintDocument, &LOOK, &["PrintJob.Read.All", "PrintJob.ReadWrite.All"]),
-    (Rpc::ListPrintDocuments, &LOOK, &["PrintJob.Read.All", "PrintJob.ReadWrite.All"]),
+    (Rpc::GetPrintDocument, &READ, &["PrintJob.Read.All", "PrintJob.ReadWrite.All"]),
+    (Rpc::DownloadPrintDocument, &READ, &["PrintJob.Read.All", "PrintJob.ReadWrite.All"]),
+    (Rpc::ListPrintDocuments, &READ, &["PrintJob.Read.All", "PrintJob.ReadWrite.All"]),
     (Rpc::CreatePrintJob, &SUBMIT, &[]),
     (
         Rpc::GetPrintJob,
-        &LOOK_AT_JOBS,
+        &READ_JOBS,
         &["PrintJob.ReadBasic.All", "PrintJob.Read.All", "PrintJob.ReadWriteBasic.All", "PrintJob.ReadWrite.All"],
     ),
     (Rpc::StartPrintJob, &SUBMIT, &[]),
@@ -60,7 +60,7 @@ const TABLE: [Row; 17] = [
     (Rpc::DeletePrintJob, &[], &CATALOG),
 ];
 
-/// Every permission that the table names anywhere, and some that it does not.
+/// Every permission in the table, and some others.
 const PERMISSIONS: [&str; 22] = [
     "PrintJob.Create",
     "PrintJob.Read",
@@ -86,16 +86,16 @@ const PERMISSIONS: [&str; 22] = [
     "printjob.readwrite.all",
 ];
 
-/// What a caller works with in the table: its own document for each of the calls that would be in each other's way.
+/// The resources of a caller. Calls that would disturb each other have a document each.
 struct Stage {
     owner: Actor,
-    /// Has the active session that is looked at and sent to.
+    /// Its active session is read and sent to.
     uploading: String,
     session: UploadSession,
-    /// Has a session that is deleted, time and again.
+    /// Its session is deleted, and created again, for each call.
     deletable: String,
     uploaded: String,
-    /// Has a job that is canceled, time and again.
+    /// Its job is canceled by each call.
     cancelable: String,
 }
 
@@ -108,7 +108,7 @@ impl Stage {
         Self { owner, uploading, session, deletable, uploaded: app.uploaded_document().await, cancelable }
     }
 
-    /// A resource that the owner may call the RPC on.
+    /// A resource on which the owner may call the RPC.
     async fn resource(&mut self, rpc: Rpc) -> String {
         match rpc {
             Rpc::DeleteUploadSession => self.owner.create(&self.deletable, SIZE).await.expect("a session").name,
@@ -119,18 +119,18 @@ impl Stage {
         }
     }
 
-    /// Calls the RPC with some permissions, and answers what came of it that should not have.
-    async fn try_cell(&mut self, rpc: Rpc, mut caller: Actor, admitted: bool) -> Option<String> {
+    /// Calls the RPC, and returns what went wrong.
+    async fn try_cell(&mut self, rpc: Rpc, mut caller: Actor, authorized: bool) -> Option<String> {
         let resource = self.resource(rpc).await;
         let answer = caller.call(rpc, &resource).await.map_err(|error| error.code_and_reason());
         let refusal = Err((Code::PermissionDenied, "PERMISSION_MISSING".into()));
-        let expected = if admitted { Ok(()) } else { refusal };
+        let expected = if authorized { Ok(()) } else { refusal };
         if answer != expected {
             return Some(format!("{answer:?}"));
         }
         if rpc == Rpc::DeleteUploadSession {
             let state = self.owner.get(&resource).await.expect("the session").state();
-            let expected = if admitted { State::Canceled } else { State::Active };
+            let expected = if authorized { State::Canceled } else { State::Active };
             return (state != expected).then(|| format!("it leaves the session {state:?}"));
         }
         None
@@ -138,7 +138,7 @@ impl Stage {
 }
 
 #[tokio::test]
-async fn a_user_is_admitted_by_each_scope_of_the_rpcs_row_and_by_no_other() {
+async fn a_user_is_authorized_by_each_scope_of_the_rpcs_row_and_by_no_other() {
     let app = App::start().await;
     let mut stage = Stage::of(&app, app.ada(), Identity::User("ada".into())).await;
     let mut wrong = Vec::new();
@@ -153,7 +153,7 @@ async fn a_user_is_admitted_by_each_scope_of_the_rpcs_row_and_by_no_other() {
 }
 
 #[tokio::test]
-async fn an_application_is_admitted_by_each_role_of_the_rpcs_row_and_by_no_other() {
+async fn an_application_is_authorized_by_each_role_of_the_rpcs_row_and_by_no_other() {
     let app = App::with([("catalog-client", &*format!("{CATALOG_CLIENT},{ROBOT}"))]).await;
     let mut stage = Stage::of(&app, app.robot(), Identity::Application(ROBOT.into())).await;
     let mut wrong = Vec::new();

@@ -16,7 +16,7 @@ enum Way {
     SessionId,
 }
 
-/// Every way that an RPC takes to its resource.
+/// How each RPC may name its resource.
 const WAYS: [(Rpc, &[Way]); 11] = [
     (Rpc::CreateUploadSession, &[Way::Printer, Way::Share]),
     (Rpc::GetUploadSession, &[Way::Printer, Way::Share, Way::SessionId]),
@@ -31,12 +31,12 @@ const WAYS: [(Rpc, &[Way]); 11] = [
     (Rpc::CancelPrintJob, &[Way::Printer, Way::Share]),
 ];
 
-/// What applications cannot do at all.
+/// RPCs that applications may never call.
 const USERS_ONLY: [Rpc; 3] = [Rpc::CreatePrintJob, Rpc::StartPrintJob, Rpc::CancelPrintJob];
 
 impl Way {
-    /// The permissions that let a user go it, and those that let an application.
-    fn admitting(self) -> (Vec<&'static str>, &'static [&'static str]) {
+    /// The permissions that a user needs for this name, and those that an application needs. One of them is enough.
+    fn permissions(self) -> (Vec<&'static str>, &'static [&'static str]) {
         match self {
             Self::Printer => (PRINTER.to_vec(), &PRINTER[..2]),
             Self::Share => (SHARE.to_vec(), &[]),
@@ -44,7 +44,7 @@ impl Way {
         }
     }
 
-    /// The name, this way, of a document or of its session.
+    /// The name of a document, its session, its job or its printer, as the RPC takes it.
     fn name(self, rpc: Rpc, document: &str, session: &UploadSession) -> String {
         let document = match self {
             Self::Share => document.replacen("printers/p/", "shares/s/", 1),
@@ -58,8 +58,7 @@ impl Way {
     }
 }
 
-/// A caller's documents: one is being uploaded, one is uploaded, and one's job is canceled time and again; and what was
-/// there at the beginning.
+/// A caller's documents: one is being uploaded, one is uploaded, and the job of one is canceled by each call.
 struct Stage {
     owner: Actor,
     uploading: String,
@@ -85,21 +84,22 @@ impl Stage {
         way.name(rpc, document, &self.session)
     }
 
-    /// Goes every way with every permission on printers and shares, and with none.
+    /// Calls every RPC by every name, with each permission on printers and shares, and with none. Returns what went
+    /// wrong.
     async fn try_every_way(&mut self, is_user: bool, with: impl Fn(&str) -> Actor) -> Vec<String> {
         let mut wrong = Vec::new();
         let rows = WAYS.iter().filter(|(rpc, _)| is_user || !USERS_ONLY.contains(rpc));
         for (rpc, way) in rows.flat_map(|(rpc, ways)| ways.iter().map(|way| (*rpc, *way))) {
-            let (scopes, roles) = way.admitting();
+            let (scopes, roles) = way.permissions();
             for permission in [PRINTER, SHARE].concat().into_iter().chain(["Printer.Create", "PrinterShare.Read"]) {
-                let admitted = if is_user { scopes.contains(&permission) } else { roles.contains(&permission) };
+                let authorized = if is_user { scopes.contains(&permission) } else { roles.contains(&permission) };
                 let answer = with(permission).call(rpc, &self.name(rpc, way)).await;
                 let answer = answer.map_err(|error| error.code_and_reason());
                 let refusal = Err((Code::PermissionDenied, "PRINTER_PERMISSION_MISSING".into()));
-                if answer != if admitted { Ok(()) } else { refusal } {
+                if answer != if authorized { Ok(()) } else { refusal } {
                     wrong.push(format!("{rpc:?} by {way:?} with {permission}: {answer:?}"));
                 }
-                if admitted && rpc == Rpc::DeleteUploadSession {
+                if authorized && rpc == Rpc::DeleteUploadSession {
                     self.session = self.owner.create(&self.uploading, SIZE).await.expect("a new session");
                 }
             }
@@ -126,7 +126,7 @@ async fn an_application_needs_a_permission_on_the_printer_and_cannot_use_shares(
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// Permissions that admit to the RPC but reach the caller's own jobs only, and permissions that reach any job.
+/// An RPC, permissions that authorize it for the caller's own jobs only, and permissions that authorize it for any job.
 const REACH: [(Rpc, &[&str], &[&str]); 7] = [
     (
         Rpc::CreateUploadSession,
@@ -228,9 +228,9 @@ async fn only_its_owner_reaches_a_session_whatever_others_are_permitted() {
     ]
     .concat();
     let user = |oid: &str| (app.user(TENANT, oid, &everything), "NOT_SESSION_OWNER");
-    // On a share's path an application gets no further than the share.
+    // On a share's path an application is refused because of the share.
     let application = |id: &str| (app.application(TENANT, id, &everything), "PRINTER_PERMISSION_MISSING");
-    // The creator of the job, another user, an application, and those that are called like an owner of the other kind.
+    // The job's creator, another user, an application, and callers of the other kind with an owner's id.
     let others = |owner: &str| match owner {
         "ada" => vec![user("bob"), user(ROBOT), application(ROBOT), application("ada")],
         "bob" => vec![user("ada"), application(ROBOT), application("bob")],

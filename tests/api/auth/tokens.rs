@@ -1,4 +1,4 @@
-//! Access tokens, good and bad: a row each.
+//! Access tokens, valid and invalid: one row each.
 
 use aws_lc_rs::{
     encoding::{AsDer, PublicKeyX509Der},
@@ -31,19 +31,19 @@ fn forged(header: &Header, claims: &Claims, key: &EncodingKey) -> String {
     encode(header, claims.json(), key).expect("a token")
 }
 
-/// JSON as a part of a JWT.
+/// Encodes JSON as a part of a JWT.
 fn part(json: &Value) -> String {
     let token = encode(&Header::default(), json, &EncodingKey::from_secret(b"any")).expect("a token");
     token.split('.').nth(1).expect("the claims").into()
 }
 
-/// A token without a signature, as RFC 7519 §6 has it, under any spelling of its algorithm.
+/// A token without a signature, as in RFC 7519 §6, with any spelling of its algorithm.
 fn unsigned(algorithm: &str, signature: &str) -> String {
     let header = part(&json!({"typ": "JWT", "alg": algorithm, "kid": kid(KeyType::Rsa)}));
     format!("{header}.{}.{signature}", part(user_claims().json()))
 }
 
-/// What an attacker may take for the bytes of the issuer's public RSA key, all of which are known to everybody.
+/// The forms of the issuer's public RSA key that an attacker could use as an HMAC key.
 fn public_key_bytes() -> Vec<Vec<u8>> {
     let keys = issuer().key_set().expect("keys");
     let jwk: Jwk = serde_json::from_value(keys["keys"][0].clone()).expect("a key");
@@ -54,7 +54,7 @@ fn public_key_bytes() -> Vec<Vec<u8>> {
     vec![n.clone(), der.as_ref().into(), pem.into(), keys["keys"][0].to_string().into()]
 }
 
-async fn look(mut caller: Actor, session: &UploadSession) -> Result<(), Status> {
+async fn get_session(mut caller: Actor, session: &UploadSession) -> Result<(), Status> {
     let seen = caller.get(&session.name).await?;
     assert_eq!(&seen, session);
     Ok(())
@@ -64,17 +64,17 @@ async fn adas_session(app: &App) -> UploadSession {
     app.ada().create(&app.new_document().await, SIZE).await.expect("a session")
 }
 
-/// Calls with every token, and answers which of them came to anything else than expected.
+/// Calls with every token, and fails with those that were not refused as expected.
 async fn try_all(app: &App, session: &UploadSession, tokens: Vec<(&str, String, &str)>) {
     let mut wrong = Vec::new();
     for (what, token, reason) in tokens {
-        let answer = look(app.bearer(&token), session).await.map_err(|error| error.code_and_reason());
+        let answer = get_session(app.bearer(&token), session).await.map_err(|error| error.code_and_reason());
         if answer != Err((Code::Unauthenticated, reason.into())) {
             wrong.push(format!("{what}: {answer:?} in place of {reason}"));
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
-    look(app.ada(), session).await.expect("a good token is as good as before");
+    get_session(app.ada(), session).await.expect("a valid token is still accepted");
 }
 
 #[tokio::test]
@@ -104,11 +104,11 @@ async fn a_token_that_is_no_bearer_token_is_refused() {
     ];
     for (credential, reason) in headers {
         let case = format!("{credential:?}");
-        let error = look(Actor::with(app.address, credential), &session).await.expect_err(&case);
+        let error = get_session(Actor::with(app.address, credential), &session).await.expect_err(&case);
         assert_eq!(error.code_and_reason(), (Code::Unauthenticated, reason.into()), "{case}");
     }
     let lower_case = authorization(&format!("bearer {good}"));
-    look(Actor::with(app.address, lower_case), &session).await.expect("the scheme's case does not matter");
+    get_session(Actor::with(app.address, lower_case), &session).await.expect("the scheme's case does not matter");
 }
 
 #[tokio::test]
@@ -128,7 +128,7 @@ async fn every_rpc_refuses_a_bad_token() {
             assert_eq!(error.code_and_reason(), (Code::Unauthenticated, reason.into()), "{rpc:?}");
         }
     }
-    look(app.ada(), &session).await.expect("nothing has changed");
+    get_session(app.ada(), &session).await.expect("nothing has changed");
 }
 
 #[tokio::test]
@@ -202,7 +202,7 @@ async fn a_token_is_refused_outside_its_time_but_for_a_minute() {
         ("valid since ever", user_claims().without("nbf").without("iat")),
     ];
     for (what, claims) in good {
-        look(app.bearer(&claims.signed()), &session).await.unwrap_or_else(|error| panic!("{what}: {error}"));
+        get_session(app.bearer(&claims.signed()), &session).await.unwrap_or_else(|error| panic!("{what}: {error}"));
     }
 }
 
@@ -235,7 +235,7 @@ async fn a_token_of_another_audience_issuer_or_tenant_is_refused() {
 }
 
 #[tokio::test]
-async fn a_token_that_does_not_say_who_calls_is_refused() {
+async fn a_token_that_does_not_name_the_caller_is_refused() {
     let app = App::start().await;
     let session = adas_session(&app).await;
     let (user, robot) = (user_claims, application_claims);
@@ -266,7 +266,7 @@ async fn keys_of_both_types_sign_and_a_client_id_has_two_names() {
     let app = App::start().await;
     let session = adas_session(&app).await;
     for key in [KeyType::Rsa, KeyType::P256] {
-        look(app.bearer(&user_claims().signed_with(key)), &session).await.expect("ada's session");
+        get_session(app.bearer(&user_claims().signed_with(key)), &session).await.expect("ada's session");
     }
     let robots = app.robot().create(&app.new_document().await, SIZE).await.expect("a session");
     let client_ids = [
@@ -276,12 +276,12 @@ async fn keys_of_both_types_sign_and_a_client_id_has_two_names() {
     ];
     for claims in client_ids {
         for key in [KeyType::Rsa, KeyType::P256] {
-            look(app.bearer(&claims.signed_with(key)), &robots).await.expect("the robot's session");
+            get_session(app.bearer(&claims.signed_with(key)), &robots).await.expect("the robot's session");
         }
     }
 }
 
-/// Each claims' token, signed by the issuer.
+/// The tokens of these claims, signed by the issuer.
 fn signed<'a>(tokens: Vec<(&'a str, Claims, &'a str)>) -> Vec<(&'a str, String, &'a str)> {
     tokens.into_iter().map(|(what, claims, reason)| (what, claims.signed(), reason)).collect()
 }

@@ -1,4 +1,4 @@
-//! The catalog that other services push.
+//! Tenants, printers, shares, jobs and tasks, as other services push them.
 
 use print_upload::proto::{
     CatalogPrintJob, Principal, PrintTask, Printer, PrinterShare, Tenant, UpsertPrintJobRequest,
@@ -11,7 +11,6 @@ use uuid::Uuid;
 
 use crate::harness::{Actor, App, ErrorExt, TENANT};
 
-/// What the catalog's owner pushes.
 impl Actor {
     async fn push_tenant(&mut self, tenant: Tenant) -> Result<Tenant, Status> {
         let request = UpsertTenantRequest { tenant: Some(tenant) };
@@ -160,7 +159,7 @@ async fn a_job_keeps_its_creator_and_its_document() {
         let older = CatalogPrintJob { revision: 4, ..changed };
         assert_eq!(catalog.push_job(&older).await.expect("what is stored"), newer, "an older one changes nothing");
     }
-    // A refused revision was not taken either: the same job is still at 5.
+    // The refused revision was not stored either: the job is still at 5.
     assert_eq!(catalog.push_job(&first).await.expect("what is stored"), newer);
     ada.create(&document_of(&first), 10).await.expect("ada's job has its document");
 }
@@ -193,7 +192,7 @@ async fn a_document_belongs_to_one_job() {
         assert_eq!(refused.code_and_reason(), (Code::FailedPrecondition, "PRINT_JOB_CHANGED".into()));
         let refused = ada.document(&document_of(&thief)).await.expect_err("not there");
         assert_eq!(refused.code_and_reason(), (Code::NotFound, "DOCUMENT_NOT_FOUND".into()));
-        // Nothing of the refused job is left: it can still be pushed with a document of its own.
+        // Nothing of the refused job is stored. It can still be pushed with a document of its own.
         let own = CatalogPrintJob { creator: user("bob"), revision: 0, ..job(other, 0) };
         assert_eq!(catalog.push_job(&own).await.expect("a job"), own);
     }

@@ -1,4 +1,4 @@
-//! The end of a print job ends its upload and frees its bytes.
+//! `DeletePrintJob` ends the job's upload and frees its bytes.
 
 use print_upload::proto::{
     CatalogPrintJob, DeletePrintJobRequest, DownloadPrintDocumentRequest, Principal, Printer, UploadSession,
@@ -23,16 +23,16 @@ impl Actor {
     }
 }
 
-/// Nothing can be done with the document.
-async fn assert_gone(app: &App, document: &str) {
+/// The document and its session are not found by any call.
+async fn assert_not_found(app: &App, document: &str) {
     let mut ada = app.ada();
     let not_found = (Code::NotFound, "DOCUMENT_NOT_FOUND".to_owned());
-    assert_eq!(ada.document(document).await.expect_err("gone").code_and_reason(), not_found);
-    assert_eq!(ada.download(document, 0).await.expect_err("gone").code_and_reason(), not_found);
-    assert_eq!(ada.create(document, 1000).await.expect_err("gone").code_and_reason(), not_found);
+    assert_eq!(ada.document(document).await.expect_err("deleted").code_and_reason(), not_found);
+    assert_eq!(ada.download(document, 0).await.expect_err("deleted").code_and_reason(), not_found);
+    assert_eq!(ada.create(document, 1000).await.expect_err("deleted").code_and_reason(), not_found);
     let of_document = format!("{document}/uploadSession");
-    assert_eq!(ada.get(&of_document).await.expect_err("gone").code_and_reason(), not_found);
-    assert_eq!(ada.delete(&of_document).await.expect_err("gone").code_and_reason(), not_found);
+    assert_eq!(ada.get(&of_document).await.expect_err("deleted").code_and_reason(), not_found);
+    assert_eq!(ada.delete(&of_document).await.expect_err("deleted").code_and_reason(), not_found);
 }
 
 async fn uploaded(app: &App, ada: &mut Actor) -> (String, UploadSession) {
@@ -44,7 +44,7 @@ async fn uploaded(app: &App, ada: &mut Actor) -> (String, UploadSession) {
 }
 
 #[tokio::test]
-async fn deleting_a_job_cancels_its_upload_and_tells_the_writers() {
+async fn deleting_a_job_cancels_its_upload_and_notifies_the_writers() {
     let app = App::start().await;
     let (mut ada, mut catalog, bytes) = (app.ada(), app.catalog(), sample_bytes(1000));
     let (document, spared) = (app.new_document().await, app.new_document().await);
@@ -56,8 +56,8 @@ async fn deleting_a_job_cancels_its_upload_and_tells_the_writers() {
 
     catalog.delete_job(&document, 2).await.expect("deleted");
 
-    let told = writing.await.expect("no panic").expect_err("canceled, although stalled");
-    assert_eq!(told.code_and_reason(), (Code::Aborted, "UPLOAD_SESSION_CANCELED".into()));
+    let refused = writing.await.expect("no panic").expect_err("canceled, although stalled");
+    assert_eq!(refused.code_and_reason(), (Code::Aborted, "UPLOAD_SESSION_CANCELED".into()));
     drop(sender);
     let canceled = ada.get(&session.name).await.expect("the tombstone");
     assert_eq!((canceled.state(), canceled.end_reason()), (State::Canceled, EndReason::PrintJobDeleted));
@@ -69,10 +69,10 @@ async fn deleting_a_job_cancels_its_upload_and_tells_the_writers() {
     assert_eq!(late.code_and_reason(), (Code::Aborted, "UPLOAD_SESSION_CANCELED".into()));
     let late = ada.holder_of(&session).send(&session, &bytes, 400..1000).await.expect_err("a late range");
     assert_eq!(late.code_and_reason(), (Code::Aborted, "UPLOAD_SESSION_CANCELED".into()));
-    assert_gone(&app, &document).await;
+    assert_not_found(&app, &document).await;
     eventually("its bytes are gone", async || app.is_reclaimed(&session)).await;
 
-    // Again, also with a later revision: nothing more happens.
+    // A repeat changes nothing, also with a later revision.
     for revision in [2, 3] {
         catalog.delete_job(&document, revision).await.expect("deleted before");
         assert_eq!(ada.get(&session.name).await.expect("the tombstone"), canceled);
@@ -84,7 +84,7 @@ async fn deleting_a_job_cancels_its_upload_and_tells_the_writers() {
 }
 
 #[tokio::test]
-async fn deleting_a_job_says_in_the_audit_trail_who_ended_its_upload() {
+async fn deleting_a_job_records_in_the_audit_trail_who_ended_its_upload() {
     let app = App::start().await;
     let (mut ada, document) = (app.ada(), app.new_document().await);
     ada.create(&document, 1000).await.expect("a session");
@@ -109,7 +109,7 @@ async fn deleting_a_job_frees_its_uploaded_document() {
 
     for _ in 0..2 {
         catalog.delete_job(&document, 1).await.expect("deleted");
-        assert_gone(&app, &document).await;
+        assert_not_found(&app, &document).await;
     }
     eventually("its bytes are gone", async || app.is_reclaimed(&session)).await;
     assert_eq!(ada.download(&spared, 0).await.expect("a download").1, sample_bytes(1000));
@@ -123,7 +123,7 @@ async fn no_range_of_a_deleted_document_is_acknowledged() {
     app.catalog().delete_job(&document, 2).await.expect("deleted");
     for digest in [Digest::None, Digest::Both] {
         let again = ada.send_bytes(&session, 400, sample_bytes(1000).slice(400..), digest).await;
-        let again = again.expect_err("the range is gone, and so is the document that its repeat would show");
+        let again = again.expect_err("the document is deleted, so its range is not acknowledged again");
         assert_eq!(again.code_and_reason(), (Code::NotFound, "DOCUMENT_NOT_FOUND".into()));
     }
 }
@@ -162,7 +162,7 @@ async fn a_job_deleted_while_its_upload_completes_leaves_no_byte() {
         let (deleted, completed) =
             tokio::join!(catalog.delete_job(&document, 2), ada.send(&session, &bytes, 400..1000));
         deleted.expect("deleted");
-        // Whichever came first: the document, which was gone before its uploader heard of it, or the deletion.
+        // Either the range completed the document before the deletion, or the deletion came first.
         let state = ada.get(&session.name).await.expect("the tombstone").state();
         match completed.map_err(|status| status.code_and_reason()) {
             Ok(_) => assert_eq!(state, State::Completed),
@@ -172,7 +172,7 @@ async fn a_job_deleted_while_its_upload_completes_leaves_no_byte() {
                 assert_eq!(state, State::Canceled);
             }
         }
-        assert_gone(&app, &document).await;
+        assert_not_found(&app, &document).await;
         eventually("its bytes are gone", async || app.is_reclaimed(&session)).await;
     }
 }
@@ -197,23 +197,23 @@ async fn a_job_deleted_while_its_upload_is_created_has_no_upload() {
                 Err(status) => assert_eq!(status.code_and_reason(), (Code::NotFound, "DOCUMENT_NOT_FOUND".into())),
             }
         }
-        assert_gone(&app, &document).await;
+        assert_not_found(&app, &document).await;
     }
 }
 
 #[tokio::test]
-async fn a_job_with_a_due_session_is_deleted_and_the_session_has_expired() {
+async fn a_job_with_an_overdue_session_is_deleted_and_the_session_has_expired() {
     let app = App::start().await;
     let (mut ada, document) = (app.ada(), app.new_document().await);
     let session = ada.create(&document, 1000).await.expect("a session");
     ada.send(&session, &sample_bytes(1000), 0..10).await.expect("a range");
-    app.make_due(&session).await;
+    app.make_overdue(&session).await;
     app.catalog().delete_job(&document, 2).await.expect("deleted");
     let expired = ada.get(&session.name).await.expect("the tombstone");
     assert_eq!((expired.state(), expired.end_reason()), (State::Expired, EndReason::Expired));
     assert_eq!(expired.ended_by, None);
     eventually("its bytes are gone", async || app.is_reclaimed(&session)).await;
-    assert_gone(&app, &document).await;
+    assert_not_found(&app, &document).await;
 }
 
 #[tokio::test]
@@ -231,7 +231,7 @@ async fn an_older_revision_does_not_delete_a_job() {
     assert_eq!(ada.download(&document, 0).await.expect("a download").1, sample_bytes(1000));
 
     catalog.delete_job(&document, 7).await.expect("an equal revision deletes it");
-    assert_gone(&app, &document).await;
+    assert_not_found(&app, &document).await;
 }
 
 #[tokio::test]
@@ -245,7 +245,7 @@ async fn a_deleted_job_does_not_come_back() {
             let refused = catalog.push_job_of(document, revision).await.expect_err("it was deleted");
             assert_eq!(refused.code_and_reason(), (Code::FailedPrecondition, "PRINT_JOB_DELETED".into()));
         }
-        assert_gone(&app, document).await;
+        assert_not_found(&app, document).await;
         catalog.delete_job(document, 5).await.expect("deleted before");
     }
     let next = app.new_document().await;
@@ -257,7 +257,7 @@ async fn a_deleted_job_does_not_come_back_when_even_its_printer_comes_late() {
     let app = App::start().await;
     let mut catalog = app.catalog();
     let document = format!("printers/late/jobs/1/documents/{}", Uuid::new_v4());
-    // Either the deletion is refused, so that it is sent again, or it is remembered.
+    // The deletion is either refused, so that the catalog sends it again, or stored.
     if let Err(refused) = catalog.delete_job(&document, 5).await {
         assert_eq!(refused.code_and_reason(), (Code::NotFound, "PARENT_NOT_FOUND".into()));
         return;

@@ -1,4 +1,4 @@
-//! The client of the library: what it makes good, and what it tells.
+//! Uploads and downloads of the client crate: what it retries, and what it reports.
 
 #[path = "../../../crates/client/examples/upload.rs"]
 #[expect(dead_code, reason = "its main is for the command line")]
@@ -10,14 +10,11 @@ use print_upload::proto::{DocumentProperties, UploadSession, upload_session::Sta
 use print_upload_client::{Client, Credential, Error, Progress, Source, UploadOptions};
 use tokio::{io::AsyncReadExt, sync::watch, task::JoinHandle};
 
-use crate::{
-    database::outages::behind_a_proxy,
-    harness::{Actor, App, Cut, Proxy, crc32c, eventually, sample_bytes},
-};
+use crate::harness::{Actor, App, Cut, Proxy, crc32c, eventually, sample_bytes};
 
 const SIZE: usize = 8_000_000;
 
-/// Ada's client, whose way to the service can be broken.
+/// Ada's client behind a proxy that can be stopped.
 async fn behind_proxy(app: &App) -> (Client, Proxy) {
     let proxy = Proxy::start(app.address).await;
     (client_at(&app.ada(), &proxy.port.address.to_string()), proxy)
@@ -28,7 +25,7 @@ fn client_at(actor: &Actor, address: &str) -> Client {
     Client::new(&format!("http://{address}"), credential).expect("a client")
 }
 
-/// Whoever holds a session's upload URL.
+/// A client whose credential is the session's upload URL.
 fn holder(app: &App, session: &UploadSession) -> Client {
     let credential = Credential::of_upload_url(&session.upload_url).expect("an upload URL");
     Client::new(&format!("http://{}", app.address), credential).expect("a client")
@@ -43,12 +40,12 @@ async fn create(client: &Client, document: &str) -> UploadSession {
     client.create(document, &properties).await.expect("a session")
 }
 
-/// Begins an upload in small ranges at a pace that leaves time to disturb it.
+/// Starts an upload in small ranges, at a pace that leaves time to disturb it.
 fn begin(client: &Client, session: &UploadSession) -> (JoinHandle<Result<u32, Error>>, watch::Receiver<Progress>) {
     begin_with(client, session, 200_000)
 }
 
-/// The same in ranges of so many bytes.
+/// The same in ranges of `range_bytes`.
 fn begin_with(
     client: &Client,
     session: &UploadSession,
@@ -92,9 +89,9 @@ async fn an_upload_goes_on_when_its_connection_breaks() {
     let (uploading, watching) = begin(&client, &session);
     for part in 1..=3 {
         eventually("it goes on", async || watching.borrow().done > part * SIZE as u64 / 5).await;
-        proxy.go_away().await;
+        proxy.stop().await;
         eventually("it waits", async || watching.borrow().trouble.is_some()).await;
-        proxy.come_back().await;
+        proxy.restart().await;
     }
 
     assert_eq!(uploading.await.expect("no panic").expect("uploaded"), crc32c(&sample_bytes(SIZE)));
@@ -103,32 +100,32 @@ async fn an_upload_goes_on_when_its_connection_breaks() {
 }
 
 #[tokio::test]
-async fn whoever_may_upload_and_not_look_goes_on_when_the_first_range_breaks() {
+async fn whoever_may_upload_and_not_read_goes_on_when_the_first_range_breaks() {
     let app = App::start().await;
     let mut proxy = Proxy::start(app.address).await;
-    let client = client_at(&app.ada_who_may_not_look(), &proxy.port.address.to_string());
+    let client = client_at(&app.ada_who_may_not_read(), &proxy.port.address.to_string());
     let session = create(&client, &app.new_document().await).await;
     let refused = client.session(&session.name).await.expect_err("a look");
     assert_eq!(refused.reason_name().as_deref(), Some("PERMISSION_MISSING"));
     let (uploading, watching) = begin_with(&client, &session, SIZE as u64);
     eventually("the first range is on its way", async || watching.borrow().in_flight > 0).await;
-    proxy.go_away().await;
+    proxy.stop().await;
     eventually("it waits", async || watching.borrow().trouble.is_some()).await;
-    proxy.come_back().await;
+    proxy.restart().await;
 
     assert_eq!(uploading.await.expect("no panic").expect("uploaded"), crc32c(&sample_bytes(SIZE)));
 }
 
 #[tokio::test]
 async fn a_completion_that_nobody_heard_of_is_found_out() {
-    let (app, database) = behind_a_proxy().await;
-    for who in ["the owner", "whoever may not look", "whoever has the upload URL"] {
+    let (app, database) = App::behind_proxy().await;
+    for who in ["the owner", "an owner who may not read", "the holder of the upload URL"] {
         let owner = client_at(&app.ada(), &app.address.to_string());
         let session = create(&owner, &app.new_document().await).await;
         let (client, credential) = match who {
             "the owner" => (owner, "access-token"),
-            "whoever may not look" => {
-                (client_at(&app.ada_who_may_not_look(), &app.address.to_string()), "access-token")
+            "an owner who may not read" => {
+                (client_at(&app.ada_who_may_not_read(), &app.address.to_string()), "access-token")
             }
             _ => (holder(&app, &session), "upload-url"),
         };
@@ -150,8 +147,8 @@ async fn an_upload_gives_up_when_nobody_is_there_for_too_long() {
     let session = create(&client, &app.new_document().await).await;
     let (uploading, watching) = begin(&client, &session);
     eventually("it has begun", async || watching.borrow().done > 0).await;
-    proxy.go_away().await;
-    let error = uploading.await.expect("no panic").expect_err("nobody is there");
+    proxy.stop().await;
+    let error = uploading.await.expect("no panic").expect_err("the service does not answer");
     assert!(matches!(error, Error::Call(_)) && error.reason().is_none(), "{error:?}");
 }
 
@@ -161,11 +158,11 @@ async fn what_went_well_before_a_break_costs_no_patience() {
     let (client, mut proxy) = behind_proxy(&app).await;
     let client = client.with_patience(Duration::from_secs(1));
     let session = create(&client, &app.new_document().await).await;
-    // One range that takes longer than anybody is patient.
+    // One range, which takes longer than the client's patience.
     let (uploading, watching) = begin_with(&client, &session, SIZE as u64);
     eventually("most of it is on its way", async || watching.borrow().in_flight > 7_000_000).await;
-    proxy.go_away().await;
-    proxy.come_back().await;
+    proxy.stop().await;
+    proxy.restart().await;
 
     assert_eq!(uploading.await.expect("no panic").expect("uploaded"), crc32c(&sample_bytes(SIZE)));
 }
@@ -178,23 +175,23 @@ async fn ranges_that_take_too_long_are_made_smaller() {
     let (uploading, watching) = begin_with(&client, &session, SIZE as u64);
 
     assert_eq!(uploading.await.expect("no panic").expect("uploaded"), crc32c(&sample_bytes(SIZE)));
-    assert!(watching.borrow().sent > SIZE as u64, "some of it was in vain");
+    assert!(watching.borrow().sent > SIZE as u64, "some bytes were sent in vain");
 }
 
 #[tokio::test]
-async fn whoever_holds_an_upload_url_is_told_that_somebody_else_has_completed_it() {
+async fn whoever_holds_an_upload_url_learns_that_somebody_else_has_completed_it() {
     let app = App::start().await;
     let owner = client_at(&app.ada(), &app.address.to_string());
     let session = create(&owner, &app.new_document().await).await;
     begin(&owner, &session).0.await.expect("no panic").expect("uploaded");
     let holder = holder(&app, &session);
     let seen = holder.session(&session.name).await.expect("the session");
-    let late = begin(&holder, &seen).0.await.expect("no panic").expect_err("not told the document");
+    let late = begin(&holder, &seen).0.await.expect("no panic").expect_err("the document is not reported");
     assert!(matches!(late, Error::Ended(State::Completed)), "{late:?}");
 }
 
 #[tokio::test]
-async fn what_is_refused_is_told_at_once() {
+async fn what_is_refused_is_reported_at_once() {
     let app = App::start().await;
     let (mut ada, bob, document) = (app.ada(), app.bob(), app.new_document().await);
     let client = client_at(&ada, &app.address.to_string());
@@ -216,7 +213,7 @@ async fn a_download_goes_on_where_its_connection_broke() {
     let (document, bytes) = (app.new_document().await, sample_bytes(SIZE));
     app.ada().upload(&document, &bytes).await.expect("an upload");
     let (client, mut proxy) = behind_proxy(&app).await;
-    // Narrow: the service cannot send ahead what nobody reads.
+    // A small buffer, so that the service cannot send much ahead of the reader.
     let (mut output, mut input) = tokio::io::duplex(64 * 1024);
     let (progress, watching) = watch::channel(Progress::default());
     let downloading = tokio::spawn(async move {
@@ -225,8 +222,8 @@ async fn a_download_goes_on_where_its_connection_broke() {
     });
     let mut received = vec![0; SIZE / 4];
     input.read_exact(&mut received).await.expect("a part");
-    proxy.go_away().await;
-    proxy.come_back().await;
+    proxy.stop().await;
+    proxy.restart().await;
     input.read_to_end(&mut received).await.expect("the rest");
 
     assert_eq!(downloading.await.expect("no panic").expect("downloaded"), crc32c(&bytes));

@@ -1,19 +1,17 @@
-//! Commands that fail: the exit codes that scripts rely on.
+//! Commands that fail, and the exit codes that scripts rely on.
 
 use std::{fs::File, path::PathBuf};
 
 use tokio::{io::AsyncWriteExt, net::TcpListener};
 
-use crate::{
-    commands::resume::{sample_file, upload},
-    harness::{Actor, App, Command},
-};
+use super::{sample_file, upload};
+use crate::harness::{Actor, App, Command};
 
-/// Where nobody listens: whoever calls fails with 6.
+/// An address without a listener. A command that calls it fails with exit code 6.
 const NOWHERE: &str = "--server=127.0.0.1:1";
 
 #[tokio::test]
-async fn a_file_that_cannot_be_uploaded_is_told_before_any_call() {
+async fn a_file_that_cannot_be_uploaded_is_reported_before_any_call() {
     let app = App::start().await;
     let (ada, document, (folder, _)) = (app.ada(), app.new_document().await, sample_file(1));
     let file = |name: &str| folder.path().join(name);
@@ -34,7 +32,7 @@ async fn a_file_that_cannot_be_uploaded_is_told_before_any_call() {
 }
 
 #[tokio::test]
-async fn whoever_may_not_is_told_so() {
+async fn a_refused_caller_gets_the_reason_and_its_exit_code() {
     let app = App::start().await;
     let (mut ada, document) = (app.ada(), app.new_document().await);
     let session = ada.create(&document, 1000).await.expect("a session");
@@ -54,7 +52,7 @@ async fn whoever_may_not_is_told_so() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_and_what_is_over_have_codes_of_their_own() {
+async fn what_is_missing_and_what_has_ended_have_codes_of_their_own() {
     let app = App::start().await;
     let (ada, document) = (app.ada(), app.new_document().await);
     let asked = async |command: Command| command.arg("--json").run().await.failure();
@@ -80,22 +78,22 @@ async fn what_is_not_there_and_what_is_over_have_codes_of_their_own() {
 }
 
 #[tokio::test]
-async fn a_document_that_is_not_uploaded_is_told_whatever_is_in_the_folder() {
+async fn a_document_that_is_not_uploaded_is_reported_whatever_is_in_the_folder() {
     let app = App::start().await;
     let (ada, document, (folder, file)) = (app.ada(), app.new_document().await, sample_file(1));
     std::fs::create_dir(folder.path().join("document")).expect("a folder");
     let download = || ada.command("download").arg(&document).arg("--json");
     for download in [download(), download().arg("--output").file(&file)] {
         let finished = download.process().current_dir(folder.path()).output().await.expect("it ends");
-        let said = String::from_utf8_lossy(&finished.stderr);
-        assert!(said.contains("DOCUMENT_NOT_UPLOADED"), "{said}");
+        let output = String::from_utf8_lossy(&finished.stderr);
+        assert!(output.contains("DOCUMENT_NOT_UPLOADED"), "{output}");
     }
 }
 
 #[tokio::test]
-async fn whoever_may_upload_and_not_look_is_told_why_a_second_upload_fails() {
+async fn whoever_may_upload_and_not_read_learns_why_a_second_upload_fails() {
     let app = App::start().await;
-    let (ada, document, (_folder, file)) = (app.ada_who_may_not_look(), app.new_document().await, sample_file(1000));
+    let (ada, document, (_folder, file)) = (app.ada_who_may_not_read(), app.new_document().await, sample_file(1000));
     upload(&ada, &document, &file).run().await.json();
 
     let again = upload(&ada, &document, &file).run().await;
@@ -111,14 +109,14 @@ async fn a_service_that_is_not_there_and_a_wrong_command_line_have_codes_of_thei
     assert_eq!(away.failure().0, 6);
     assert!(away.stderr.contains("cannot reach the service at 127.0.0.1:1"), "{}", away.stderr);
 
-    // Somebody listens, and says nothing.
+    // A listener that never answers.
     let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let server = format!("--server={}", silent.local_addr().expect("an address"));
     let silence = ada.command("status").arg(&document).arg(server).arg("--timeout=200ms").arg("--json").run().await;
     assert_eq!(silence.failure().0, 6);
     assert!(silence.stderr.contains("did not answer within 200ms"), "{}", silence.stderr);
 
-    // Somebody listens who speaks otherwise.
+    // A listener that speaks another protocol.
     let other = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = other.local_addr().expect("an address");
     let answering = tokio::spawn(async move {
@@ -145,7 +143,7 @@ async fn a_service_that_is_not_there_and_a_wrong_command_line_have_codes_of_thei
 }
 
 #[tokio::test]
-async fn a_credential_that_cannot_be_read_is_told_as_one() {
+async fn a_credential_that_cannot_be_read_is_reported_as_one() {
     let (_folder, file) = sample_file(1);
     let status = Command::new("status").arg("uploadSessions/0190a1b2-0000-7000-8000-000000000001").arg(NOWHERE);
     let missing = status.arg("--token-file").file(&file.with_file_name("none")).arg("--json").run().await;

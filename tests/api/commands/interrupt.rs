@@ -1,6 +1,6 @@
-//! `print-upload upload` when somebody wants it to end: Ctrl-C, a signal, a cancel from elsewhere.
+//! `print-upload upload` is ended from outside: by Ctrl-C, a signal, or a cancel of its session.
 
-use std::process::Stdio;
+use std::{path::Path, process::Stdio};
 
 use nix::{
     sys::signal::{Signal, kill},
@@ -9,10 +9,8 @@ use nix::{
 use print_upload::proto::upload_session::State;
 use tokio::io::AsyncReadExt;
 
-use crate::{
-    commands::resume::{LARGE, PACE, RANGE, sample_file, slow_upload, under_way, upload},
-    harness::{Actor, App, crc32c, eventually, sample_bytes},
-};
+use super::{LARGE, PACE, RANGE, sample_file, slow_upload, under_way, upload};
+use crate::harness::{Actor, App, Command, crc32c, eventually, sample_bytes};
 
 const QUESTION: &str = "Keep the upload session, to resume later, or cancel the upload? [K/c]";
 /// A part of the progress bar.
@@ -28,7 +26,7 @@ async fn canceled_from_elsewhere_it_ends() {
     let canceled = ada.command("cancel").arg(&session.name).run().await;
     assert_eq!((canceled.code, canceled.stdout), (Some(0), format!("canceled {}\n", session.name)));
 
-    let finished = uploading.ended().await;
+    let finished = uploading.wait_for_end().await;
     assert_eq!(finished.failure(), (5, "UPLOAD_SESSION_CANCELED".into()));
     assert!(finished.stderr.contains(&session.name), "{}", finished.stderr);
 }
@@ -43,7 +41,7 @@ async fn without_a_terminal_a_signal_keeps_the_session() {
 
         uploading.signal(signal);
 
-        let finished = uploading.ended().await;
+        let finished = uploading.wait_for_end().await;
         assert_eq!(finished.failure().0, code);
         assert!(finished.stderr.contains(&format!("print-upload cancel {}", session.name)), "{}", finished.stderr);
         assert_eq!(state_of(&mut ada, &session.name).await, State::Active);
@@ -54,37 +52,37 @@ async fn without_a_terminal_a_signal_keeps_the_session() {
 #[tokio::test]
 async fn a_signal_cancels_the_upload_where_that_was_asked_for() {
     let app = App::start().await;
-    // Also by whoever may upload and not cancel: with the upload URL.
-    for actor in [app.ada(), app.ada_who_may_not_look()] {
+    // Also for a caller who may upload and not cancel: the upload URL permits it.
+    for actor in [app.ada(), app.ada_who_may_not_read()] {
         let (mut ada, document, (_folder, file)) = (app.ada(), app.new_document().await, sample_file(LARGE));
         let uploading = slow_upload(&actor, &document, &file).arg("--on-interrupt=cancel").start();
         let session = under_way(&mut ada, &document).await;
 
         uploading.signal(Signal::SIGTERM);
 
-        assert_eq!(uploading.ended().await.failure(), (5, "UPLOAD_SESSION_CANCELED".into()));
+        assert_eq!(uploading.wait_for_end().await.failure(), (5, "UPLOAD_SESSION_CANCELED".into()));
         assert_eq!(state_of(&mut ada, &session.name).await, State::Canceled);
     }
 }
 
 #[tokio::test]
-async fn on_a_terminal_it_asks_and_does_as_it_is_told() {
+async fn on_a_terminal_it_asks_and_follows_the_answer() {
     let app = App::start().await;
     let table = [("c\n", 5, State::Canceled), ("\n", 130, State::Active), ("k\n", 130, State::Active)];
     for (answer, code, state) in table {
         let (mut ada, document, (_folder, file)) = (app.ada(), app.new_document().await, sample_file(LARGE));
-        let mut uploading = shown_upload(&ada, &document, &file).start_on_terminal();
+        let mut uploading = upload_with_bar(&ada, &document, &file).start_on_terminal();
         let session = under_way(&mut ada, &document).await;
         // The first range is committed before the bar is drawn.
-        uploading.hear(BAR).await;
-        uploading.hear("iB/s  ").await;
-        uploading.hear("s left").await;
+        uploading.wait_for_text(BAR).await;
+        uploading.wait_for_text("iB/s  ").await;
+        uploading.wait_for_text("s left").await;
 
         uploading.type_in("\x03").await;
-        uploading.hear(QUESTION).await;
+        uploading.wait_for_text(QUESTION).await;
         uploading.type_in(answer).await;
 
-        let finished = uploading.ended().await;
+        let finished = uploading.wait_for_end().await;
         assert_eq!(finished.code, Some(code), "{answer:?}: {}", finished.stdout);
         assert_eq!(state_of(&mut ada, &session.name).await, state, "{answer:?}");
     }
@@ -94,14 +92,14 @@ async fn on_a_terminal_it_asks_and_does_as_it_is_told() {
 async fn on_a_terminal_that_shows_no_bar_it_asks_all_the_same() {
     let app = App::start().await;
     let (mut ada, document, (_folder, file)) = (app.ada(), app.new_document().await, sample_file(LARGE));
-    let mut uploading = shown_upload(&ada, &document, &file).env("TERM", "dumb").start_on_terminal();
+    let mut uploading = upload_with_bar(&ada, &document, &file).env("TERM", "dumb").start_on_terminal();
     let session = under_way(&mut ada, &document).await;
 
     uploading.type_in("\x03").await;
-    uploading.hear(QUESTION).await;
+    uploading.wait_for_text(QUESTION).await;
     uploading.type_in("c\n").await;
 
-    let finished = uploading.ended().await;
+    let finished = uploading.wait_for_end().await;
     assert_eq!(finished.code, Some(5), "{}", finished.stdout);
     assert!(!finished.stdout.contains(BAR), "{}", finished.stdout);
     assert_eq!(state_of(&mut ada, &session.name).await, State::Canceled);
@@ -111,14 +109,14 @@ async fn on_a_terminal_that_shows_no_bar_it_asks_all_the_same() {
 async fn a_second_interrupt_leaves_at_once_and_keeps_the_session() {
     let app = App::start().await;
     let (mut ada, document, (_folder, file)) = (app.ada(), app.new_document().await, sample_file(LARGE));
-    let mut uploading = shown_upload(&ada, &document, &file).start_on_terminal();
+    let mut uploading = upload_with_bar(&ada, &document, &file).start_on_terminal();
     let session = under_way(&mut ada, &document).await;
 
     uploading.type_in("\x03").await;
-    uploading.hear(QUESTION).await;
+    uploading.wait_for_text(QUESTION).await;
     uploading.type_in("\x03").await;
 
-    let finished = uploading.ended().await;
+    let finished = uploading.wait_for_end().await;
     assert_eq!(finished.code, Some(130), "{}", finished.stdout);
     assert_eq!(state_of(&mut ada, &session.name).await, State::Active);
     let report = upload(&ada, &document, &file).run().await.json();
@@ -131,16 +129,16 @@ async fn a_second_signal_does_not_wait_for_the_cancel() {
     let (mut ada, document, (_folder, file)) = (app.ada(), app.new_document().await, sample_file(LARGE));
     let uploading = slow_upload(&ada, &document, &file).arg("--on-interrupt=cancel").start();
     let session = under_way(&mut ada, &document).await;
-    let frozen = app.freeze(&session).await;
+    let locked = app.lock(&session).await;
 
     uploading.signal(Signal::SIGTERM);
     eventually("the cancel waits", async || app.waiting_cancels().await == 1).await;
     uploading.signal(Signal::SIGINT);
 
-    let finished = uploading.ended().await;
+    let finished = uploading.wait_for_end().await;
     assert_eq!(finished.failure().0, 130);
     assert!(finished.stderr.contains(&format!("print-upload status {}", session.name)), "{}", finished.stderr);
-    frozen.rollback().await.expect("they go on");
+    locked.rollback().await.expect("the lock is released");
     eventually("it is canceled", async || state_of(&mut ada, &session.name).await == State::Canceled).await;
 }
 
@@ -151,18 +149,18 @@ async fn a_download_that_nobody_reads_ends_when_it_is_asked_to() {
     ada.upload(&document, &sample_bytes(LARGE)).await.expect("an upload");
     let mut download = ada.command("download").arg(&document).arg("--output=-").process();
     let mut downloading = download.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
-    // It is under way, and soon the pipe is full.
+    // The download has started. Nobody reads on, so the pipe fills up.
     let mut unread = downloading.stdout.take().expect("piped");
     unread.read_u8().await.expect("a byte");
 
     let pid = downloading.id().expect("it is running");
-    kill(Pid::from_raw(pid.try_into().expect("a process id")), Signal::SIGTERM).expect("it is told");
+    kill(Pid::from_raw(pid.try_into().expect("a process id")), Signal::SIGTERM).expect("the signal is sent");
 
     assert_eq!(downloading.wait().await.expect("it ends").code(), Some(143));
 }
 
-/// A slow upload for people, with its bar.
-fn shown_upload(actor: &Actor, document: &str, file: &std::path::Path) -> crate::harness::Command {
+/// A slow upload with a progress bar.
+fn upload_with_bar(actor: &Actor, document: &str, file: &Path) -> Command {
     let command = actor.command("upload").file(file).arg(format!("--document={document}"));
     command.arg(RANGE).arg(PACE)
 }

@@ -1,4 +1,4 @@
-//! What commands print: text for people, JSON for scripts, files that are whole or not there.
+//! The output of commands: text for people, JSON for scripts, and files, which are written whole or not at all.
 
 use std::{
     fs,
@@ -8,10 +8,8 @@ use std::{
 use insta::assert_snapshot;
 use serde_json::Value;
 
-use crate::{
-    commands::resume::{sample_file, upload},
-    harness::{App, Command, sample_bytes},
-};
+use super::{sample_file, upload};
+use crate::harness::{App, Command, sample_bytes};
 
 /// Replaces what differs from run to run.
 fn stable(text: &str, session: &str, document: &str) -> String {
@@ -143,7 +141,7 @@ async fn scripts_read_json() {
 }
 
 #[tokio::test]
-async fn the_upload_url_is_told_only_when_asked_for_and_stands_in_place_of_a_token() {
+async fn the_upload_url_is_printed_only_when_asked_for_and_stands_in_place_of_a_token() {
     let app = App::start().await;
     let (mut ada, document, (_folder, file)) = (app.ada(), app.new_document().await, sample_file(1000));
     let session = ada.create(&document, 1000).await.expect("a session");
@@ -163,7 +161,7 @@ async fn the_upload_url_is_told_only_when_asked_for_and_stands_in_place_of_a_tok
 }
 
 #[tokio::test]
-async fn what_the_command_line_says_goes_before_the_environment() {
+async fn the_command_line_takes_precedence_over_the_environment() {
     let app = App::start().await;
     let (mut ada, (_folder, file)) = (app.ada(), sample_file(1000));
     let (mine, other) = (app.new_document().await, app.new_document().await);
@@ -181,16 +179,16 @@ async fn what_the_command_line_says_goes_before_the_environment() {
 }
 
 #[tokio::test]
-async fn watch_tells_every_change_until_the_end() {
+async fn watch_prints_every_change_until_the_end() {
     let app = App::start().await;
     let (mut ada, document, bytes) = (app.ada(), app.new_document().await, sample_bytes(1000));
     let session = ada.create(&document, 1000).await.expect("a session");
     let watching = ada.command("watch").arg(&document).arg("--interval=20ms").start();
-    watching.hear("ACTIVE, 0 of 1000 bytes").await;
+    watching.wait_for_text("ACTIVE, 0 of 1000 bytes").await;
     ada.send(&session, &bytes, 0..400).await.expect("a range");
-    watching.hear("ACTIVE, 400 of 1000 bytes").await;
+    watching.wait_for_text("ACTIVE, 400 of 1000 bytes").await;
     ada.send(&session, &bytes, 400..1000).await.expect("the rest");
-    let finished = watching.ended().await;
+    let finished = watching.wait_for_end().await;
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
     assert_eq!(finished.stdout.lines().last(), Some(&*format!("{} COMPLETED, 1000 of 1000 bytes", session.name)));
     let lines = ada.command("watch").arg(&document).arg("--json").run().await;
@@ -198,7 +196,7 @@ async fn watch_tells_every_change_until_the_end() {
 }
 
 #[tokio::test]
-async fn a_download_replaces_nothing_unless_told_to() {
+async fn a_download_replaces_nothing_unless_forced() {
     let app = App::start().await;
     let (ada, document, folder) = (app.ada(), app.uploaded_document().await, tempfile::tempdir().expect("a folder"));
     let file = folder.path().join("copy.pdf");
@@ -220,8 +218,8 @@ async fn a_download_replaces_nothing_unless_told_to() {
     fs::write(&usual, "").expect("a file");
     assert_eq!(mode, fs::metadata(usual).expect("it").permissions().mode(), "the mode that new files have");
 
-    let shown = ada.command("download").arg(&document).arg("--output=-").run().await;
-    assert!(shown.code == Some(0) && shown.stdout == String::from_utf8_lossy(&bytes));
+    let printed = ada.command("download").arg(&document).arg("--output=-").run().await;
+    assert!(printed.code == Some(0) && printed.stdout == String::from_utf8_lossy(&bytes));
     let nothing = folder.path().join("none/copy.pdf");
     assert_eq!(ada.command("download").arg(&document).arg("-o").file(&nothing).run().await.code, Some(1));
     let left: Vec<_> =

@@ -1,3 +1,16 @@
-//! The database is lost, or breaks off in the middle of a statement.
+//! The database does not answer, or a connection to it breaks.
 
-pub mod outages;
+mod broken_connections;
+mod outages;
+
+use std::time::Duration;
+
+use tonic::{Code, Status};
+
+use crate::harness::ErrorExt;
+
+pub fn assert_unavailable(what: &str, answer: Result<(), Status>) {
+    let error = answer.expect_err(what);
+    assert_eq!(error.code_and_reason(), (Code::Unavailable, "DATABASE_UNAVAILABLE".into()), "{what}");
+    assert!(error.retry_delay().is_some_and(|delay| delay > Duration::ZERO), "{what}");
+}

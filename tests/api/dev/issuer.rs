@@ -1,4 +1,4 @@
-//! The development issuer as a process of its own, and a service that trusts its throw-away authority.
+//! The development issuer as a process of its own, and a service that trusts its certificate authority.
 
 use std::path::Path;
 
@@ -7,11 +7,11 @@ use tonic::Code;
 
 use crate::harness::{App, ErrorExt, Port, Program, TENANT};
 
-/// Starts an issuer on a port, and tells its address.
+/// Starts an issuer on a port, and returns its address.
 async fn issuer(folder: &Path, port: &Port) -> (Program, String) {
     let data_dir = format!("--data-dir={}", folder.display());
     let mut program = Program::start_dev(&["--log-json", "issuer", &format!("--listen={}", port.address), &data_dir]);
-    let line = program.hear(r#""message":"issuing""#).await;
+    let line = program.wait_for_line(r#""message":"issuing""#).await;
     let line: serde_json::Value = serde_json::from_str(&line).expect("a line of JSON");
     (program, line["fields"]["address"].as_str().expect("an address").to_owned())
 }
@@ -38,7 +38,8 @@ async fn a_service_trusts_it_by_its_authority_alone_and_still_does_when_it_has_s
 
     app.set_flag("issuer", &format!("{trusted_issuer},{address}"));
     let service = Program::serve(&mut app).await;
-    let unknown = app.bearer(&old_token).create(&document, 1000).await.expect_err("who signs its certificate?");
+    let unknown =
+        app.bearer(&old_token).create(&document, 1000).await.expect_err("the authority of its certificate is unknown");
     assert_eq!(unknown.code(), Code::Unavailable, "{unknown:?}");
     service.kill().await;
 
@@ -48,7 +49,7 @@ async fn a_service_trusts_it_by_its_authority_alone_and_still_does_when_it_has_s
     app.bearer(&old_token).create(&document, 1000).await.expect("a session");
 
     program.terminate();
-    program.ended().await;
+    program.wait_for_end().await;
     let ca = std::fs::read(&ca_file).expect("its authority");
     let (_program, same_address) = issuer(folder.path(), &port).await;
     assert_eq!((same_address, std::fs::read(&ca_file).expect("its authority")), (address, ca));
@@ -60,7 +61,7 @@ async fn a_service_trusts_it_by_its_authority_alone_and_still_does_when_it_has_s
     assert_eq!(stranger.code_and_reason(), (Code::Unauthenticated, "TOKEN_ISSUER_UNKNOWN".into()));
 }
 
-/// A token of another issuer, which nobody trusts.
+/// A token of another issuer, which the service does not trust.
 async fn ada_s_token_elsewhere() -> String {
     let folder = tempfile::tempdir().expect("a folder");
     let (_program, _) = issuer(folder.path(), &Port::reserve()).await;

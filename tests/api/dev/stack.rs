@@ -1,4 +1,4 @@
-//! `print-upload-dev`: `up`, `token` and `demo`: everything on one machine, with one command.
+//! `print-upload-dev` `up`, `token`, `demo` and `smoke`: everything on one machine, with one command.
 
 use std::{
     collections::BTreeMap,
@@ -36,7 +36,7 @@ const NAMED: [&str; 17] = [
     "EXPIRED_TOKEN",
 ];
 
-/// A running `up`, and what it wrote down.
+/// A running `up`, and the variables of its dev.env.
 struct Dev {
     program: Program,
     variables: BTreeMap<String, String>,
@@ -52,7 +52,7 @@ impl Dev {
         let mut arguments = vec!["up", "--listen=127.0.0.1:0", "--rest-listen=127.0.0.1:0", &data_dir];
         arguments.extend(flags);
         let mut program = Program::start_dev(&arguments);
-        program.hear("Ctrl-C stops everything").await;
+        program.wait_for_line("Ctrl-C stops everything").await;
         Self { program, variables: variables(&folder.path().join("dev.env")) }
     }
 
@@ -70,19 +70,19 @@ impl Dev {
 
     async fn stop(self) {
         self.program.terminate();
-        let (status, said) = self.program.ended().await;
+        let (status, said) = self.program.wait_for_end().await;
         assert!(status.success() && said.contains("stopped:"), "{status} {said}");
     }
 }
 
-/// Where Postgres can pass through, also when it runs as another user.
+/// A folder that Postgres can enter, also when it runs as another user.
 fn data_dir() -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     fs::set_permissions(folder.path(), Permissions::from_mode(0o711)).expect("a folder");
     folder
 }
 
-/// `KEY=value` a line, as a shell reads it.
+/// Reads lines of `KEY=value`, as a shell does.
 fn variables(file: &Path) -> BTreeMap<String, String> {
     assert_eq!(fs::metadata(file).expect("a file").permissions().mode() & 0o777, 0o600);
     let text = fs::read_to_string(file).expect("a file");
@@ -133,7 +133,7 @@ async fn dev_writes_down_who_is_who_and_they_are() {
 #[tokio::test]
 async fn dev_keeps_its_data_across_a_stop_and_a_crash_and_takes_postgres_along() {
     let folder = data_dir();
-    // Its tokens name the issuer's port, which must not be somebody else's while it is stopped.
+    // Its tokens name the issuer's port. Nobody else may take that port while it is stopped.
     let issuer_port = Port::reserve();
     fs::write(folder.path().join("issuer-port"), issuer_port.address.port().to_string()).expect("a file");
     let dev = Dev::start(&folder).await;
@@ -143,7 +143,7 @@ async fn dev_keeps_its_data_across_a_stop_and_a_crash_and_takes_postgres_along()
     owner.send(&session, &bytes, 0..1000).await.expect("a range");
     let (old_token, old_url) = (dev.variables["OWNER_TOKEN"].clone(), dev.variables["DATABASE_URL"].clone());
     dev.stop().await;
-    assert_postgres_is_gone(&old_url).await;
+    assert_postgres_has_stopped(&old_url).await;
 
     let dev = Dev::start(&folder).await;
     let mut owner = Actor::with_access_token(dev.address(), &old_token);
@@ -151,7 +151,7 @@ async fn dev_keeps_its_data_across_a_stop_and_a_crash_and_takes_postgres_along()
     owner.send(&session, &bytes, 1000..2000).await.expect("a range");
     let old_url = dev.variables["DATABASE_URL"].clone();
     dev.program.kill().await;
-    assert_postgres_is_gone(&old_url).await;
+    assert_postgres_has_stopped(&old_url).await;
 
     let dev = Dev::start(&folder).await;
     let mut owner = Actor::with_access_token(dev.address(), &old_token);
@@ -161,10 +161,10 @@ async fn dev_keeps_its_data_across_a_stop_and_a_crash_and_takes_postgres_along()
     dev.stop().await;
 }
 
-async fn assert_postgres_is_gone(url: &str) {
+async fn assert_postgres_has_stopped(url: &str) {
     let options: PgConnectOptions = url.parse().expect("an address");
     let address = (options.get_host().to_owned(), options.get_port());
-    eventually("its Postgres is gone", async || TcpStream::connect(address.clone()).await.is_err()).await;
+    eventually("its Postgres has stopped", async || TcpStream::connect(address.clone()).await.is_err()).await;
 }
 
 #[tokio::test]
@@ -203,7 +203,7 @@ async fn a_second_dev_on_the_same_data_is_refused() {
 
     assert_eq!(status.code(), Some(1), "{said}");
     assert!(said.contains("another process uses"), "{said}");
-    dev.actor("OWNER_TOKEN").create(dev.document(), 1000).await.expect("the first is none the worse");
+    dev.actor("OWNER_TOKEN").create(dev.document(), 1000).await.expect("the first still works");
     dev.stop().await;
 }
 
@@ -245,7 +245,7 @@ async fn the_demo_holds() {
 }
 
 #[tokio::test]
-async fn what_smoke_checks_holds_and_it_says_so_when_something_does_not() {
+async fn what_smoke_checks_holds_and_it_reports_what_does_not() {
     let folder = data_dir();
     let dev = Dev::start(&folder).await;
     let data_dir = format!("--data-dir={}", folder.path().display());

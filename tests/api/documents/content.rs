@@ -1,4 +1,4 @@
-//! Documents: what is known of them, and their bytes.
+//! A document's state, properties and bytes.
 
 use std::ops::Range;
 
@@ -54,8 +54,8 @@ async fn a_document_is_pending_then_uploading_then_uploaded() {
     }
     ada.delete(&canceled.name).await.expect("deleted");
     assert_eq!(ada.document(&document).await.expect("a document"), pending, "it awaits its upload again");
-    let due = ada.create(&document, 1000).await.expect("a session");
-    app.make_due(&due).await;
+    let overdue = ada.create(&document, 1000).await.expect("a session");
+    app.make_overdue(&overdue).await;
     assert_eq!(ada.document(&document).await.expect("a document"), pending, "a session past its time is none");
 
     let completed = upload(&mut ada, &document, &bytes, &[300..1000, 0..300]).await;
@@ -94,7 +94,7 @@ async fn a_document_is_downloaded_only_when_it_is_uploaded() {
 async fn a_document_of_many_pieces_is_downloaded_from_any_offset() {
     let app = App::start().await;
     let (mut ada, document, bytes) = (app.ada(), app.new_document().await, sample_bytes(100_003));
-    // Every second range first, from the end; then ranges that lap over what is there on both sides.
+    // Every second range first, from the end. Then ranges that overlap the received ones on both sides.
     let even = (0..15).rev().map(|index| index * 7000).map(|start| start..(start + 3500).min(100_003));
     let odd = (0..14).map(|index| (index * 5) % 14 * 7000).map(|start| start + 3000..start + 7500);
     let ranges: Vec<Range<usize>> = even.chain(odd).collect();
@@ -196,7 +196,7 @@ async fn a_download_that_nobody_reads_on_never_looks_complete() {
     let mut stalled = ada.client.documents.download_print_document(request).await.expect("a download").into_inner();
     stalled.message().await.expect("a message").expect("the document");
 
-    // It has the only place for downloads until it is given up.
+    // It holds the only transfer permit until it times out.
     eventually("it is given up", async || app.ada().download(&document, bytes.len() as i64).await.is_ok()).await;
 
     let ended = loop {

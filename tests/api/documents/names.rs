@@ -1,11 +1,11 @@
-//! What a document's name means, when two users have had their sessions of it.
+//! Which session a document's name means when two users have had sessions of it.
 
 use print_upload::proto::{DeleteUploadSessionRequest, UploadSession, upload_session::State};
 use tonic::Code;
 
 use crate::harness::{Actor, App, ErrorExt};
 
-/// The document of a test, by both of its names, and who may ask for its session.
+/// A document with both of its names, and callers who ask for its session.
 struct Stage {
     ada: Actor,
     bob: Actor,
@@ -22,13 +22,13 @@ impl Stage {
         Self { ada: app.ada(), bob: app.bob(), robot: app.robot(), document, names }
     }
 
-    /// Ada, bob and the application ask what the name means.
+    /// Ada, bob and the application ask for the session by the document's names.
     async fn assert_meaning(&mut self, ada: Meaning<'_>, bob: Meaning<'_>, robot: Meaning<'_>) {
         for name in &self.names {
             assert_meaning(&mut self.ada, name, ada).await;
             assert_meaning(&mut self.bob, name, bob).await;
         }
-        // Applications have no business with shares.
+        // Applications cannot use shares.
         assert_meaning(&mut self.robot, &self.names[0], robot).await;
     }
 }
@@ -89,18 +89,18 @@ async fn a_documents_name_means_ones_own_session_first() {
 }
 
 #[tokio::test]
-async fn a_due_session_is_an_ended_one() {
+async fn an_overdue_session_is_an_ended_one() {
     let app = App::start().await;
     let mut stage = Stage::set(&app).await;
     let document = stage.document.clone();
-    let due = stage.ada.create(&document, 1000).await.expect("ada's");
-    let _unswept = app.keep_from_sweeper(&due).await;
-    app.make_due(&due).await;
-    stage.assert_meaning(Session(&due, State::Expired), NotTheirs, NotTheirs).await;
+    let overdue = stage.ada.create(&document, 1000).await.expect("ada's");
+    let _unswept = app.keep_from_sweeper(&overdue).await;
+    app.make_overdue(&overdue).await;
+    stage.assert_meaning(Session(&overdue, State::Expired), NotTheirs, NotTheirs).await;
 
     let bobs = stage.bob.create(&document, 1000).await.expect("bob's");
 
-    stage.assert_meaning(Session(&due, State::Expired), Session(&bobs, State::Active), NotTheirs).await;
+    stage.assert_meaning(Session(&overdue, State::Expired), Session(&bobs, State::Active), NotTheirs).await;
 }
 
 #[tokio::test]

@@ -17,7 +17,8 @@ use tonic::Status;
 
 use super::{Command, Digest, RestActor, TENANT, crc32c, header};
 
-/// A range under way that lacks its last byte: the sender for the rest of the body, and the task that returns the answer.
+/// A range under way that lacks its last byte: the sender for the rest of the body, and the task that returns the
+/// answer.
 pub type Stalled = (mpsc::Sender<UploadRangeRequest>, JoinHandle<Result<UploadRangeResponse, Status>>);
 
 /// A caller with a credential.

@@ -5,22 +5,22 @@ use std::{collections::BTreeMap, fs, net::SocketAddr, path::PathBuf, time::Durat
 use print_upload::{
     config::Config,
     listen::Drained,
-    proto::{self, principal::Identity, print_task},
+    proto::UploadSession,
     server::{Listeners, Server},
 };
-use print_upload_dev::issuer::{AUDIENCE, Subject};
+use print_upload_dev::issuer::AUDIENCE;
 use sqlx::PgPool;
 use tempfile::TempDir;
 use tokio::{task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Actor, FOREIGN_TENANT, Port, RestActor, SIZE, TENANT, database::Database, issuer, job_of, sample_bytes};
+use super::{Port, TENANT, database::Database, issuer};
 
 pub const CATALOG_CLIENT: &str = "catalog-service";
 pub const ROBOT: &str = "robot";
 
-/// How long anything may take that does not happen at once, also on a machine that is busy.
+/// How long tests wait for anything. Long enough for a busy machine.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A service with a database and a folder of its own, and a catalog: printer `p`, share `s`, in both tenants.
@@ -30,7 +30,7 @@ pub struct App {
     pub address: SocketAddr,
     /// Where its REST gateway serves.
     pub rest_address: SocketAddr,
-    /// Where it serves gRPC and REST again after a stop.
+    /// Ports for gRPC and REST. It keeps them across a stop.
     ports: [Port; 2],
     flags: BTreeMap<String, String>,
     running: Option<Running>,
@@ -45,7 +45,7 @@ struct Running {
 }
 
 impl App {
-    /// Starts the service as it is configured by default.
+    /// Starts the service with its default configuration.
     pub async fn start() -> Self {
         Self::with([]).await
     }
@@ -76,7 +76,15 @@ impl App {
         app
     }
 
-    /// Starts the service again, on the same data, with its addresses unchanged.
+    /// A stopped service and a document of ada's, for a program that serves the same data.
+    pub async fn stopped() -> (Self, String) {
+        let mut app = Self::start().await;
+        let document = app.new_document().await;
+        app.stop().await;
+        (app, document)
+    }
+
+    /// Starts the service again, on the same data and the same addresses.
     pub async fn run(&mut self) {
         let flags = self.flags.iter().map(|(flag, value)| (flag.as_str(), value.as_str()));
         let server = Server::new(&Config::from_flags(flags).expect("a configuration")).expect("a server");
@@ -100,7 +108,7 @@ impl App {
         self.flags.insert(flag.into(), value.into());
     }
 
-    /// Says something in another way at the next start.
+    /// Uses another flag in place of `flag` for the next start.
     pub fn replace_flag(&mut self, flag: &str, other: &str, value: &str) {
         self.flags.remove(flag);
         self.set_flag(other, value);
@@ -116,141 +124,9 @@ impl App {
         self.flags.iter().map(|(flag, value)| (flag.as_str(), value.as_str()))
     }
 
-    /// A caller over REST.
-    pub fn rest(&self, actor: &Actor) -> RestActor {
-        actor.rest(self.rest_address)
-    }
-
-    /// A caller over REST who shows nothing.
-    pub fn rest_nobody(&self) -> RestActor {
-        RestActor::new(self.rest_address, None)
-    }
-
-    /// A way into the database beside the service's.
+    /// The test's own connections to the database.
     pub fn pool(&self) -> &PgPool {
         &self.database.pool
-    }
-
-    /// A user of a tenant, with scopes.
-    pub fn user(&self, tenant: Uuid, oid: &str, scopes: &[&str]) -> Actor {
-        let scopes = scopes.iter().map(|&scope| scope.into()).collect();
-        self.actor(tenant, &Subject::User { oid: oid.into(), scopes })
-    }
-
-    /// An application in a tenant, with roles.
-    pub fn application(&self, tenant: Uuid, app_id: &str, roles: &[&str]) -> Actor {
-        let roles = roles.iter().map(|&role| role.into()).collect();
-        self.actor(tenant, &Subject::Application { app_id: app_id.into(), roles })
-    }
-
-    /// A caller with any token, or with anything that pretends to be one.
-    pub fn bearer(&self, token: &str) -> Actor {
-        Actor::with_access_token(self.address, token)
-    }
-
-    fn actor(&self, tenant: Uuid, subject: &Subject) -> Actor {
-        let token = issuer().issue(tenant, subject, Duration::from_secs(600)).expect("a token");
-        self.bearer(&token)
-    }
-
-    /// The user who creates the jobs.
-    pub fn ada(&self) -> Actor {
-        self.user(
-            TENANT,
-            "ada",
-            &["PrintJob.ReadWrite", "PrintJob.Create", "Printer.Read.All", "PrinterShare.Read.All"],
-        )
-    }
-
-    /// The same with a token that admits to uploading, and to no look at what is uploaded.
-    pub fn ada_who_may_not_look(&self) -> Actor {
-        self.user(TENANT, "ada", &["PrintJob.Create", "Printer.Read.All"])
-    }
-
-    /// Another user of the tenant, who may do whatever a user may.
-    pub fn bob(&self) -> Actor {
-        self.user(TENANT, "bob", &["PrintJob.ReadWrite.All", "Printer.Read.All", "PrinterShare.Read.All"])
-    }
-
-    /// An application of the tenant.
-    pub fn robot(&self) -> Actor {
-        self.application(TENANT, ROBOT, &["PrintJob.ReadWrite.All", "Printer.Read.All"])
-    }
-
-    /// A user of the other tenant, with ada's object id, who may do whatever a user may.
-    pub fn mallory(&self) -> Actor {
-        self.user(FOREIGN_TENANT, "ada", &["PrintJob.ReadWrite.All", "Printer.Read.All", "PrinterShare.Read.All"])
-    }
-
-    /// The application that maintains the catalog.
-    pub fn catalog(&self) -> Actor {
-        self.application(TENANT, CATALOG_CLIENT, &["PrintCatalog.ReadWrite.All"])
-    }
-
-    /// A new job of ada's; answers its document's name.
-    pub async fn new_document(&self) -> String {
-        self.new_document_of("ada").await
-    }
-
-    /// A new job of a user's; answers its document's name.
-    pub async fn new_document_of(&self, oid: &str) -> String {
-        self.new_document_by(Identity::User(oid.into())).await
-    }
-
-    /// A new job of a user's or an application's, on which a trigger of the robot has started a task; answers its
-    /// document's name.
-    pub async fn new_document_by(&self, creator: Identity) -> String {
-        let document = self.new_document_without_task(creator).await;
-        let name = format!("{}/tasks/robot", job_of(&document));
-        let state = print_task::State::Processing.into();
-        let print_task = Some(proto::PrintTask { name, trigger_application: ROBOT.into(), state, revision: 1 });
-        let request = proto::UpsertPrintTaskRequest { print_task };
-        self.catalog().client.catalog.upsert_print_task(request).await.expect("a task");
-        document
-    }
-
-    /// A new job of a user's or an application's, on which no task was started; answers its document's name.
-    pub async fn new_document_without_task(&self, creator: Identity) -> String {
-        let (job, document) = (Uuid::new_v4(), Uuid::new_v4());
-        let print_job = proto::CatalogPrintJob {
-            name: format!("tenants/{TENANT}/printers/p/jobs/{job}"),
-            creator: Some(proto::Principal { identity: Some(creator) }),
-            document: document.to_string(),
-            revision: 1,
-        };
-        let request = proto::UpsertPrintJobRequest { print_job: Some(print_job) };
-        self.catalog().client.catalog.upsert_print_job(request).await.expect("a job");
-        format!("printers/p/jobs/{job}/documents/{document}")
-    }
-
-    /// A document of ada's with its bytes uploaded; answers its name.
-    pub async fn uploaded_document(&self) -> String {
-        let (mut ada, document, bytes) = (self.ada(), self.new_document().await, sample_bytes(SIZE));
-        let session = ada.create(&document, SIZE).await.expect("a session");
-        ada.send(&session, &bytes, 0..SIZE).await.expect("the document");
-        document
-    }
-
-    /// Begins or ends a tenant's subscription.
-    pub async fn subscribe(&self, tenant: Uuid, active: bool, revision: i64) {
-        let name = format!("tenants/{tenant}");
-        let tenant = proto::Tenant { name, subscription_active: active, revision };
-        let request = proto::UpsertTenantRequest { tenant: Some(tenant) };
-        self.catalog().client.catalog.upsert_tenant(request).await.expect("a tenant");
-    }
-
-    async fn push_printers(&self) {
-        let catalog = &mut self.catalog().client.catalog;
-        for tenant in [TENANT, FOREIGN_TENANT] {
-            let name = |entry: &str| format!("tenants/{tenant}{entry}");
-            let tenant = proto::Tenant { name: name(""), subscription_active: true, revision: 1 };
-            catalog.upsert_tenant(proto::UpsertTenantRequest { tenant: Some(tenant) }).await.expect("a tenant");
-            let printer = proto::Printer { name: name("/printers/p"), revision: 1 };
-            catalog.upsert_printer(proto::UpsertPrinterRequest { printer: Some(printer) }).await.expect("a printer");
-            let printer_share = proto::PrinterShare { name: name("/shares/s"), printer: "p".into(), revision: 1 };
-            let request = proto::UpsertPrinterShareRequest { printer_share: Some(printer_share) };
-            catalog.upsert_printer_share(request).await.expect("a share");
-        }
     }
 
     /// The folder of all bytes.
@@ -259,23 +135,23 @@ impl App {
     }
 
     /// The folder of a session's bytes.
-    pub fn session_folder(&self, session: &proto::UploadSession) -> PathBuf {
+    pub fn session_folder(&self, session: &UploadSession) -> PathBuf {
         self.bytes_folder().join(TENANT.to_string()).join(&session.etag)
     }
 
-    /// The files that a session has in the store, staged ones included; none when its folder is gone.
-    pub fn files_of(&self, session: &proto::UploadSession) -> Vec<String> {
+    /// The files of a session in the store, staged ones included. None when its folder does not exist.
+    pub fn files_of(&self, session: &UploadSession) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.session_folder(session)) else { return Vec::new() };
         entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect()
     }
 
-    /// Whether nothing of a session is in the store, not even its folder.
-    pub fn is_reclaimed(&self, session: &proto::UploadSession) -> bool {
+    /// Whether the store holds nothing of a session, not even its folder.
+    pub fn is_reclaimed(&self, session: &UploadSession) -> bool {
         !self.session_folder(session).exists()
     }
 
-    /// Moves a session's expiry into the past: it is due, and nobody has swept it yet.
-    pub async fn make_due(&self, session: &proto::UploadSession) {
+    /// Moves a session's expiry into the past. The session is overdue, and the sweeper has not ended it yet.
+    pub async fn make_overdue(&self, session: &UploadSession) {
         let id: Uuid = session.etag.parse().expect("an id");
         let changed =
             sqlx::query("update upload_session set expire_time = now() - interval '1 second' where session_id = $1")
@@ -287,11 +163,11 @@ impl App {
     }
 }
 
-/// Waits until a condition holds, and fails when it does not in time.
+/// Waits until a condition holds. Panics when it does not hold in time.
 pub async fn eventually<F: AsyncFnMut() -> bool>(what: &str, mut holds: F) {
     let deadline = Instant::now() + DEADLINE;
     while !holds().await {
-        assert!(Instant::now() < deadline, "it never came to pass that {what}");
+        assert!(Instant::now() < deadline, "timed out waiting until {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

@@ -17,17 +17,17 @@ use super::{Claims, Port};
 /// An issuer that serves discovery and keys over HTTP, on a loopback address.
 #[derive(Debug)]
 pub struct Authority {
-    /// Its address, as the service is told it.
+    /// The value of the service's `--issuer`.
     pub address: String,
     port: Port,
     tokens: TokenIssuer,
-    shown: Arc<Mutex<Shown>>,
+    published: Arc<Mutex<Published>>,
     fetches: Arc<AtomicUsize>,
     serving: Option<(CancellationToken, JoinHandle<()>)>,
 }
 
 #[derive(Debug)]
-struct Shown {
+struct Published {
     metadata: Value,
     keys: Value,
 }
@@ -38,7 +38,7 @@ impl Authority {
         Self::at("{tenantid}").await
     }
 
-    /// An issuer with one address for everybody.
+    /// An issuer with one address for all tenants.
     pub async fn fixed() -> Self {
         Self::at("common").await
     }
@@ -49,9 +49,9 @@ impl Authority {
         let address = format!("{host}/{tenant}/v2.0");
         let tokens = new_keys(&address);
         let metadata = json!({"issuer": address, "jwks_uri": format!("{host}/keys")});
-        let shown = Shown { metadata, keys: tokens.key_set().expect("keys") };
-        let (shown, fetches) = (Arc::new(Mutex::new(shown)), Arc::default());
-        let mut authority = Self { address, port, tokens, shown, fetches, serving: None };
+        let published = Published { metadata, keys: tokens.key_set().expect("keys") };
+        let (published, fetches) = (Arc::new(Mutex::new(published)), Arc::default());
+        let mut authority = Self { address, port, tokens, published, fetches, serving: None };
         authority.restart().await;
         authority
     }
@@ -64,18 +64,18 @@ impl Authority {
     }
 
     fn serve(&mut self, listener: TcpListener) {
-        let (shown, fetches) = (Arc::clone(&self.shown), Arc::clone(&self.fetches));
-        let metadata = async move || Json(show(&shown).metadata.clone());
-        let shown = Arc::clone(&self.shown);
+        let (published, fetches) = (Arc::clone(&self.published), Arc::clone(&self.fetches));
+        let metadata = async move || Json(lock(&published).metadata.clone());
+        let published = Arc::clone(&self.published);
         let keys = async move || {
             fetches.fetch_add(1, Ordering::Relaxed);
-            Json(show(&shown).keys.clone())
+            Json(lock(&published).keys.clone())
         };
         let router = Router::new()
             .route("/common/v2.0/.well-known/openid-configuration", get(metadata))
             .route("/keys", get(keys));
         let stop = CancellationToken::new();
-        // Gracefully: otherwise the connections that are open would go on answering.
+        // Gracefully: otherwise open connections would still be served.
         let serving = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
         self.serving = Some((stop, tokio::spawn(async move { serving.await.expect("served") })));
     }
@@ -86,7 +86,7 @@ impl Authority {
         serving.await.expect("stopped");
     }
 
-    /// Serves, again at the same address.
+    /// Serves again at the same address.
     pub async fn restart(&mut self) {
         let listener = self.port.listen().await;
         self.serve(listener);
@@ -97,22 +97,22 @@ impl Authority {
         self.fetches.load(Ordering::Relaxed)
     }
 
-    /// Replaces its keys by new ones, and publishes those.
+    /// Replaces its keys and publishes the new ones.
     pub fn rotate(&mut self) {
         self.tokens = new_keys(&self.address);
-        self.show_keys(|_| {});
+        self.publish_keys(|_| {});
     }
 
-    /// Publishes its keys with a change. The first one is RSA, the second P-256.
-    pub fn show_keys(&self, change: impl FnOnce(&mut Vec<Value>)) {
+    /// Publishes its keys after a change. The first key is RSA, the second P-256.
+    pub fn publish_keys(&self, change: impl FnOnce(&mut Vec<Value>)) {
         let mut keys = self.tokens.key_set().expect("keys");
         change(keys["keys"].as_array_mut().expect("keys"));
-        show(&self.shown).keys = keys;
+        lock(&self.published).keys = keys;
     }
 
-    /// Changes a member of its metadata.
-    pub fn show_metadata(&self, member: &str, value: &str) {
-        show(&self.shown).metadata[member] = value.into();
+    /// Publishes its metadata with one member changed.
+    pub fn publish_metadata(&self, member: &str, value: &str) {
+        lock(&self.published).metadata[member] = value.into();
     }
 
     /// A token of this issuer's.
@@ -120,14 +120,14 @@ impl Authority {
         self.tokens.sign(claims.clone().of(&self.address).json(), key).expect("a token")
     }
 
-    /// A token of somebody else's name, signed with this issuer's key.
+    /// A token that names another issuer, signed with this issuer's key.
     pub fn forge(&self, claims: &Claims) -> String {
         self.tokens.sign(claims.json(), KeyType::Rsa).expect("a token")
     }
 }
 
-fn show(shown: &Mutex<Shown>) -> std::sync::MutexGuard<'_, Shown> {
-    shown.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(published: &Mutex<Published>) -> std::sync::MutexGuard<'_, Published> {
+    published.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn new_keys(address: &str) -> TokenIssuer {

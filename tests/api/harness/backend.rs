@@ -29,21 +29,21 @@ pub enum Backend {
     Azure,
 }
 
-/// A part of a store that one test has for itself.
+/// A part of a store, for one test.
 #[derive(Debug)]
 pub struct Bucket {
     pub backend: Backend,
     /// For `--store` and `--store-settings`.
     pub url: String,
     pub settings: Vec<(String, String)>,
-    /// Where ranges wait.
+    /// The spool: where ranges wait for the store.
     folder: TempDir,
-    /// The test's own way to the objects, if they can be looked at from outside.
+    /// The test's own access to the objects, where they can be read from outside the service.
     objects: Option<(Arc<dyn ObjectStore>, ObjectPath)>,
 }
 
 impl Backend {
-    /// A part of the store for one test; none where the store does not run, which is said aloud.
+    /// A part of the store for one test. None where the store does not run; then the skip is printed.
     pub fn bucket(self, test: &str) -> Option<Bucket> {
         let folder = tempfile::tempdir().expect("a folder");
         let local = format!("file://{}", folder.path().join("bytes").display());
@@ -66,11 +66,12 @@ impl Backend {
     }
 }
 
-/// A prefix of its own, and the settings that tests/stores/with tells.
+/// A prefix of its own, and the settings that tests/stores/with has set.
 fn server(name: &str, test: &str) -> Option<(String, Vec<(String, String)>)> {
     let Ok(url) = std::env::var(format!("TEST_STORE_{name}")) else {
-        // Not by eprintln, which is only shown when a test fails.
-        writeln!(std::io::stderr(), "SKIPPED {test}: no {name} server (tests/stores/with starts one)").expect("told");
+        // Not by `eprintln!`, whose output appears only when a test fails.
+        writeln!(std::io::stderr(), "SKIPPED {test}: no {name} server (tests/stores/with starts one)")
+            .expect("printed");
         return None;
     };
     Some((format!("{url}/{}", Uuid::new_v4()), settings_of(&format!("TEST_STORE_{name}_SETTINGS"))))
@@ -99,24 +100,23 @@ impl Bucket {
         [("store", self.url.clone()), ("store-settings", text(&file)), ("spool-dir", text(&self.spool()))]
     }
 
-    /// Changes a setting.
     pub fn set(&mut self, name: &str, value: &str) {
         self.settings.retain(|(other, _)| other != name);
         self.settings.push((name.into(), value.into()));
     }
 
-    /// A setting.
     pub fn setting(&self, name: &str) -> &str {
         let found = self.settings.iter().find(|(other, _)| other == name);
         &found.expect("a setting of this store").1
     }
 
-    /// Whether the test can look at the objects.
+    /// Whether the test can read the objects.
     pub fn is_visible(&self) -> bool {
         self.objects.is_some()
     }
 
-    /// How many objects, staged files included, a session has in the store. Nothing can be said of memory: none.
+    /// How many objects a session has in the store, staged files included. Always 0 for memory, which tests cannot
+    /// read.
     pub async fn count_of(&self, session: &UploadSession) -> usize {
         match (&self.objects, self.backend) {
             (None, _) => 0,
@@ -131,14 +131,14 @@ impl Bucket {
         }
     }
 
-    /// Puts an object into a session's folder that no manifest knows.
+    /// Puts an object that is in no manifest into a session's folder.
     pub async fn leave_orphan(&self, session: &UploadSession) {
         let (store, path) = self.objects.as_ref().expect("a visible store");
         let orphan = path.clone().join(TENANT.to_string()).join(session.etag.as_str()).join(Uuid::now_v7().to_string());
         store.put_opts(&orphan, "orphan".into(), object_store::PutOptions::default()).await.expect("put");
     }
 
-    /// Puts something else into each of a session's objects.
+    /// Replaces the content of each of a session's objects.
     pub async fn overwrite(&self, session: &UploadSession, content: &'static str) {
         let (store, path) = self.objects.as_ref().expect("a visible store");
         let folder = path.clone().join(TENANT.to_string()).join(session.etag.as_str());
@@ -147,8 +147,8 @@ impl Bucket {
         }
     }
 
-    /// How many ranges are being received by services of this process: each has a file open, staged in the store's folder
-    /// or waiting, nameless, in the spool.
+    /// How many ranges services of this process are receiving. Each has an open file: staged in the store's folder, or
+    /// unnamed in the spool.
     pub fn ranges_under_way(&self) -> usize {
         let files = fs::read_dir("/proc/self/fd").expect("a Linux");
         let targets = files.filter_map(|file| fs::read_link(file.expect("a file").path()).ok());

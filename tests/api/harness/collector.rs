@@ -1,4 +1,4 @@
-//! An OTLP collector: what it is sent, it keeps.
+//! An OTLP collector that keeps what it receives.
 
 use std::{
     net::SocketAddr,
@@ -51,13 +51,14 @@ impl Collector {
         format!("http://{}", self.address)
     }
 
-    /// The spans of a trace so far.
+    /// The spans of a trace that were received so far.
     pub fn trace(&self, id: &str) -> Vec<Sent> {
         let received = self.received.0.lock().expect("unpoisoned");
         received.iter().filter(|sent| hex(&sent.span.trace_id) == id).cloned().collect()
     }
 
-    /// The spans of a trace below one that is elsewhere: service, kind and name a line, what is inside a span below it.
+    /// The spans of a trace below a parent span that is not in it. One line a span: service, kind and name; children
+    /// are indented below their parent.
     pub fn tree(&self, trace: &str, parent: &str) -> String {
         let mut spans = self.trace(trace);
         spans.sort_by_key(|sent| sent.span.start_time_unix_nano);
@@ -69,7 +70,7 @@ impl Collector {
 }
 
 impl Sent {
-    /// Whether the service made this span for a request of its own.
+    /// Whether this is the span of a request that the service received.
     pub fn is_server(&self, service: &str) -> bool {
         self.service == service && self.span.kind() == SpanKind::Server
     }

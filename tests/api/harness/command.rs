@@ -1,4 +1,4 @@
-//! A command of the program, as a person or a script runs it.
+//! A command of the program, run as people and scripts run it.
 
 use std::{
     ffi::OsString,
@@ -20,30 +20,30 @@ use tokio::{
 
 use super::{environment, eventually, program::PROGRAM};
 
-/// A command that is being put together.
+/// A command before it starts.
 #[derive(Debug)]
 pub struct Command {
     arguments: Vec<OsString>,
     environment: Vec<(String, String)>,
 }
 
-/// A command under way, killed when it is dropped.
+/// A running command, killed when it is dropped.
 #[derive(Debug)]
 pub struct Running {
     child: Child,
     terminal: Option<ChildStdin>,
-    stdout: Said,
-    stderr: Said,
+    stdout: Output,
+    stderr: Output,
 }
 
-/// What a command has said so far, and the task that listens.
+/// What a command has printed so far, and the task that reads it.
 #[derive(Debug)]
-struct Said {
+struct Output {
     text: Arc<Mutex<Vec<u8>>>,
-    listening: JoinHandle<()>,
+    reading: JoinHandle<()>,
 }
 
-/// How a command has ended.
+/// A command that has ended.
 #[derive(Debug)]
 pub struct Finished {
     pub code: Option<i32>,
@@ -62,35 +62,31 @@ impl Command {
         self
     }
 
-    /// One more argument.
     pub fn arg(mut self, argument: impl Into<OsString>) -> Self {
         self.arguments.push(argument.into());
         self
     }
 
-    /// One more argument, a file.
     pub fn file(self, file: &Path) -> Self {
         self.arg(file)
     }
 
-    /// Starts it.
     pub fn start(self) -> Running {
         Running::spawn(self.process())
     }
 
-    /// The process that it is, for a test with outputs of its own.
+    /// The process, for a test that sets its outputs itself.
     pub fn process(self) -> Process {
         let mut process = environment::command(PROGRAM);
         process.args(&self.arguments).envs(self.environment).stdin(Stdio::null()).kill_on_drop(true);
         process
     }
 
-    /// Starts it on a terminal of its own: what is typed there is its input, and Ctrl-C its interrupt. Both outputs are the
-    /// terminal's.
+    /// Starts it on a terminal of its own, which both outputs go to. Ctrl-C typed there interrupts it.
     pub fn start_on_terminal(self) -> Running {
         let quoted = |word: &OsString| format!("'{}'", word.to_str().expect("text").replace('\'', r"'\''"));
         let words: Vec<String> = self.arguments.iter().map(quoted).collect();
-        // In place of the shell, which would end on Ctrl-C with a code of its own.
+        // `exec` replaces the shell, which would end on Ctrl-C with its own exit code.
         let line = format!("exec '{}' {}", PROGRAM, words.join(" "));
         let mut process = environment::command("script");
         process.args(["--quiet", "--return", "--flush", "--command", &line, "/dev/null"]);
@@ -100,7 +96,7 @@ impl Command {
 
     /// Runs it to its end.
     pub async fn run(self) -> Finished {
-        self.start().ended().await
+        self.start().wait_for_end().await
     }
 }
 
@@ -108,15 +104,15 @@ impl Running {
     fn spawn(mut process: Process) -> Self {
         process.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = process.spawn().expect("the command starts");
-        let stdout = Said::listen(child.stdout.take().expect("piped"));
-        let stderr = Said::listen(child.stderr.take().expect("piped"));
+        let stdout = Output::read(child.stdout.take().expect("piped"));
+        let stderr = Output::read(child.stderr.take().expect("piped"));
         let terminal = child.stdin.take();
         Self { child, terminal, stdout, stderr }
     }
 
-    /// Waits until it has said this on its standard output, or on its terminal.
-    pub async fn hear(&self, text: &str) {
-        eventually(text, async || self.stdout.so_far().contains(text)).await;
+    /// Waits until it has printed `text` on its standard output or its terminal.
+    pub async fn wait_for_text(&self, text: &str) {
+        eventually(&format!("{text:?} is printed"), async || self.stdout.so_far().contains(text)).await;
     }
 
     /// Types on its terminal.
@@ -129,28 +125,27 @@ impl Running {
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         let pid = self.child.id().expect("it is running");
-        kill(Pid::from_raw(pid.try_into().expect("a process id")), signal).expect("it is told");
+        kill(Pid::from_raw(pid.try_into().expect("a process id")), signal).expect("the signal is sent");
     }
 
-    /// Waits for its end.
-    pub async fn ended(mut self) -> Finished {
+    pub async fn wait_for_end(mut self) -> Finished {
         let status = self.child.wait().await.expect("it was running");
         let (stdout, stderr) = (self.stdout.all().await, self.stderr.all().await);
         Finished { code: status.code(), stdout, stderr }
     }
 }
 
-impl Said {
-    fn listen(mut output: impl AsyncRead + Unpin + Send + 'static) -> Self {
+impl Output {
+    fn read(mut output: impl AsyncRead + Unpin + Send + 'static) -> Self {
         let text = Arc::new(Mutex::new(Vec::new()));
-        let heard = Arc::clone(&text);
-        let listening = tokio::spawn(async move {
+        let printed = Arc::clone(&text);
+        let reading = tokio::spawn(async move {
             let mut buffer = [0; 4096];
             while let Ok(length @ 1..) = output.read(&mut buffer).await {
-                heard.lock().expect("unpoisoned").extend_from_slice(&buffer[..length]);
+                printed.lock().expect("unpoisoned").extend_from_slice(&buffer[..length]);
             }
         });
-        Self { text, listening }
+        Self { text, reading }
     }
 
     fn so_far(&self) -> String {
@@ -158,20 +153,20 @@ impl Said {
     }
 
     async fn all(self) -> String {
-        self.listening.await.expect("read");
+        self.reading.await.expect("read");
         let text = self.text.lock().expect("unpoisoned");
         String::from_utf8_lossy(&text).into_owned()
     }
 }
 
 impl Finished {
-    /// What it has printed, one JSON object.
+    /// The JSON object that it printed.
     pub fn json(&self) -> Value {
         assert_eq!(self.code, Some(0), "{}", self.stderr);
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}", self.stdout))
     }
 
-    /// Its exit code, and the reason that it gives with `--json`.
+    /// Its exit code, and the reason that it printed with `--json`.
     pub fn failure(&self) -> (i32, String) {
         let error: Value = serde_json::from_str(&self.stderr).unwrap_or_else(|_| panic!("no JSON: {}", self.stderr));
         let code = self.code.expect("an exit code");

@@ -1,14 +1,14 @@
-//! What a program of a test takes over from whoever runs the tests.
+//! The environment variables that a program under test inherits.
 
 use std::ffi::OsStr;
 
 use tokio::process::Command;
 
-/// Where programs and folders are. Nothing that would change what the program does: no setting of ours or of a store's, and
-/// no terminal's.
+/// Only variables that say where programs and folders are. Settings of this service, of a store or of the terminal
+/// would change what the program does.
 const INHERITED: [&str; 6] = ["PATH", "HOME", "TMPDIR", "XDG_CACHE_HOME", "PG_BIN", "LLVM_PROFILE_FILE"];
 
-/// A command that behaves the same wherever the tests run: on a terminal, on none, or beside somebody's own settings.
+/// A command that behaves the same wherever the tests run.
 pub fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command.env_clear();

@@ -10,12 +10,12 @@ use uuid::{Uuid, uuid};
 
 use super::ROBOT;
 
-/// The tenant that tests happen in.
+/// The tenant of the tests.
 pub const TENANT: Uuid = uuid!("aaaaaaaa-0000-4000-8000-000000000001");
 /// Another tenant, with the same printer, share and job ids.
 pub const FOREIGN_TENANT: Uuid = uuid!("bbbbbbbb-0000-4000-8000-000000000002");
 
-/// The issuer. It outlives every test, on a thread of its own.
+/// The issuer. It runs on a thread of its own and outlives every test.
 pub fn issuer() -> &'static TokenIssuer {
     static ISSUER: OnceLock<TokenIssuer> = OnceLock::new();
     ISSUER.get_or_init(|| {
@@ -35,17 +35,17 @@ pub fn issuer() -> &'static TokenIssuer {
     })
 }
 
-/// The claims of an access token, to be changed before it is signed.
+/// The claims of an access token. Tests change them before they sign.
 #[derive(Debug, Clone)]
 pub struct Claims(Value);
 
-/// The claims of a token for ada, who may do whatever a user may with her own jobs.
+/// The claims of a token for ada, with every permission of a user on her own jobs.
 pub fn user_claims() -> Claims {
     let scopes = "PrintJob.Create PrintJob.ReadWrite Printer.Read.All PrinterShare.Read.All";
     common_claims().with("oid", "ada").with("scp", scopes)
 }
 
-/// The claims of a token for the robot, which may do whatever an application may.
+/// The claims of a token for the robot, with every permission of an application.
 pub fn application_claims() -> Claims {
     let roles = json!(["PrintJob.ReadWrite.All", "Printer.Read.All"]);
     common_claims().with("azp", ROBOT).with("idtyp", "app").with("roles", roles)
@@ -68,18 +68,18 @@ impl Claims {
         self
     }
 
-    /// In another tenant, of the same issuer.
+    /// The claims for another tenant of the same issuer.
     pub fn in_tenant(self, tenant: &str) -> Self {
         self.with("tid", tenant).of(&issuer().address)
     }
 
-    /// Of another issuer, which may be a template.
+    /// The claims of another issuer, which may be a template.
     pub fn of(self, issuer: &str) -> Self {
         let iss = issuer.replace("{tenantid}", self.0["tid"].as_str().expect("a tenant"));
         self.with("iss", iss)
     }
 
-    /// Signed by the issuer of all tests.
+    /// A token signed by the issuer of all tests.
     pub fn signed(&self) -> String {
         self.signed_with(KeyType::Rsa)
     }

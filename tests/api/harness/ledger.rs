@@ -1,4 +1,4 @@
-//! What the database holds beside what callers see, and the few ways in which a test meddles with it.
+//! What tests read in the database beyond what callers see, and the few rows that they change or lock.
 
 use print_upload::proto::UploadSession;
 use sqlx::{Postgres, Transaction};
@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::App;
 
-/// A line of the audit trail.
+/// A row of the audit trail.
 #[derive(Debug, PartialEq, Eq, sqlx::FromRow)]
 pub struct AuditRow {
     pub action: String,
@@ -15,7 +15,7 @@ pub struct AuditRow {
     pub request_id: Option<String>,
 }
 
-/// How far the reclaiming of a session's bytes is.
+/// Progress of reclaiming a session's bytes.
 #[derive(Debug, sqlx::FromRow)]
 pub struct ReclaimJob {
     pub passes: i32,
@@ -39,7 +39,7 @@ impl App {
         self.audit_of(session).await.into_iter().map(|row| row.action).collect()
     }
 
-    /// The job that drops a session's bytes, until it is done.
+    /// The queued job that drops a session's bytes. None once it is done.
     pub async fn reclaim_job(&self, session: &UploadSession) -> Option<ReclaimJob> {
         sqlx::query_as("select passes, attempts from reclaim where session_id = $1")
             .bind(id_of(session))
@@ -48,18 +48,19 @@ impl App {
             .expect("the queue")
     }
 
-    /// Makes a session's reclaiming due, as if no writer of it could be left: the next pass is the last.
+    /// Starts the next pass over a session's bytes now and makes it the last, as if the session could have no writer
+    /// any more.
     pub async fn make_reclaim_last(&self, session: &UploadSession) {
-        self.meddle("update reclaim set due_time = now(), final_time = now() where session_id = $1", session).await;
+        self.update_row("update reclaim set due_time = now(), final_time = now() where session_id = $1", session).await;
     }
 
-    /// Changes a session's rows behind the service's back; `$1` is its id.
-    pub async fn meddle(&self, statement: &'static str, session: &UploadSession) {
+    /// Changes one row of a session without the service. `$1` is the session's id.
+    pub async fn update_row(&self, statement: &'static str, session: &UploadSession) {
         let changed = sqlx::query(statement).bind(id_of(session)).execute(self.pool()).await.expect("a statement");
         assert_eq!(changed.rows_affected(), 1, "{statement}");
     }
 
-    /// The objects of a session's manifest, by name.
+    /// The names of the objects in a session's manifest, sorted.
     pub async fn manifest_of(&self, session: &UploadSession) -> Vec<String> {
         let objects: Vec<Uuid> = sqlx::query_scalar("select distinct object_id from fragment where session_id = $1")
             .bind(id_of(session))
@@ -71,18 +72,18 @@ impl App {
         names
     }
 
-    /// Keeps the sweeper, and nobody else, from a session for as long as the transaction lives: it passes over rows that
-    /// somebody holds in any way, while this hold lets the row's state be changed.
+    /// Keeps the sweeper, and nobody else, from a session while the transaction is open. The sweeper skips rows with
+    /// any lock; this lock lets others change the row's state.
     pub async fn keep_from_sweeper(&self, session: &UploadSession) -> Transaction<'static, Postgres> {
         self.hold("select 1 from upload_session where session_id = $1 for key share", session).await
     }
 
-    /// Lets nobody change a session for as long as the transaction lives.
-    pub async fn freeze(&self, session: &UploadSession) -> Transaction<'static, Postgres> {
+    /// Locks a session's row while the transaction is open.
+    pub async fn lock(&self, session: &UploadSession) -> Transaction<'static, Postgres> {
         self.hold("select 1 from upload_session where session_id = $1 for update", session).await
     }
 
-    /// How many statements wait for somebody's lock in this database.
+    /// How many statements wait for a lock in this database.
     pub async fn waiting_statements(&self) -> i64 {
         let waiting =
             "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";

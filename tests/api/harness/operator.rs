@@ -1,31 +1,31 @@
-//! Who watches a running program: its probes and its metrics.
+//! An operator of a running program: reads its probes and metrics.
 
 use std::{collections::BTreeSet, net::SocketAddr};
 
 use super::{Program, RestActor, eventually};
 
-/// The operators' side of a running program.
+/// A client of the program's admin listener.
 pub struct Operator(RestActor);
 
 impl Operator {
     pub fn of(program: &Program) -> Self {
-        Self::at(program.operators())
+        Self::at(program.admin_address())
     }
 
     pub fn at(address: SocketAddr) -> Self {
         Self(RestActor::new(address, None))
     }
 
-    /// The status of a probe, and what it says.
+    /// The status and the body of a probe.
     pub async fn probe(&self, path: &str) -> (u16, String) {
         let answer = self.0.get(path).await;
         (answer.status, String::from_utf8_lossy(&answer.body).trim_end().to_owned())
     }
 
-    /// What it measures. A busy machine may be too slow for a scrape.
+    /// Reads the metrics. Repeats a scrape that a busy machine was too slow for.
     pub async fn scrape(&self) -> Scrape {
         let mut answer = self.0.get("/metrics").await;
-        eventually("it measures", async || {
+        eventually("a scrape is served", async || {
             if answer.status == 503 {
                 answer = self.0.get("/metrics").await;
             }
@@ -37,24 +37,23 @@ impl Operator {
     }
 }
 
-/// What a scrape has shown.
+/// The metrics of one scrape.
 pub struct Scrape(String);
 
 impl Scrape {
-    /// As it was written.
     pub fn text(&self) -> &str {
         &self.0
     }
 
-    /// The value of a series, as it is written.
+    /// The value of a series. `series` is its name with its labels, as in the text.
     pub fn value(&self, series: &str) -> f64 {
         let line = self.0.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         line.unwrap_or_else(|| panic!("no {series} in\n{}", self.0)).parse().expect("a number")
     }
 
-    /// Whether the series is there and has this value.
+    /// Whether the series exists and has this value.
     pub fn has(&self, series: &str, value: f64) -> bool {
-        self.0.lines().any(|line| line.strip_prefix(series).is_some_and(|shown| shown == format!(" {value}")))
+        self.0.lines().any(|line| line.strip_prefix(series).is_some_and(|printed| printed == format!(" {value}")))
     }
 
     /// The names of the metrics.

@@ -1,24 +1,24 @@
-//! A loopback port that nobody else gets.
+//! A loopback port, reserved for one test.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
 use tokio::net::{TcpListener, TcpSocket};
 
-/// A port that is kept as long as this lives, whether somebody listens on it or not: a port that is free for a moment would
-/// be another test's.
+/// A port that stays reserved until this is dropped, with or without a listener. Another test would take a port that is
+/// free for a moment.
 #[derive(Debug)]
 pub struct Port {
     pub address: SocketAddr,
-    /// Bound, never listening: it does not keep a listener away that may reuse addresses, as each of ours may.
-    _kept: TcpSocket,
+    /// Bound and never listening. Our listeners reuse addresses, so they can still bind this port.
+    _reserved: TcpSocket,
 }
 
 impl Port {
     pub fn reserve() -> Self {
-        let kept = TcpSocket::new_v4().expect("a socket");
-        kept.set_reuseaddr(true).expect("reuse");
-        kept.bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
-        Self { address: kept.local_addr().expect("an address"), _kept: kept }
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_reuseaddr(true).expect("reuse");
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
+        Self { address: socket.local_addr().expect("an address"), _reserved: socket }
     }
 
     pub async fn listen(&self) -> TcpListener {

@@ -1,4 +1,4 @@
-//! The real program, as a process of its own.
+//! The real programs, as processes of their own.
 
 use std::{
     net::SocketAddr,
@@ -26,7 +26,8 @@ pub const PROGRAM: &str = env!("CARGO_BIN_EXE_print-upload");
 pub struct Program {
     child: Child,
     lines: mpsc::UnboundedReceiver<String>,
-    said: Vec<String>,
+    /// The lines that were read so far.
+    output: Vec<String>,
 }
 
 impl Program {
@@ -57,7 +58,7 @@ impl Program {
         let (sender, lines) = mpsc::unbounded_channel();
         tokio::spawn(collect(child.stdout.take().expect("its output"), sender.clone()));
         tokio::spawn(collect(child.stderr.take().expect("its log"), sender));
-        Self { child, lines, said: Vec::new() }
+        Self { child, lines, output: Vec::new() }
     }
 
     /// Starts `serve` on the data of an app, whose actors then call this program.
@@ -65,7 +66,7 @@ impl Program {
         Self::serve_with(app, &[]).await
     }
 
-    /// The same at an address, where an earlier one may have been.
+    /// The same at an address, where an earlier program may have listened.
     pub async fn serve_at(app: &mut App, address: SocketAddr) -> Self {
         Self::serve_at_with(app, address, &[]).await
     }
@@ -86,7 +87,7 @@ impl Program {
         program
     }
 
-    /// Starts `gateway` in front of services, and tells where it serves.
+    /// Starts `gateway` in front of services, and returns the address where it serves.
     pub async fn gateway(upstreams: &[SocketAddr], flags: &[&str]) -> (Self, SocketAddr) {
         Self::gateway_with(upstreams, flags, &[]).await
     }
@@ -106,36 +107,36 @@ impl Program {
         (program, address)
     }
 
-    /// The next of its log lines that holds `text`.
+    /// The next of its log lines that contains `text`.
     pub async fn log_line(&mut self, text: &str) -> serde_json::Value {
-        let line = self.hear(text).await;
+        let line = self.wait_for_line(text).await;
         serde_json::from_str(&line).expect("a line of JSON")
     }
 
     /// Where a program that was started with `--admin-listen` serves operators.
-    pub fn operators(&self) -> SocketAddr {
-        let told = self.said.iter().find(|line| line.contains(r#""message":"serving operators""#));
-        address_in(told.expect("it has told where it serves operators"))
+    pub fn admin_address(&self) -> SocketAddr {
+        let line = self.output.iter().find(|line| line.contains(r#""message":"serving operators""#));
+        address_in(line.expect("it has logged where it serves operators"))
     }
 
-    /// The address that a listener of its has told.
+    /// The address that it logs with a message.
     async fn address_of(&mut self, message: &str) -> SocketAddr {
-        let line = self.hear(&format!(r#""message":"{message}""#)).await;
+        let line = self.wait_for_line(&format!(r#""message":"{message}""#)).await;
         address_in(&line)
     }
 
-    /// Waits for a line that holds `text`.
-    pub async fn hear(&mut self, text: &str) -> String {
+    /// Waits for a line of its output that contains `text`.
+    pub async fn wait_for_line(&mut self, text: &str) -> String {
         while let Some(line) = self.lines.recv().await {
-            self.said.push(line.clone());
+            self.output.push(line.clone());
             if line.contains(text) {
                 return line;
             }
         }
-        panic!("the program ended without saying {text:?}:\n{}", self.said.join("\n"));
+        panic!("the program ended without printing {text:?}:\n{}", self.output.join("\n"));
     }
 
-    /// Kills it, as a crash would.
+    /// Kills it, to simulate a crash.
     pub async fn kill(mut self) {
         self.child.kill().await.expect("it was running");
     }
@@ -143,26 +144,26 @@ impl Program {
     /// Asks it to end.
     pub fn terminate(&self) {
         let pid = self.child.id().expect("it is running");
-        kill(Pid::from_raw(pid.try_into().expect("a process id")), Signal::SIGTERM).expect("it is told");
+        kill(Pid::from_raw(pid.try_into().expect("a process id")), Signal::SIGTERM).expect("the signal is sent");
     }
 
-    /// Waits for its end: how it ended, and everything it has said since it started.
-    pub async fn ended(mut self) -> (ExitStatus, String) {
+    /// Waits for its end. Returns its exit status and everything that it printed.
+    pub async fn wait_for_end(mut self) -> (ExitStatus, String) {
         let status = self.child.wait().await.expect("it was running");
         while let Some(line) = self.lines.recv().await {
-            self.said.push(line);
+            self.output.push(line);
         }
-        (status, self.said.join("\n"))
+        (status, self.output.join("\n"))
     }
 
     /// Runs the program with these arguments to its end.
     pub async fn run(arguments: &[&str]) -> (ExitStatus, String) {
-        Self::start(arguments).ended().await
+        Self::start(arguments).wait_for_end().await
     }
 
     /// Runs `print-upload-dev` with these arguments to its end.
     pub async fn run_dev(arguments: &[&str]) -> (ExitStatus, String) {
-        Self::start_dev(arguments).ended().await
+        Self::start_dev(arguments).wait_for_end().await
     }
 }
 

@@ -1,4 +1,4 @@
-//! Calls that the generated client would never make.
+//! Calls that the generated client cannot make.
 
 use std::{convert::Infallible, net::SocketAddr};
 
@@ -12,7 +12,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-/// POSTs a body to an RPC's path. A call that answers with a message is OK: what follows is not read.
+/// POSTs a body to an RPC's path. OK when the answer begins with a message; the rest is not read.
 pub async fn call_raw(
     address: SocketAddr,
     path: &str,
@@ -35,7 +35,7 @@ pub async fn call_raw(
     }
 }
 
-/// A gRPC frame: whether it is compressed, its length as announced, its bytes.
+/// A gRPC frame: its compressed flag, its announced length and its bytes.
 pub fn frame(compressed: u8, length: usize, message: &[u8]) -> Bytes {
     let mut frame = BytesMut::with_capacity(5 + message.len());
     frame.put_u8(compressed);

@@ -1,4 +1,4 @@
-//! Who calls over REST: a plain HTTP/1.1 client with the verbs of the domain.
+//! A caller over REST: a plain HTTP/1.1 client with the verbs of the domain.
 
 use std::{net::SocketAddr, ops::Range};
 
@@ -14,7 +14,7 @@ pub struct RestActor {
     token: Option<String>,
 }
 
-/// What came back.
+/// An answer of the gateway.
 #[derive(Debug, Clone)]
 pub struct Answer {
     pub status: u16,
@@ -27,12 +27,12 @@ impl RestActor {
         Self::over(reqwest::Client::new(), &format!("http://{address}"), token)
     }
 
-    /// Any client, and any base of the paths.
+    /// A caller with any HTTP client and any base URL.
     pub fn over(http: reqwest::Client, base: &str, token: Option<&str>) -> Self {
         Self { http, base: base.into(), token: token.map(str::to_owned) }
     }
 
-    /// Sends any request. An upload URL may be given as it is: whatever its host, it is asked of this gateway.
+    /// Sends any request. `path` may be an upload URL; its host is replaced by this gateway.
     pub async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
         let path = path.split_once("://").map_or(path, |(_, rest)| &rest[rest.find('/').unwrap_or(rest.len())..]);
         let mut request = self.http.request(method, format!("{}{path}", self.base)).body(body.into());
@@ -71,20 +71,20 @@ impl RestActor {
         self.post_json(&path, &json!({"properties": properties})).await
     }
 
-    /// The upload URL of a new session.
+    /// Creates a session and returns its upload URL.
     pub async fn begin(&self, document: &str, size: usize) -> String {
         let created = self.create(document, size).await;
         assert_eq!(created.status, 200, "{created:?}");
         created.json()["uploadUrl"].as_str().expect("an upload URL").to_owned()
     }
 
-    /// Puts a range of a document, which is all of the document's bytes.
+    /// Puts a range of a document. `document` is all of its bytes.
     pub async fn put(&self, upload_url: &str, document: &Bytes, range: Range<usize>) -> Answer {
         let content_range = format!("bytes {}-{}/{}", range.start, range.end - 1, document.len());
         self.send(Method::PUT, upload_url, &[("content-range", &content_range)], document.slice(range)).await
     }
 
-    /// The seed's door: `DELETE …/uploadSession`.
+    /// Cancels by the document's path: `DELETE …/uploadSession`.
     pub async fn cancel(&self, document: &str) -> Answer {
         self.delete(&format!("/print/{document}/uploadSession")).await
     }
@@ -96,7 +96,7 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// A header's value, or nothing.
+    /// A header's value; empty when there is none.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().expect("text"))
     }
@@ -122,7 +122,7 @@ impl Answer {
     }
 }
 
-/// A status with a reason, to compare a refusal with.
+/// An expected status and reason.
 pub fn refused(status: u16, reason: &str) -> (u16, String) {
     (status, reason.to_owned())
 }

@@ -1,4 +1,4 @@
-//! Every RPC under one verb, for tests that go through all of them.
+//! Every RPC behind one function, for tests that call all of them.
 
 use print_upload::proto::{self, principal::Identity, print_task, upload_range_request::Content};
 use tonic::Status;
@@ -8,7 +8,7 @@ use super::{Actor, ROBOT, TENANT, crc32c, sample_bytes};
 
 /// The size of the documents that [`Actor::call`] uploads.
 pub const SIZE: usize = 1000;
-/// The range that it sends, again and again.
+/// The range that it sends, each time the same.
 const RANGE: std::ops::Range<usize> = 0..10;
 
 /// An RPC of the package.
@@ -37,10 +37,10 @@ impl Rpc {
     pub const OF_SESSIONS: [Self; 3] = [Self::GetUploadSession, Self::UploadRange, Self::DeleteUploadSession];
     pub const OF_DOCUMENTS: [Self; 3] =
         [Self::CreateUploadSession, Self::GetPrintDocument, Self::DownloadPrintDocument];
-    /// Those that name a job.
+    /// The RPCs that name a job.
     pub const OF_JOBS: [Self; 4] =
         [Self::ListPrintDocuments, Self::GetPrintJob, Self::StartPrintJob, Self::CancelPrintJob];
-    /// Those that name a printer or share.
+    /// The RPCs that name a printer or share.
     pub const OF_PRINTERS: [Self; 1] = [Self::CreatePrintJob];
     pub const OF_CATALOG: [Self; 6] = [
         Self::UpsertTenant,
@@ -71,7 +71,7 @@ impl Rpc {
         format!("/print.upload.v1.{service}/{self:?}")
     }
 
-    /// What to name in a call: the document, its job or printer, its session, or an entry of the tenant's catalog.
+    /// The name for a call: of the document, its job, its printer, its session, or an entry of the tenant's catalog.
     pub fn resource(self, document: &str, session: &str) -> String {
         match self {
             rpc if Self::OF_SESSIONS.contains(&rpc) => session.into(),
@@ -97,14 +97,13 @@ impl Rpc {
     }
 }
 
-/// What stands in a document's name before a collection.
+/// The part of a document's name before a collection.
 fn parent(document: &str, collection: &str) -> String {
     document.split(collection).next().unwrap_or_default().to_owned()
 }
 
 impl Actor {
-    /// Calls an RPC on a resource with a request that is otherwise in order, and reads its answer to the end. What can
-    /// be repeated may be called again.
+    /// Calls an RPC on a resource with a valid request, and reads its answer to the end. The call can be repeated.
     pub async fn call(&mut self, rpc: Rpc, name: &str) -> Result<(), Status> {
         match rpc {
             Rpc::CreateUploadSession => self.create(name, SIZE).await.map(drop),

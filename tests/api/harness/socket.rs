@@ -12,18 +12,23 @@ use tokio::{
 pub struct Socket(TcpStream);
 
 impl Socket {
-    /// Begins to put a range: the head is sent, and no byte of the body.
+    /// Starts to put a range: sends the head, and no byte of the body.
     pub async fn put(gateway: SocketAddr, upload_url: &str, range: Range<usize>, total: usize) -> Self {
         Self::begin(gateway, "PUT", upload_url, &slice_head(range, total)).await
     }
 
-    /// The same, and says that it waits to be asked for the body.
-    pub async fn put_when_asked(gateway: SocketAddr, upload_url: &str, range: Range<usize>, total: usize) -> Self {
+    /// The same with `Expect: 100-continue`.
+    pub async fn put_expecting_continue(
+        gateway: SocketAddr,
+        upload_url: &str,
+        range: Range<usize>,
+        total: usize,
+    ) -> Self {
         let head = format!("{}Expect: 100-continue\r\n", slice_head(range, total));
         Self::begin(gateway, "PUT", upload_url, &head).await
     }
 
-    /// Asks for something, and reads nothing.
+    /// Sends a GET request, and reads nothing.
     pub async fn get(gateway: SocketAddr, path: &str, token: &str) -> Self {
         Self::begin(gateway, "GET", path, &format!("Authorization: Bearer {token}\r\n")).await
     }
@@ -39,8 +44,8 @@ impl Socket {
         self.0.write_all(bytes).await.expect("the gateway takes it");
     }
 
-    /// The status line and the headers of the answer, as far as its body.
-    pub async fn head(&mut self) -> String {
+    /// Reads the status line and the headers of the answer.
+    pub async fn read_head(&mut self) -> String {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             head.push(self.0.read_u8().await.expect("an answer"));
@@ -48,8 +53,8 @@ impl Socket {
         String::from_utf8(head).expect("text")
     }
 
-    /// Whatever comes until the gateway closes the connection.
-    pub async fn rest(&mut self) -> Vec<u8> {
+    /// Reads until the gateway closes the connection.
+    pub async fn read_to_end(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
         self.0.read_to_end(&mut rest).await.expect("an end, not a reset");
         rest

@@ -1,4 +1,4 @@
-//! `print-upload healthcheck`: what a container's health is judged by.
+//! `print-upload healthcheck`, the health check of containers.
 
 use print_upload_dev::ThrowAwayCertificate;
 use tokio::net::TcpListener;
@@ -7,8 +7,8 @@ use crate::harness::{App, Program, eventually, sample_bytes};
 
 async fn check(arguments: &[&str]) -> (bool, String) {
     let arguments: Vec<&str> = std::iter::once("healthcheck").chain(arguments.iter().copied()).collect();
-    let (status, said) = Program::run(&arguments).await;
-    (status.success(), said)
+    let (status, output) = Program::run(&arguments).await;
+    (status.success(), output)
 }
 
 #[tokio::test]
@@ -19,16 +19,16 @@ async fn a_service_is_healthy_while_it_serves() {
     let (nowhere, no_page) =
         (format!("--server=http://{}", app.address), format!("--url=http://{}/", app.rest_address));
     for asked in [&server, &url, &nowhere] {
-        let (is_healthy, said) = check(&[asked]).await;
-        assert!(is_healthy && said.is_empty(), "{asked}: {said}");
+        let (is_healthy, output) = check(&[asked]).await;
+        assert!(is_healthy && output.is_empty(), "{asked}: {output}");
     }
-    let (is_healthy, said) = check(&[&no_page]).await;
-    assert!(!is_healthy && said.contains("404"), "{said}");
+    let (is_healthy, output) = check(&[&no_page]).await;
+    assert!(!is_healthy && output.contains("404"), "{output}");
 
     app.stop().await;
     for asked in [&server, &url] {
-        let (is_healthy, said) = check(&[asked]).await;
-        assert!(!is_healthy && said.starts_with("print-upload: "), "{asked}: {said}");
+        let (is_healthy, output) = check(&[asked]).await;
+        assert!(!is_healthy && output.starts_with("print-upload: "), "{asked}: {output}");
     }
 }
 
@@ -54,8 +54,8 @@ async fn one_that_does_not_answer_is_not_healthy() {
     let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = silent.local_addr().expect("an address");
     for asked in [format!("--server={address}"), format!("--url=http://{address}/")] {
-        let (is_healthy, said) = check(&[&asked, "--timeout=100ms"]).await;
-        assert!(!is_healthy && said.contains("no answer in time"), "{asked}: {said}");
+        let (is_healthy, output) = check(&[&asked, "--timeout=100ms"]).await;
+        assert!(!is_healthy && output.contains("no answer in time"), "{asked}: {output}");
     }
 }
 
@@ -73,6 +73,6 @@ async fn behind_tls_its_authority_is_named() {
     let ca = format!("--ca={}", certificate.ca_file().display());
     for asked in &asked {
         assert!(check(&[asked, &ca]).await.0, "{asked}");
-        assert!(!check(&[asked]).await.0, "{asked}: nobody has said whom to trust");
+        assert!(!check(&[asked]).await.0, "{asked}: the authority is not trusted");
     }
 }

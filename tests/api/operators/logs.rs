@@ -1,4 +1,4 @@
-//! What the program writes down: one line a request, with the fields that matter, and never a secret.
+//! Logs: one line a request, with the fields that are documented, and never a secret.
 
 use std::{fs, path::Path, process::Stdio};
 
@@ -17,23 +17,21 @@ use crate::harness::{App, Command, Operator, Port, Program, TENANT, call_raw, ev
 
 /// A program on the data of an app that has a document of ada's.
 async fn program(variables: &[(&str, &str)]) -> (App, String, Program) {
-    let mut app = App::start().await;
-    let document = app.new_document().await;
-    app.stop().await;
+    let (mut app, document) = App::stopped().await;
     let program = Program::serve_with(&mut app, variables).await;
     (app, document, program)
 }
 
-/// The lines of the requests that have this method or route, in short.
-fn answered(said: &str, what: &str) -> Vec<Value> {
+/// The fields of the request lines with this method or route.
+fn answered(output: &str, what: &str) -> Vec<Value> {
     let lines =
-        said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).map(|line| line["fields"].clone());
+        output.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).map(|line| line["fields"].clone());
     let about =
         |line: &Value| [&line["rpc.method"], &line["http.route"]].iter().any(|name| name.as_str() == Some(what));
     lines.filter(|line| line["message"] == "answered" && about(line)).collect()
 }
 
-/// Some fields of a line.
+/// The values of some fields of a line.
 fn only(line: &Value, fields: &[&str]) -> String {
     let text = |field: &&str| line[field].as_str().map_or_else(|| line[field].to_string(), str::to_owned);
     fields.iter().map(text).collect::<Vec<_>>().join(" ")
@@ -51,27 +49,27 @@ fn assert_documented(lines: &[Value]) {
 const SESSIONS: &str = "print.upload.v1.UploadSessions";
 
 #[tokio::test]
-async fn every_call_leaves_one_line_that_says_who_did_what_and_how_it_went() {
+async fn every_call_leaves_one_line_with_who_did_what_and_how_it_went() {
     let (app, document, program) = program(&[]).await;
     let (mut ada, bytes) = (app.ada(), sample_bytes(1000));
     let session = ada.create(&document, bytes.len()).await.expect("a session");
     ada.send(&session, &bytes, 0..500).await.expect("a range");
-    ada.holder_of(&session).get(&session.name).await.expect("a look");
+    ada.holder_of(&session).get(&session.name).await.expect("the session");
     app.bob().delete(&session.name).await.expect_err("it is not bob's");
     let upstream = client::connect(&[format!("http://{}", app.address)], None).expect("an address");
     let mut health = HealthClient::new(upstream);
     health.check(HealthCheckRequest::default()).await.expect("it serves");
     let watch = health.watch(HealthCheckRequest::default()).await.expect("it serves");
-    watch.into_inner().message().await.expect("it goes well").expect("how it is");
+    watch.into_inner().message().await.expect("a message").expect("a status");
     app.bearer("nonsense").delete(&session.name).await.expect_err("nobody");
     app.user(TENANT, "zoe", &["PrintJob.Read"]).delete(&session.name).await.expect_err("she may not");
     let request_id = ada.delete_traced(&session.name).await.expect("deleted");
     program.terminate();
-    let (_, said) = program.ended().await;
+    let (_, output) = program.wait_for_end().await;
 
     let fields = ["grpc.code", "error.reason", "caller.kind", "upload.id"];
     let lines = |rpc: &str| {
-        let lines = answered(&said, &format!("{SESSIONS}/{rpc}"));
+        let lines = answered(&output, &format!("{SESSIONS}/{rpc}"));
         let short = lines.iter().map(|line| only(line, &fields).replace(&session.etag, "{session}"));
         short.collect::<Vec<_>>().join("\n")
     };
@@ -84,15 +82,15 @@ async fn every_call_leaves_one_line_that_says_who_did_what_and_how_it_went() {
     PERMISSION_DENIED PERMISSION_MISSING user null
     OK null user {session}
     ");
-    let deletions = answered(&said, &format!("{SESSIONS}/DeleteUploadSession"));
+    let deletions = answered(&output, &format!("{SESSIONS}/DeleteUploadSession"));
     assert_eq!(deletions[3]["request.id"], request_id.as_str());
     assert_eq!(deletions[3]["tenant.id"], TENANT.to_string());
-    let range = &answered(&said, &format!("{SESSIONS}/UploadRange"))[0];
+    let range = &answered(&output, &format!("{SESSIONS}/UploadRange"))[0];
     assert!(range["request.bytes"].as_u64().is_some_and(|bytes| (500..700).contains(&bytes)), "{range}");
     assert!(range["response.bytes"].as_u64().is_some_and(|bytes| bytes > 5), "{range}");
     assert!(range["duration_ms"].as_f64().is_some_and(|duration| duration > 0.0), "{range}");
     assert_documented(&deletions);
-    assert!(!said.contains("grpc.health.v1"), "probes that go well are not worth a line");
+    assert!(!output.contains("grpc.health.v1"), "successful probes leave no line");
 }
 
 #[tokio::test]
@@ -105,7 +103,7 @@ async fn a_log_that_nobody_reads_holds_nothing_up() {
     let mut serve = Command::new("serve").env("RUST_LOG", "trace").arg(format!("--listen={}", port.address)).process();
     serve.arg(format!("--admin-listen={}", admin.address));
     serve.args(app.flags().map(|(flag, value)| format!("--{flag}={value}")));
-    // A pipe, full long before the first call.
+    // A pipe that nobody reads. It is full long before the first call.
     let mut serving = serve.stderr(Stdio::piped()).spawn().expect("it starts");
     app.address = port.address;
 
@@ -118,7 +116,7 @@ async fn a_log_that_nobody_reads_holds_nothing_up() {
     .await;
 
     let pid = serving.id().expect("it is running");
-    kill(Pid::from_raw(pid.try_into().expect("a process id")), Signal::SIGTERM).expect("it is told");
+    kill(Pid::from_raw(pid.try_into().expect("a process id")), Signal::SIGTERM).expect("the signal is sent");
     assert!(serving.wait().await.expect("it ends").success());
 }
 
@@ -130,15 +128,15 @@ async fn a_download_leaves_its_line_when_the_last_byte_has_gone() {
     let program = Program::serve(&mut app).await;
     let (_, bytes) = app.ada().download(&document, 0).await.expect("a download");
     program.terminate();
-    let (_, said) = program.ended().await;
+    let (_, output) = program.wait_for_end().await;
 
-    let lines = answered(&said, "print.upload.v1.PrintDocuments/DownloadPrintDocument");
-    assert_eq!(lines.len(), 1, "{said}");
+    let lines = answered(&output, "print.upload.v1.PrintDocuments/DownloadPrintDocument");
+    assert_eq!(lines.len(), 1, "{output}");
     assert_eq!(only(&lines[0], &["grpc.code", "caller.kind"]), "OK user");
     assert!(lines[0]["response.bytes"].as_u64() > Some(bytes.len() as u64), "{lines:?}");
 }
 
-/// For whoever is woken because of it: which object, and in which call.
+/// An operator who is alerted needs to know which object, and in which call.
 #[tokio::test]
 async fn an_object_that_is_lost_is_named() {
     let mut app = App::start().await;
@@ -151,13 +149,13 @@ async fn an_object_that_is_lost_is_named() {
 
     app.ada().download(&document, 0).await.expect_err("its bytes are gone");
     program.terminate();
-    let (_, said) = program.ended().await;
+    let (_, output) = program.wait_for_end().await;
 
-    let line = said.lines().find(|line| line.contains("committed bytes are not")).expect("a line");
+    let line = output.lines().find(|line| line.contains("committed bytes are not")).expect("a line");
     let line: Value = serde_json::from_str(line).expect("JSON");
     let object = line["fields"]["object"].as_str().expect("its name");
     assert_eq!(object, format!("{TENANT}/{}/{lost}", session.etag));
-    let answered = &answered(&said, "print.upload.v1.PrintDocuments/DownloadPrintDocument")[0];
+    let answered = &answered(&output, "print.upload.v1.PrintDocuments/DownloadPrintDocument")[0];
     assert_eq!(only(answered, &["grpc.code", "error.reason"]), "DATA_LOSS BYTES_MISSING");
     assert_eq!(answered["upload.id"], session.etag);
     assert!(
@@ -177,7 +175,7 @@ async fn a_caller_who_hangs_up_leaves_a_line_as_well() {
     app.stop().await;
     let mut program = Program::serve(&mut app).await;
 
-    // More than is sent ahead to somebody who does not read.
+    // More than the service sends ahead of a caller who does not read.
     let request = DownloadPrintDocumentRequest { name: document, offset: 0 };
     let mut download = app.ada().client.documents.download_print_document(request).await.expect("a download");
     download.get_mut().message().await.expect("it goes well").expect("the document");
@@ -215,9 +213,9 @@ async fn a_rest_request_leaves_a_line_with_its_route() {
     ada.put(&url, &bytes, 500..1000).await;
     ada.get("/v1.0/nothing?secret=1").await;
     program.terminate();
-    let (_, said) = program.ended().await;
+    let (_, output) = program.wait_for_end().await;
 
-    let session = answered(&said, "/uploadSessions/{session}");
+    let session = answered(&output, "/uploadSessions/{session}");
     let fields = ["http.method", "http.status", "error.reason", "hung_up"];
     let lines: Vec<String> = session.iter().map(|line| only(line, &fields)).collect();
     insta::assert_snapshot!(lines.join("\n"), @r"
@@ -227,11 +225,11 @@ async fn a_rest_request_leaves_a_line_with_its_route() {
     assert_eq!(session[0]["request.bytes"], 500);
     assert_documented(&session);
     let route = "/print/{queues}/{queue}/jobs/{job}/documents/{document}/uploadSession";
-    let cancel = &answered(&said, route)[0];
+    let cancel = &answered(&output, route)[0];
     assert_eq!(only(cancel, &fields), "DELETE 204 null false");
     assert_eq!(cancel["request.id"], canceled.header("request-id"), "the service's own id");
-    assert_eq!(answered(&said, "unknown").len(), 1);
-    assert!(!said.contains("nothing") && !said.contains("secret=1"), "{said}");
+    assert_eq!(answered(&output, "unknown").len(), 1);
+    assert!(!output.contains("nothing") && !output.contains("secret=1"), "{output}");
 }
 
 #[tokio::test]
@@ -243,7 +241,7 @@ async fn no_secret_is_ever_logged_whatever_the_log_level() {
     let ada = app.rest(&app.ada());
     let url = ada.begin(&document, bytes.len()).await;
     ada.put(&url, &bytes, 0..10).await;
-    // As a client sends it that does not know of sensitive headers; over HTTP/2, whose library likes to tell.
+    // Over HTTP/2, whose library logs headers, and without marking the header as sensitive.
     let capability = url.split_once("tempauthtoken=").expect("an upload URL").1.to_owned();
     let path = "/print.upload.v1.UploadSessions/GetUploadSession";
     let bearer = format!("Bearer {token}");
@@ -257,19 +255,19 @@ async fn no_secret_is_ever_logged_whatever_the_log_level() {
     ada.cancel(&document).await;
     app.bearer("a-token-that-is-none").get(&document).await.expect_err("nobody");
     program.terminate();
-    let (_, said) = program.ended().await;
+    let (_, output) = program.wait_for_end().await;
 
-    // The libraries too: h2 tells of every frame.
-    assert!(said.contains(r#""level":"TRACE""#) && said.contains("Headers { stream_id"), "it does log");
+    // The libraries log as well: h2 logs every frame.
+    assert!(output.contains(r#""level":"TRACE""#) && output.contains("Headers { stream_id"), "it does log");
     let password = app.database.url.split_once("://").and_then(|(_, rest)| rest.split_once('@')).map(|(user, _)| user);
     let password = password.and_then(|user| user.split_once(':')).map(|(_, password)| password).unwrap_or_default();
     let secrets = [&token, &capability, &key, "tempauthtoken", "confidential", "a-token-that-is-none"];
     for secret in secrets.into_iter().chain((password.len() > 4).then_some(password)) {
-        let line = said.lines().find(|line| line.contains(secret));
+        let line = output.lines().find(|line| line.contains(secret));
         assert!(line.is_none(), "{secret}: {line:?}");
     }
-    // Nor a part of one: a token's payload alone would tell who somebody is.
+    // Nor a part of a secret: a token's payload alone identifies its user.
     for part in token.split('.').chain(capability.split('.')) {
-        assert!(!said.contains(part), "{part}");
+        assert!(!output.contains(part), "{part}");
     }
 }

@@ -1,28 +1,12 @@
-//! What operators ask: is it alive, is it ready, and how much of everything is there.
+//! Metrics, their documentation, and the alerts on them.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
 use print_upload_client as client;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
-use crate::harness::{App, Operator, Program, Rpc, Scrape, call_raw, eventually, frame, sample_bytes};
-
-/// A program on the data of an app.
-pub async fn watched(app: &mut App) -> (Program, Operator) {
-    app.set_flag("admin-listen", "127.0.0.1:0");
-    let program = Program::serve(app).await;
-    let operator = Operator::of(&program);
-    eventually("it is ready", async || operator.probe("/readyz").await.0 == 200).await;
-    (program, operator)
-}
-
-/// An app's data and a document in it, with nobody serving it yet.
-pub async fn stopped_app() -> (App, String) {
-    let mut app = App::start().await;
-    let document = app.new_document().await;
-    app.stop().await;
-    (app, document)
-}
+use super::watched;
+use crate::harness::{App, Rpc, Scrape, call_raw, eventually, frame, sample_bytes};
 
 fn delete(code: &str) -> String {
     format!(
@@ -32,10 +16,10 @@ fn delete(code: &str) -> String {
 
 #[tokio::test]
 async fn a_canceled_upload_shows_in_the_metrics() {
-    let (mut app, document) = stopped_app().await;
+    let (mut app, document) = App::stopped().await;
     let (_program, operator) = watched(&mut app).await;
     let (mut ada, bytes) = (app.ada(), sample_bytes(100_000));
-    // Before the first call: a first failure is to be an increase.
+    // The series exist before the first call, so that the first failure is an increase.
     for code in ["OK", "DATA_LOSS", "INTERNAL", "UNAVAILABLE", "UNKNOWN"] {
         assert_eq!(operator.scrape().await.value(&delete(code)), 0.0, "{code}");
     }
@@ -52,7 +36,7 @@ async fn a_canceled_upload_shows_in_the_metrics() {
     assert_eq!(during.value("print_upload_writers"), 1.0);
     assert_eq!(during.value("print_upload_reclaim_queue_sessions"), 0.0);
     let connections = |state| during.value(&format!(r#"print_upload_database_connections{{state="{state}"}}"#));
-    assert!(connections("idle") + connections("in_use") >= 1.0, "it has asked its database");
+    assert!(connections("idle") + connections("in_use") >= 1.0, "it has used its database");
     assert_eq!(during.value("print_upload_database_max_connections"), 8.0);
     let version = concat!(r#"print_upload_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""}"#);
     assert_eq!(during.value(version), 1.0);
@@ -62,7 +46,7 @@ async fn a_canceled_upload_shows_in_the_metrics() {
     stalled.await.expect("an answer").expect_err("canceled");
     eventually("nothing is left", async || app.is_reclaimed(&session)).await;
 
-    // The bytes may have gone with their writer, before the sweeper came.
+    // The writer may have dropped its bytes itself, before the sweeper's pass.
     eventually("every call has been counted, and the pass", async || {
         let after = operator.scrape().await;
         let canceled =
@@ -70,8 +54,8 @@ async fn a_canceled_upload_shows_in_the_metrics() {
         let counted =
             [canceled, &delete("OK"), &delete("PERMISSION_DENIED")].iter().all(|series| after.has(series, 1.0));
         let done = r#"print_upload_reclaim_passes_total{result="done"}"#;
-        let is_over = after.has("print_upload_writers", 0.0) && after.has("print_upload_active_sessions", 0.0);
-        counted && is_over && after.value(done) >= 1.0
+        let has_ended = after.has("print_upload_writers", 0.0) && after.has("print_upload_active_sessions", 0.0);
+        counted && has_ended && after.value(done) >= 1.0
     })
     .await;
     let after = operator.scrape().await;
@@ -84,12 +68,12 @@ async fn a_canceled_upload_shows_in_the_metrics() {
 
 #[tokio::test]
 async fn bytes_that_cannot_be_dropped_wait_in_the_queue_and_grow_old() {
-    let (mut app, document) = stopped_app().await;
+    let (mut app, document) = App::stopped().await;
     let (_program, operator) = watched(&mut app).await;
     let (mut ada, bytes) = (app.ada(), sample_bytes(1000));
     let session = ada.create(&document, bytes.len()).await.expect("a session");
     ada.send(&session, &bytes, 0..500).await.expect("a range");
-    // A folder where a file should be: it cannot be removed, not even by root.
+    // A folder in place of a file. Even root cannot remove it as a file.
     let obstacle = app.session_folder(&session).join("obstacle");
     fs::create_dir_all(obstacle.join("inside")).expect("a folder");
 
@@ -114,11 +98,11 @@ async fn bytes_that_cannot_be_dropped_wait_in_the_queue_and_grow_old() {
 
 #[tokio::test]
 async fn who_watches_the_health_is_counted_and_not_timed() {
-    let (mut app, _) = stopped_app().await;
+    let (mut app, _) = App::stopped().await;
     let (_program, operator) = watched(&mut app).await;
     let upstream = client::connect(&[format!("http://{}", app.address)], None).expect("an address");
     let watch = HealthClient::new(upstream).watch(HealthCheckRequest::default()).await.expect("it serves");
-    watch.into_inner().message().await.expect("it goes well").expect("how it is");
+    watch.into_inner().message().await.expect("a message").expect("a status");
 
     let counted = r#"print_upload_rpc_requests_total{method="grpc.health.v1.Health/Watch",code="CANCELLED"}"#;
     eventually("it has hung up", async || operator.scrape().await.has(counted, 1.0)).await;
@@ -131,9 +115,9 @@ async fn who_watches_the_health_is_counted_and_not_timed() {
 
 #[tokio::test]
 async fn what_callers_invent_is_no_label() {
-    let (mut app, document) = stopped_app().await;
+    let (mut app, document) = App::stopped().await;
     let (_program, operator) = watched(&mut app).await;
-    let nobody = app.rest_nobody();
+    let nobody = app.anonymous_rest();
     let names_of_series = |scrape: &Scrape| scrape.text().lines().filter(|line| !line.starts_with('#')).count();
     let invent = async |round: usize| {
         let brew = axum::http::Method::from_bytes(format!("BREW{round}").as_bytes()).expect("a method");
@@ -158,7 +142,7 @@ async fn what_callers_invent_is_no_label() {
 
 #[tokio::test]
 async fn the_documentation_names_every_metric_and_no_other() {
-    let (mut app, document) = stopped_app().await;
+    let (mut app, document) = App::stopped().await;
     let (_program, operator) = watched(&mut app).await;
     app.rest(&app.ada()).begin(&document, 1000).await;
     app.ada().call(Rpc::DeleteUploadSession, &format!("{document}/uploadSession")).await.expect("deleted");

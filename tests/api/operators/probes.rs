@@ -1,43 +1,40 @@
-//! Whether a program lives, and whether it is ready.
+//! Whether a program is alive, and whether it is ready.
 
 use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::{
-    database::outages::behind_a_proxy,
-    harness::{App, Operator, Port, Program, RestActor, eventually, sample_bytes},
-    operators::metrics::{stopped_app, watched},
-};
+use super::watched;
+use crate::harness::{App, Operator, Port, Program, RestActor, eventually, sample_bytes};
 
-/// When Prometheus gives a scrape up, unless it is told otherwise.
+/// The default scrape timeout of Prometheus.
 const SCRAPE_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[tokio::test]
 async fn without_its_database_it_is_alive_but_not_ready_and_scrapes_come_to_their_end() {
-    let (mut app, mut proxy) = behind_a_proxy().await;
+    let (mut app, mut proxy) = App::behind_proxy().await;
     app.stop().await;
     let (_program, operator) = watched(&mut app).await;
 
-    proxy.go_away().await;
+    proxy.stop().await;
 
     eventually("it is not ready", async || operator.probe("/readyz").await.0 == 503).await;
     let (_, why) = operator.probe("/readyz").await;
     assert!(why.starts_with("not ready: the database "), "{why}");
     assert_eq!(operator.probe("/healthz").await, (200, "ok".into()));
-    let scrape = timeout(SCRAPE_TIMEOUT, operator.scrape()).await.expect("it waits for nothing that does not come");
+    let scrape = timeout(SCRAPE_TIMEOUT, operator.scrape()).await.expect("an answer before the timeout");
     assert_eq!(scrape.value("print_upload_database_up"), 0.0);
-    assert!(scrape.value("print_upload_active_sessions").is_nan(), "nobody knows");
+    assert!(scrape.value("print_upload_active_sessions").is_nan(), "the number is unknown");
     assert_eq!(scrape.value("print_upload_writers"), 0.0);
 
-    proxy.come_back().await;
+    proxy.restart().await;
     eventually("it is ready again", async || operator.probe("/readyz").await.0 == 200).await;
-    eventually("it sees it", async || operator.scrape().await.has("print_upload_database_up", 1.0)).await;
+    eventually("it sees the database", async || operator.scrape().await.has("print_upload_database_up", 1.0)).await;
 }
 
 #[tokio::test]
 async fn a_pool_that_is_in_use_to_its_end_is_no_outage_of_the_database() {
-    let (mut app, document) = stopped_app().await;
+    let (mut app, document) = App::stopped().await;
     app.set_flag("database-connections", "2");
     let (_program, operator) = watched(&mut app).await;
     let mut ada = app.ada();
@@ -59,17 +56,17 @@ async fn a_pool_that_is_in_use_to_its_end_is_no_outage_of_the_database() {
     .await;
 
     eventually("it is ready", async || operator.probe("/readyz").await == (200, "ready".into())).await;
-    held.rollback().await.expect("the lock is given back");
+    held.rollback().await.expect("the lock is released");
     let mut canceled = 0;
     for deletion in deletions {
         canceled += u32::from(deletion.await.expect("no panic").is_ok());
     }
-    assert!(canceled > 0, "whoever waited for the lock has had their turn");
+    assert!(canceled > 0, "deletes that waited for the lock have run");
 }
 
 #[tokio::test]
 async fn while_it_drains_it_is_alive_and_not_ready() {
-    let (mut app, document) = stopped_app().await;
+    let (mut app, document) = App::stopped().await;
     app.set_flag("drain-timeout", "60s");
     let (program, operator) = watched(&mut app).await;
     let (mut ada, bytes) = (app.ada(), sample_bytes(1000));
@@ -86,13 +83,13 @@ async fn while_it_drains_it_is_alive_and_not_ready() {
     drop(sender);
     answer.await.expect("an answer").expect_err("a byte is missing");
     drop(ada);
-    let (status, said) = program.ended().await;
-    assert!(status.success() && said.contains("every call was answered"), "{said}");
+    let (status, output) = program.wait_for_end().await;
+    assert!(status.success() && output.contains("every call was answered"), "{output}");
 }
 
 #[tokio::test]
 async fn without_any_issuers_keys_it_is_not_ready() {
-    let (mut app, _) = stopped_app().await;
+    let (mut app, _) = App::stopped().await;
     let nobody = Port::reserve();
     app.set_flag("issuer", &format!("http://{}", nobody.address));
     app.set_flag("admin-listen", "127.0.0.1:0");
@@ -108,7 +105,7 @@ async fn without_any_issuers_keys_it_is_not_ready() {
 
 #[tokio::test]
 async fn a_schema_of_a_rolling_update_does_not_take_the_old_replicas_out() {
-    let (mut app, _) = stopped_app().await;
+    let (mut app, _) = App::stopped().await;
     let (program, operator) = watched(&mut app).await;
     let newest = "select max(version) from _sqlx_migrations";
     let newest: i64 = sqlx::query_scalar(newest).fetch_one(app.pool()).await.expect("a version");
@@ -117,7 +114,7 @@ async fn a_schema_of_a_rolling_update_does_not_take_the_old_replicas_out() {
     sqlx::query(newer).bind(newest + 1).execute(app.pool()).await.expect("a newer migration");
     eventually("it is ready", async || operator.probe("/readyz").await.0 == 200).await;
     program.terminate();
-    program.ended().await;
+    program.wait_for_end().await;
     let (program, operator) = watched(&mut app).await;
 
     let older = "delete from _sqlx_migrations where version >= $1";
@@ -125,8 +122,8 @@ async fn a_schema_of_a_rolling_update_does_not_take_the_old_replicas_out() {
     let expected = (503, "not ready: the database does not have this program's schema".to_owned());
     eventually("it is not ready", async || operator.probe("/readyz").await == expected).await;
     program.terminate();
-    let (_, said) = program.ended().await;
-    assert!(said.contains("the database has a newer schema than this program knows"), "{said}");
+    let (_, output) = program.wait_for_end().await;
+    assert!(output.contains("the database has a newer schema than this program knows"), "{output}");
 }
 
 #[tokio::test]

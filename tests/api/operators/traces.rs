@@ -1,4 +1,4 @@
-//! One request is one trace, from whoever made it to the statements it ran.
+//! Traces: one request is one trace, from its caller to the statements that it ran.
 
 use axum::http::Method;
 use tokio::net::{TcpListener, TcpStream};
@@ -8,15 +8,15 @@ use crate::harness::{App, Collector, Port, Program, RestActor, eventually, sampl
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CALLER: &str = "b7ad6b7169203331";
 
-/// What a caller who has a trace of their own says of it.
+/// The header of a caller who has a trace of their own.
 fn traceparent() -> String {
     format!("00-{TRACE}-{CALLER}-01")
 }
 
-/// How soon spans are sent.
+/// Makes the program send spans soon.
 const SOON: (&str, &str) = ("OTEL_BSP_SCHEDULE_DELAY", "50");
 
-/// How soon they are sent when the program does not end before.
+/// Makes the program send spans only when it ends.
 const NEVER: (&str, &str) = ("OTEL_BSP_SCHEDULE_DELAY", "3600000");
 
 /// Cancels an upload, as a caller who has a trace of their own.
@@ -72,7 +72,7 @@ async fn a_cancel_is_one_trace_from_the_gateway_to_the_statements() {
     let gateway_span = spans.iter().find(|span| span.is_server("print-upload-gateway")).expect("the gateway's span");
     assert_eq!(gateway_span.attribute("request.id"), service.attribute("request.id"));
     let everything = format!("{spans:?}");
-    assert!(everything.contains("update upload_session"), "the statements are told");
+    assert!(everything.contains("update upload_session"), "the statements are in the trace");
     assert!(!everything.contains(app.ada().access_token()), "and no secret");
     let line = gateway.log_line(r#""message":"answered""#).await;
     assert_eq!(line["fields"]["trace.id"], TRACE);
@@ -86,9 +86,9 @@ async fn in_one_process_it_is_the_same_trace() {
     cancel_in_a_trace(&app.rest(&app.ada()), &document).await;
     assert!(collector.trace(TRACE).is_empty(), "nothing has been sent yet");
     program.terminate();
-    let (status, said) = program.ended().await;
+    let (status, output) = program.wait_for_end().await;
 
-    assert!(status.success(), "{said}");
+    assert!(status.success(), "{output}");
     insta::assert_snapshot!(collector.tree(TRACE, CALLER), @r"
     uploads server DELETE /print/{queues}/{queue}/jobs/{job}/documents/{document}/uploadSession
       uploads client print.upload.v1.UploadSessions/DeleteUploadSession
@@ -113,7 +113,7 @@ async fn a_range_is_traced_into_the_store() {
     let put = rest.send(Method::PUT, &url.expect("an upload URL"), &headers, bytes.slice(500..)).await;
     assert_eq!(put.status, 201, "{put:?}");
     program.terminate();
-    program.ended().await;
+    program.wait_for_end().await;
 
     insta::assert_snapshot!(collector.tree(TRACE, CALLER), @r"
     print-upload server PUT /uploadSessions/{session}
@@ -148,7 +148,7 @@ async fn a_download_is_traced_into_the_store() {
     let downloaded = app.rest(&ada).send(Method::GET, &url, &headers, "").await;
     assert_eq!((downloaded.status, downloaded.body.len()), (200, 1000));
     program.terminate();
-    program.ended().await;
+    program.wait_for_end().await;
 
     insta::assert_snapshot!(collector.tree(TRACE, CALLER), @r"
     print-upload server GET /print/{queues}/{queue}/jobs/{job}/documents/{document}/$value
@@ -172,7 +172,7 @@ async fn a_collector_that_is_not_there_costs_no_call() {
     let mut app = App::start().await;
     let documents = [app.new_document().await, app.new_document().await];
     app.stop().await;
-    // The one refuses connections, the other takes them and keeps silent.
+    // One refuses connections, the other accepts them and never answers.
     let nobody = Port::reserve();
     let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let collectors = [nobody.address, silent.local_addr().expect("an address")];
@@ -183,13 +183,13 @@ async fn a_collector_that_is_not_there_costs_no_call() {
         app.ada().upload(document, &sample_bytes(1000)).await.expect("an upload");
 
         program.terminate();
-        let (status, said) = program.ended().await;
-        assert!(status.success() && said.contains("every call was answered"), "{said}");
+        let (status, output) = program.wait_for_end().await;
+        assert!(status.success() && output.contains("every call was answered"), "{output}");
     }
 }
 
 #[tokio::test]
-async fn a_collector_that_falls_silent_is_connected_to_anew() {
+async fn a_collector_that_falls_silent_is_reconnected() {
     let (collector, mut app) = (Collector::start().await, App::start().await);
     app.stop().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -210,14 +210,14 @@ async fn a_collector_that_falls_silent_is_connected_to_anew() {
 
     let traceparent = traceparent();
     eventually("spans arrive", async || {
-        app.rest_nobody().send(Method::GET, "/v1.0/nothing", &[("traceparent", &traceparent)], "").await;
+        app.anonymous_rest().send(Method::GET, "/v1.0/nothing", &[("traceparent", &traceparent)], "").await;
         !collector.trace(TRACE).is_empty()
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_collector_without_an_address_is_a_mistake_that_is_told() {
-    let (status, said) = Program::run(&["gateway", "--upstream=http://127.0.0.1:1", "--otlp-endpoint=nowhere"]).await;
-    assert!(!status.success() && said.contains("--otlp-endpoint nowhere"), "{said}");
+async fn a_collector_without_an_address_is_reported_as_a_mistake() {
+    let (status, output) = Program::run(&["gateway", "--upstream=http://127.0.0.1:1", "--otlp-endpoint=nowhere"]).await;
+    assert!(!status.success() && output.contains("--otlp-endpoint nowhere"), "{output}");
 }

@@ -1,4 +1,4 @@
-//! A canceled print job ends its upload, takes no new one, and stays canceled.
+//! A canceled print job ends its upload, accepts no new one, and stays canceled.
 
 use print_upload::proto::{
     CancelPrintJobRequest, Principal, PrintJob, UploadSession,
@@ -11,7 +11,7 @@ use tonic::{Code, Status};
 use crate::harness::{Actor, App, AuditRow, ErrorExt, Rpc, TENANT, eventually, sample_bytes};
 
 impl Actor {
-    /// Cancels a job, and tells the id that the request got.
+    /// Cancels a job, and returns the id of the request.
     async fn cancel_job_traced(&mut self, name: &str) -> Result<String, Status> {
         let answer = self.client.jobs.cancel_print_job(CancelPrintJobRequest { name: name.into() }).await?;
         let id = answer.metadata().get("request-id").expect("a request id");
@@ -40,7 +40,7 @@ async fn uploading(ada: &mut Actor) -> (PrintJob, UploadSession) {
 }
 
 #[tokio::test]
-async fn canceling_a_job_cancels_its_upload_and_tells_the_stalled_writers() {
+async fn canceling_a_job_cancels_its_upload_and_notifies_the_stalled_writers() {
     let app = App::start().await;
     let (mut ada, bytes) = (app.ada(), sample_bytes(1000));
     let (job, session) = uploading(&mut ada).await;
@@ -116,7 +116,7 @@ async fn a_canceled_job_takes_no_new_upload_from_anybody() {
     let app = App::start().await;
     let mut ada = app.ada();
     for had_upload in [false, true] {
-        // The robot has a task on this job: it would be let in.
+        // The robot has a task on this job. Without the cancel it would be authorized.
         let document = app.new_document().await;
         if had_upload {
             ada.create(&document, 1000).await.expect("a session");
@@ -175,9 +175,9 @@ async fn an_uploaded_document_stays_downloadable_when_its_job_is_canceled_starte
 
         let canceled = PrintJob { state: print_job::State::Canceled.into(), upload_pending: false, ..job };
         assert_eq!(ada.job(&canceled.name).await.expect("the job"), canceled);
-        // Also once everything that nobody needs is dropped.
+        // Also after everything that is not needed was dropped.
         app.make_reclaim_last(&session).await;
-        eventually("reclaiming is over", async || app.reclaim_job(&session).await.is_none()).await;
+        eventually("reclaiming has ended", async || app.reclaim_job(&session).await.is_none()).await;
         assert_eq!(ada.download(&canceled.document, 0).await.expect("a download"), (before, bytes.to_vec()));
         let completed = ada.get(&session.name).await.expect("the session");
         assert_eq!((completed.state(), completed.end_reason()), (State::Completed, EndReason::UploadCompleted));
@@ -188,11 +188,11 @@ async fn an_uploaded_document_stays_downloadable_when_its_job_is_canceled_starte
 }
 
 #[tokio::test]
-async fn a_due_session_of_a_canceled_job_has_expired_instead() {
+async fn an_overdue_session_of_a_canceled_job_has_expired_instead() {
     let app = App::start().await;
     let mut ada = app.ada();
     let (job, session) = uploading(&mut ada).await;
-    app.make_due(&session).await;
+    app.make_overdue(&session).await;
 
     ada.cancel_job(&job.name).await.expect("canceled");
 
@@ -214,15 +214,15 @@ async fn a_caller_who_hangs_up_during_the_cancel_cannot_undo_it() {
     let (_still_held, answer) = ada.stall(&session, &sample_bytes(1000), 400..1000);
     eventually("the writer is under way", async || app.files_of(&session).len() == 2).await;
 
-    let frozen = app.freeze(&session).await;
+    let locked = app.lock(&session).await;
     let (mut canceler, name) = (app.ada(), job.name.clone());
     let cancel = tokio::spawn(async move { canceler.cancel_job(&name).await });
     eventually("the cancel is under way", async || app.waiting_statements().await == 1).await;
     cancel.abort();
     assert!(cancel.await.expect_err("hung up").is_cancelled());
-    frozen.rollback().await.expect("the session thaws");
+    locked.rollback().await.expect("the lock is released");
 
-    assert_eq!(answer.await.expect("an answer").expect_err("told").code_and_reason(), upload_canceled());
+    assert_eq!(answer.await.expect("an answer").expect_err("canceled").code_and_reason(), upload_canceled());
     assert_eq!(ada.get(&session.name).await.expect("the tombstone").end_reason(), EndReason::PrintJobCanceled);
     assert_eq!(ada.job(&job.name).await.expect("the job").state(), print_job::State::Canceled);
     eventually("nothing is left", async || app.is_reclaimed(&session)).await;

@@ -10,14 +10,14 @@ use tokio::task::JoinHandle;
 use tonic::{Code, Status};
 
 use crate::{
-    database::outages::{assert_unavailable, behind_a_proxy},
+    database::assert_unavailable,
     harness::{Actor, App, Cut, ErrorExt, Stalled, eventually, sample_bytes},
 };
 
 /// The last statement of a cancel.
 const COMMIT: &[u8] = b"COMMIT";
 
-/// A job with a writer under way that holds its last byte back.
+/// A job with a writer under way that has not sent its last byte.
 async fn stalled_upload(app: &App, ada: &mut Actor) -> (PrintJob, UploadSession, Stalled) {
     let job = ada.create_job("printers/p").await.expect("a job");
     let session = ada.create(&job.document, 1000).await.expect("a session");
@@ -26,29 +26,29 @@ async fn stalled_upload(app: &App, ada: &mut Actor) -> (PrintJob, UploadSession,
     (job, session, stalled)
 }
 
-/// The writer is told that its upload is canceled. One that nobody tells would be waited for for ever.
-async fn assert_told(answer: JoinHandle<Result<UploadRangeResponse, Status>>) {
-    let told = tokio::time::timeout(Duration::from_secs(10), answer).await.expect("the writer is told");
-    let refused = told.expect("an answer").expect_err("told");
+/// The writer is notified that its upload is canceled. Without a notification it would wait until the range times out.
+async fn assert_notified(answer: JoinHandle<Result<UploadRangeResponse, Status>>) {
+    let answer = tokio::time::timeout(Duration::from_secs(10), answer).await.expect("the writer is notified");
+    let refused = answer.expect("an answer").expect_err("canceled");
     assert_eq!(refused.code_and_reason(), (Code::Aborted, "UPLOAD_SESSION_CANCELED".into()));
 }
 
 #[tokio::test]
-async fn the_writers_of_a_canceled_job_are_told_by_the_cancel_itself() {
-    let (app, mut proxy) = behind_a_proxy().await;
+async fn the_writers_of_a_canceled_job_are_notified_by_the_cancel_itself() {
+    let (app, mut proxy) = App::behind_proxy().await;
     let mut ada = app.ada();
     let (job, _, (_still_held, answer)) = stalled_upload(&app, &mut ada).await;
 
     ada.cancel_job(&job.name).await.expect("canceled");
-    // Nobody can ask what has become of the session any more.
-    proxy.go_away().await;
+    // From now on the service cannot read the state of the session.
+    proxy.stop().await;
 
-    assert_told(answer).await;
+    assert_notified(answer).await;
 }
 
 #[tokio::test]
 async fn a_cancel_whose_commit_was_never_answered_has_happened() {
-    let (app, proxy) = behind_a_proxy().await;
+    let (app, proxy) = App::behind_proxy().await;
     let mut ada = app.ada();
     let (job, session, (_still_held, answer)) = stalled_upload(&app, &mut ada).await;
 
@@ -60,14 +60,14 @@ async fn a_cancel_whose_commit_was_never_answered_has_happened() {
     ada.cancel_job(&job.name).await.expect("canceled before");
     assert_eq!(ada.get(&session.name).await.expect("the tombstone").end_reason(), EndReason::PrintJobCanceled);
     assert_eq!(app.actions_on(&session).await, ["create", "cancel"]);
-    // Whoever canceled it has not heard of the session: the service finds out by itself.
-    assert_told(answer).await;
+    // The cancel got no answer with the session. The service finds out by itself that it has ended.
+    assert_notified(answer).await;
     eventually("nothing is left", async || app.is_reclaimed(&session)).await;
 }
 
 #[tokio::test]
 async fn a_cancel_that_was_never_committed_has_not_happened() {
-    let (app, proxy) = behind_a_proxy().await;
+    let (app, proxy) = App::behind_proxy().await;
     let (mut ada, bytes) = (app.ada(), sample_bytes(1000));
     let job = ada.create_job("printers/p").await.expect("a job");
     let session = ada.create(&job.document, bytes.len()).await.expect("a session");

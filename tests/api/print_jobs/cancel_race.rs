@@ -1,4 +1,4 @@
-//! A print job is canceled while its upload is created or completed, or the job is started.
+//! A print job is canceled while its upload is created or completed, or while the job is started.
 
 use print_upload::proto::{
     PrintJob, UploadSession, print_job,
@@ -14,8 +14,8 @@ fn job_canceled() -> (Code, String) {
     (Code::FailedPrecondition, "PRINT_JOB_CANCELED".into())
 }
 
-/// Lets nobody change a job, or create a session of it, for as long as the transaction lives.
-async fn freeze_job(app: &App, job: &PrintJob) -> Transaction<'static, Postgres> {
+/// Locks a job while the transaction is open: nobody can change it, or create a session of it.
+async fn lock_job(app: &App, job: &PrintJob) -> Transaction<'static, Postgres> {
     let id = job.name.rsplit('/').next().expect("an id");
     let mut held = app.pool().begin().await.expect("a transaction");
     sqlx::query("select 1 from print_job where job_id = $1 for update")
@@ -26,10 +26,10 @@ async fn freeze_job(app: &App, job: &PrintJob) -> Transaction<'static, Postgres>
     held
 }
 
-/// What came of two calls that wait for the same frozen row, one behind the other, and go on in that order.
+/// The results of two calls that wait for the same locked row, one behind the other, and go on in that order.
 async fn in_turn<First: Send + 'static, Second: Send + 'static>(
     app: &App,
-    frozen: Transaction<'static, Postgres>,
+    locked: Transaction<'static, Postgres>,
     first: impl Future<Output = First> + Send + 'static,
     second: impl Future<Output = Second> + Send + 'static,
 ) -> (First, Second) {
@@ -37,7 +37,7 @@ async fn in_turn<First: Send + 'static, Second: Send + 'static>(
     eventually("the first one waits", async || app.waiting_statements().await == 1).await;
     let second = tokio::spawn(second);
     eventually("the second one waits", async || app.waiting_statements().await == 2).await;
-    frozen.rollback().await.expect("the row thaws");
+    locked.rollback().await.expect("the lock is released");
     (first.await.expect("no panic"), second.await.expect("no panic"))
 }
 
@@ -79,7 +79,7 @@ async fn a_cancel_that_queues_up_with_four_creates_leaves_no_upload_wherever_it_
     let app = App::start().await;
     for place in 0..=4 {
         let job = app.ada().create_job("printers/p").await.expect("a job");
-        let frozen = freeze_job(&app, &job).await;
+        let locked = lock_job(&app, &job).await;
         let (mut creates, mut cancel) = (JoinSet::new(), JoinSet::new());
         for turn in 0..=4 {
             let (mut ada, job) = (app.ada(), job.clone());
@@ -90,15 +90,15 @@ async fn a_cancel_that_queues_up_with_four_creates_leaves_no_upload_wherever_it_
             }
             eventually("it queues up", async || app.waiting_statements().await == turn + 1).await;
         }
-        frozen.rollback().await.expect("the job thaws");
+        locked.rollback().await.expect("the lock is released");
 
         cancel.join_all().await.pop().expect("an answer").expect("canceled");
         assert_no_upload(&app, &job, creates.join_all().await).await;
     }
 }
 
-/// Either the whole document is there, or nothing of it; and its uploader was told which.
-async fn assert_whole_or_gone(app: &App, session: &UploadSession, completed: Result<State, Status>) -> State {
+/// Either the document is complete, or nothing of it is left, as its uploader was answered.
+async fn assert_completed_or_canceled(app: &App, session: &UploadSession, completed: Result<State, Status>) -> State {
     let mut ada = app.ada();
     let ended = ada.get(&session.name).await.expect("the session");
     match completed {
@@ -110,8 +110,8 @@ async fn assert_whole_or_gone(app: &App, session: &UploadSession, completed: Res
             assert_eq!(status.code_and_reason(), (Code::Aborted, "UPLOAD_SESSION_CANCELED".into()));
             assert_eq!((ended.state(), ended.end_reason()), (State::Canceled, EndReason::PrintJobCanceled));
             eventually("its bytes are gone", async || app.is_reclaimed(session)).await;
-            let gone = ada.download(&session.document, 0).await.expect_err("nothing to download");
-            assert_eq!(gone.code_and_reason(), (Code::FailedPrecondition, "DOCUMENT_NOT_UPLOADED".into()));
+            let refused = ada.download(&session.document, 0).await.expect_err("nothing to download");
+            assert_eq!(refused.code_and_reason(), (Code::FailedPrecondition, "DOCUMENT_NOT_UPLOADED".into()));
         }
     }
     ended.state()
@@ -132,7 +132,7 @@ async fn a_job_canceled_while_its_upload_completes_has_the_whole_document_or_not
         let (job, session) = almost_uploaded(&mut ada).await;
         let (canceled, completed) = tokio::join!(canceler.cancel_job(&job.name), ada.send(&session, &bytes, 400..1000));
         canceled.expect("canceled");
-        assert_whole_or_gone(&app, &session, completed.map(|answer| answer.state())).await;
+        assert_completed_or_canceled(&app, &session, completed.map(|answer| answer.state())).await;
         assert_eq!(ada.job(&job.name).await.expect("the job").state(), print_job::State::Canceled);
     }
 }
@@ -142,20 +142,20 @@ async fn a_cancel_and_a_completing_range_that_meet_at_the_session_take_turns() {
     let app = App::start().await;
     for cancel_first in [true, false] {
         let (job, session) = almost_uploaded(&mut app.ada()).await;
-        let frozen = app.freeze(&session).await;
+        let locked = app.lock(&session).await;
         let (mut canceler, mut uploader, sent_to) = (app.ada(), app.ada(), session.clone());
         let cancel = async move { canceler.cancel_job(&job.name).await };
         let complete = async move { uploader.send(&sent_to, &sample_bytes(1000), 400..1000).await };
 
         let (canceled, completed) = if cancel_first {
-            in_turn(&app, frozen, cancel, complete).await
+            in_turn(&app, locked, cancel, complete).await
         } else {
-            let (completed, canceled) = in_turn(&app, frozen, complete, cancel).await;
+            let (completed, canceled) = in_turn(&app, locked, complete, cancel).await;
             (canceled, completed)
         };
 
         canceled.expect("canceled");
-        let state = assert_whole_or_gone(&app, &session, completed.map(|answer| answer.state())).await;
+        let state = assert_completed_or_canceled(&app, &session, completed.map(|answer| answer.state())).await;
         assert_eq!(state, if cancel_first { State::Canceled } else { State::Completed });
     }
 }
@@ -167,16 +167,16 @@ async fn a_start_and_a_cancel_that_meet_leave_a_canceled_job() {
     for cancel_first in [true, false] {
         let job = ada.create_job("printers/p").await.expect("a job");
         ada.upload(&job.document, &sample_bytes(1000)).await.expect("the document");
-        let frozen = freeze_job(&app, &job).await;
+        let locked = lock_job(&app, &job).await;
         let (mut canceler, mut starter) = (app.ada(), app.ada());
         let (name, same) = (job.name.clone(), job.name.clone());
         let cancel = async move { canceler.cancel_job(&name).await };
         let start = async move { starter.start_job(&same).await };
 
         let (canceled, started) = if cancel_first {
-            in_turn(&app, frozen, cancel, start).await
+            in_turn(&app, locked, cancel, start).await
         } else {
-            let (started, canceled) = in_turn(&app, frozen, start, cancel).await;
+            let (started, canceled) = in_turn(&app, locked, start, cancel).await;
             (canceled, started)
         };
 

@@ -1,4 +1,4 @@
-//! Where print jobs that are created, started and canceled here meet the catalog that other services push.
+//! Print jobs that are created, started and canceled here, together with the catalog that other services push.
 
 use print_upload::proto::{CatalogPrintJob, Principal, PrintJob, principal::Identity, print_job::State};
 use tonic::{Code, Status};
@@ -16,15 +16,15 @@ fn user(oid: &str) -> Option<Principal> {
     Some(Principal { identity: Some(Identity::User(oid.into())) })
 }
 
-/// Nothing can be done with the job or its document.
-async fn assert_gone(app: &App, job: &PrintJob) {
+/// The job and its document are not found by any call.
+async fn assert_not_found(app: &App, job: &PrintJob) {
     let mut ada = app.ada();
     for rpc in Rpc::OF_JOBS {
-        let refused = ada.call(rpc, &job.name).await.expect_err("gone");
+        let refused = ada.call(rpc, &job.name).await.expect_err("deleted");
         assert_eq!(refused.code_and_reason(), (Code::NotFound, "PRINT_JOB_NOT_FOUND".into()), "{rpc:?}");
     }
     for rpc in Rpc::OF_DOCUMENTS {
-        let refused = ada.call(rpc, &job.document).await.expect_err("gone");
+        let refused = ada.call(rpc, &job.document).await.expect_err("deleted");
         assert_eq!(refused.code_and_reason(), (Code::NotFound, "DOCUMENT_NOT_FOUND".into()), "{rpc:?}");
     }
 }
@@ -139,13 +139,13 @@ async fn the_catalogs_deletion_wins_over_everything_and_for_good() {
 
         catalog.delete_job(&job.document, 0).await.expect("deleted");
 
-        assert_gone(&app, &job).await;
+        assert_not_found(&app, &job).await;
         for revision in [0, 1, i64::MAX] {
             let refused = catalog.push_job(&in_catalog(&job, revision)).await.expect_err("it was deleted");
             assert_eq!(refused.code_and_reason(), (Code::FailedPrecondition, "PRINT_JOB_DELETED".into()));
         }
         catalog.delete_job(&job.document, 1).await.expect("deleted before");
-        assert_gone(&app, &job).await;
+        assert_not_found(&app, &job).await;
         if let Some(session) = session {
             eventually("its bytes are gone", async || app.is_reclaimed(&session)).await;
         }
@@ -178,7 +178,7 @@ async fn a_job_that_the_catalog_pushed_is_started_and_canceled_like_one_created_
     catalog.delete_job(&document, 9).await.expect("nothing happens: an older revision");
     assert_eq!(ada.job(&name).await.expect("the job"), canceled);
     catalog.delete_job(&document, 10).await.expect("deleted");
-    assert_gone(&app, &canceled).await;
+    assert_not_found(&app, &canceled).await;
 }
 
 #[tokio::test]
@@ -217,7 +217,7 @@ async fn a_new_job_never_takes_an_id_that_the_catalog_uses_or_has_deleted() {
     for job in [&seen, &unseen] {
         catalog.delete_job(&document_of(job), 1).await.expect("deleted");
     }
-    // Ids are drawn at random, so that these are never met: let the first draws be exactly them.
+    // Ids are random, so these would never be drawn. Make the first draws return exactly them.
     let loaded_dice = "create sequence draw;
         create function load_dice() returns trigger language plpgsql as $$
         begin
@@ -237,7 +237,7 @@ async fn a_new_job_never_takes_an_id_that_the_catalog_uses_or_has_deleted() {
     let kept = bob.job("printers/p/jobs/1").await.expect("the catalog's job");
     assert_eq!((kept.creator, kept.document), (user("bob"), document_of(&used)));
     for job in [&seen, &unseen] {
-        let gone = bob.document(&document_of(job)).await.expect_err("deleted");
-        assert_eq!(gone.code_and_reason(), (Code::NotFound, "DOCUMENT_NOT_FOUND".into()));
+        let refused = bob.document(&document_of(job)).await.expect_err("deleted");
+        assert_eq!(refused.code_and_reason(), (Code::NotFound, "DOCUMENT_NOT_FOUND".into()));
     }
 }

@@ -1,4 +1,4 @@
-//! Print jobs as those who print see them: created with a document that awaits its upload, and started once it is there.
+//! Print jobs are created with a document that awaits its upload, and started once it is uploaded.
 
 use std::collections::HashSet;
 
@@ -16,7 +16,7 @@ fn by_share(name: &str) -> String {
     name.replacen("printers/p/", "shares/s/", 1)
 }
 
-/// A configuration of exactly so many bytes, most of them in characters of two.
+/// A configuration of exactly `bytes` bytes, mostly two-byte characters.
 fn configuration_of(bytes: usize) -> String {
     let text = format!(r#"{{"note":"{}"}}"#, "ü".repeat((bytes - 20) / 2));
     format!("{text}{}", " ".repeat(bytes - text.len()))
@@ -48,7 +48,7 @@ async fn a_job_is_created_on_a_printer_or_through_a_share_and_named_by_its_print
 }
 
 #[tokio::test]
-async fn a_new_jobs_document_is_uploaded_right_away_and_the_job_says_so() {
+async fn a_new_jobs_document_is_uploaded_right_away_and_the_job_reports_it() {
     let app = App::start().await;
     let (mut ada, bytes) = (app.ada(), sample_bytes(1000));
     let job = ada.create_job("shares/s").await.expect("a job");
@@ -103,7 +103,7 @@ async fn a_configuration_that_is_no_json_object_of_16_kib_is_refused_and_nothing
         "{",
         r#"{"copies":2,}"#,
         "{}{}",
-        // What Postgres could not keep.
+        // JSON that Postgres cannot store.
         "{\"note\":\"\0\"}",
         "{}\0",
     ];
@@ -201,7 +201,7 @@ async fn a_canceled_job_is_not_started() {
     }
 }
 
-/// How far the job's document is, as its list says by printer and by share, and as it says itself.
+/// The state of the job's document: the same in its list, by printer and by share, and in the document itself.
 async fn state_in_list(ada: &mut Actor, job: &PrintJob) -> print_document::State {
     let document = ada.document(&job.document).await.expect("the document");
     for name in [job.name.clone(), by_share(&job.name)] {
@@ -212,7 +212,7 @@ async fn state_in_list(ada: &mut Actor, job: &PrintJob) -> print_document::State
 }
 
 #[tokio::test]
-async fn a_job_lists_its_one_document_as_the_document_itself_says() {
+async fn a_job_lists_its_one_document_in_the_documents_own_state() {
     let app = App::start().await;
     let (mut ada, bytes) = (app.ada(), sample_bytes(1000));
     let job = ada.create_job("printers/p").await.expect("a job");

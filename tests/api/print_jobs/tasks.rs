@@ -22,7 +22,7 @@ async fn new_job(app: &App) -> PrintJob {
     app.ada().create_job("printers/p").await.expect("a job")
 }
 
-/// The robot's upload under way, and the task that let it in already completed.
+/// The robot's upload under way. The task that authorized it has already completed.
 async fn outliving_its_task(app: &App) -> UploadSession {
     let (mut robot, mut catalog, job) = (app.robot(), app.catalog(), new_job(app).await);
     catalog.push_task(&task(&job, "t", ROBOT, State::Processing, 1)).await.expect("a task");
@@ -50,14 +50,15 @@ async fn an_application_uploads_only_for_a_task_of_its_own_that_is_processing() 
 }
 
 #[tokio::test]
-async fn tasks_elsewhere_do_not_let_an_application_in() {
+async fn tasks_elsewhere_do_not_authorize_an_application() {
     let app = App::start().await;
     let (mut robot, mut catalog) = (app.robot(), app.catalog());
     let (job, other) = (new_job(&app).await, new_job(&app).await);
     let refused = robot.create(&job.document, 1000).await.expect_err("no task at all");
     assert_eq!(refused.code_and_reason(), no_task());
 
-    // On another job, on the same job in another tenant, and of its own but not processing beside another's that is.
+    // Tasks on another job, on the same job in another tenant, and one of its own that is not processing, beside
+    // another application's that is.
     catalog.push_task(&task(&other, "t", ROBOT, State::Processing, 1)).await.expect("a task");
     let abroad = |name: String| name.replace(&TENANT.to_string(), &FOREIGN_TENANT.to_string());
     let twin = CatalogPrintJob {
@@ -79,7 +80,7 @@ async fn tasks_elsewhere_do_not_let_an_application_in() {
 }
 
 #[tokio::test]
-async fn a_task_that_is_over_admits_no_further_upload() {
+async fn a_task_that_has_ended_authorizes_no_further_upload() {
     let app = App::start().await;
     let (mut robot, mut catalog, job) = (app.robot(), app.catalog(), new_job(&app).await);
     catalog.push_task(&task(&job, "t", ROBOT, State::Processing, 2)).await.expect("a task");
@@ -137,7 +138,7 @@ async fn an_upload_outlives_its_task_by_token_and_by_upload_url() {
 async fn assert_canceled(robot: &mut Actor, session: &UploadSession) {
     let canceled = robot.get(&session.name).await.expect("the tombstone");
     assert_eq!((canceled.state(), &canceled.ended_by), (upload_session::State::Canceled, &session.owner));
-    let refused = robot.create(&session.document, 1000).await.expect_err("its task is over");
+    let refused = robot.create(&session.document, 1000).await.expect_err("its task has ended");
     assert_eq!(refused.code_and_reason(), no_task());
 }
 

@@ -1,4 +1,4 @@
-//! The gateway as a process of its own: in front of two replicas, with stalled callers, without its service.
+//! `gateway` as a process: in front of two replicas, with stalled callers, without its service.
 
 use std::time::Duration;
 
@@ -8,17 +8,17 @@ use tokio::{task::JoinSet, time::timeout};
 
 use crate::harness::{Actor, App, Program, RestActor, Socket, eventually, refused, sample_bytes, user_claims};
 
-/// More calls than many an HTTP/2 server takes on one connection (RFC 9113 recommends at least 100).
+/// More calls than many HTTP/2 servers accept on one connection (RFC 9113 recommends at least 100).
 const STALLED_UPLOADS: usize = 220;
 const WRITERS_A_SESSION: usize = 4;
 
-/// More bytes than an HTTP/2 client's connection takes unread unless told otherwise.
+/// Their bytes exceed the default connection window of an HTTP/2 client.
 const STALLED_DOWNLOADS: usize = 8;
 
-/// How long the others may take. They take a second or two, or for ever.
+/// How long the other callers may take. They take a second or two, or they never end.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// An app's data served by two replicas behind a gateway; its actors call the second replica.
+/// An app's data, served by two replicas behind a gateway. Its gRPC actors call the second replica.
 async fn two_replicas() -> (App, [Program; 3], RestActor) {
     let mut app = App::start().await;
     app.stop().await;
@@ -51,7 +51,7 @@ async fn in_front_of_two_replicas_it_behaves_the_same() {
     }
     assert_eq!(app.rest(&app.bob()).cancel(&document).await.reason(), refused(403, "NOT_SESSION_OWNER"));
     assert_eq!(app.rest(&app.mallory()).cancel(&document).await.reason(), refused(404, "DOCUMENT_NOT_FOUND"));
-    assert_eq!(app.rest_nobody().cancel(&document).await.reason(), refused(401, "TOKEN_MISSING"));
+    assert_eq!(app.anonymous_rest().cancel(&document).await.reason(), refused(401, "TOKEN_MISSING"));
 
     let url = ada.begin(&document, bytes.len()).await;
     assert_eq!(ada.put(&url, &bytes, 40_000..100_000).await.status, 202);
@@ -65,7 +65,7 @@ async fn in_front_of_two_replicas_it_behaves_the_same() {
 }
 
 #[tokio::test]
-async fn stalled_writers_on_either_replica_are_told_of_a_cancel() {
+async fn stalled_writers_on_either_replica_are_notified_of_a_cancel() {
     let (app, _programs, ada) = two_replicas().await;
     let document = app.new_document().await;
     let url = ada.begin(&document, 400).await;
@@ -81,7 +81,7 @@ async fn stalled_writers_on_either_replica_are_told_of_a_cancel() {
     assert_eq!(ada.cancel(&document).await.status, 204);
 
     for mut socket in sockets {
-        let head = socket.head().await;
+        let head = socket.read_head().await;
         assert!(head.starts_with("HTTP/1.1 409 Conflict\r\n"), "{head}");
     }
     eventually("nothing is left", async || app.is_reclaimed(&session)).await;
@@ -105,10 +105,10 @@ async fn stalled_callers_do_not_slow_the_others() {
         ada.begin(&document, 1000).await;
         assert_eq!(ada.cancel(&document).await.status, 204);
     };
-    timeout(DEADLINE, others).await.expect("nobody waits for those who stall");
+    timeout(DEADLINE, others).await.expect("nobody waits for the stalled callers");
 }
 
-/// Downloads that have begun, and are not read any further.
+/// Downloads that have started, and are not read any further.
 async fn stall_downloads(app: &App) -> Vec<Socket> {
     let (mut ada, token) = (app.ada(), user_claims().signed());
     let (document, bytes) = (app.new_document().await, sample_bytes(20 << 20));
@@ -119,13 +119,13 @@ async fn stall_downloads(app: &App) -> Vec<Socket> {
     let mut stalled = Vec::new();
     for _ in 0..STALLED_DOWNLOADS {
         let mut download = Socket::get(app.rest_address, &format!("/print/{document}/$value"), &token).await;
-        assert!(download.head().await.starts_with("HTTP/1.1 200"));
+        assert!(download.read_head().await.starts_with("HTTP/1.1 200"));
         stalled.push(download);
     }
     stalled
 }
 
-/// Uploads that hold half of their bytes back.
+/// Uploads that have sent half of their bytes.
 async fn stall_uploads(app: &App) -> Vec<Socket> {
     let ada = app.rest(&app.ada());
     let mut stalled = Vec::new();
@@ -153,18 +153,18 @@ async fn uploads_that_the_service_does_not_read_do_not_keep_others_back() {
     for _ in 0..WRITERS / WRITERS_A_SESSION {
         urls.push(ada.begin(&app.new_document().await, bytes.len()).await);
     }
-    // Once without uploads: connections to the database are there afterwards, which a busy machine is slow to open.
-    let held = nobody_sees_a_session(&app).await;
-    let mut looks = JoinSet::new();
+    // Once without uploads, so that the connections to the database are open. A busy machine is slow to open them.
+    let held = lock_all_sessions(&app).await;
+    let mut reads = JoinSet::new();
     for url in urls.iter().cycle().take(WRITERS) {
         let (ada, url) = (ada.clone(), url.clone());
-        looks.spawn(async move { ada.get(&url).await });
+        reads.spawn(async move { ada.get(&url).await });
     }
     eventually("they all wait", async || app.waiting_statements().await >= WRITERS as i64).await;
-    held.rollback().await.expect("they go on");
-    looks.join_all().await;
+    held.rollback().await.expect("the lock is released");
+    reads.join_all().await;
 
-    let held = nobody_sees_a_session(&app).await;
+    let held = lock_all_sessions(&app).await;
     let mut uploads = JoinSet::new();
     for writer in 0..WRITERS {
         let (ada, bytes, url) = (ada.clone(), bytes.clone(), urls[writer / WRITERS_A_SESSION].clone());
@@ -177,12 +177,12 @@ async fn uploads_that_the_service_does_not_read_do_not_keep_others_back() {
     assert_eq!(ada.post("/print/printers/p/jobs").await.status, 201);
 
     assert!(uploads.try_join_next().is_none(), "it was answered while they still waited");
-    held.rollback().await.expect("they go on");
+    held.rollback().await.expect("the lock is released");
     let statuses = uploads.join_all().await;
     assert!(statuses.iter().all(|status| matches!(status, 201 | 202)), "{statuses:?}");
 }
 
-async fn nobody_sees_a_session(app: &App) -> Transaction<'static, Postgres> {
+async fn lock_all_sessions(app: &App) -> Transaction<'static, Postgres> {
     let mut held = app.pool().begin().await.expect("a transaction");
     sqlx::query("lock table upload_session").execute(&mut *held).await.expect("locked");
     held
@@ -211,7 +211,7 @@ async fn when_a_replica_is_killed_the_other_one_takes_every_call() {
 }
 
 #[tokio::test]
-async fn without_its_service_it_says_so_and_goes_on_when_the_service_is_back() {
+async fn without_its_service_it_reports_so_and_goes_on_when_the_service_is_back() {
     let mut app = App::start().await;
     let document = app.new_document().await;
     let (_gateway, address) = Program::gateway(&[app.address], &[]).await;
@@ -220,10 +220,10 @@ async fn without_its_service_it_says_so_and_goes_on_when_the_service_is_back() {
     app.stop().await;
 
     for path in [format!("/print/{document}/uploadSession"), url.clone()] {
-        let gone = ada.get(&path).await;
-        assert_eq!(gone.refusal(), (503, "serviceNotAvailable".into(), "SERVICE_UNREACHABLE".into()));
-        assert_eq!(gone.header("retry-after"), "1");
-        assert!(!String::from_utf8_lossy(&gone.body).contains("127.0.0.1"), "{gone:?}");
+        let answer = ada.get(&path).await;
+        assert_eq!(answer.refusal(), (503, "serviceNotAvailable".into(), "SERVICE_UNREACHABLE".into()));
+        assert_eq!(answer.header("retry-after"), "1");
+        assert!(!String::from_utf8_lossy(&answer.body).contains("127.0.0.1"), "{answer:?}");
     }
     assert_eq!(ada.put(&url, &sample_bytes(1000), 0..1000).await.status, 503);
 
@@ -243,8 +243,8 @@ async fn a_gateway_that_cannot_work_does_not_start() {
         (&["gateway", "--upstream=http://127.0.0.1:1", "--tls-cert=/none.pem", "--tls-key=/none.pem"], "/none.pem"),
     ];
     for (arguments, expected) in cases {
-        let (status, said) = Program::run(arguments).await;
-        assert!(!status.success() && said.contains(expected), "{arguments:?}: {said}");
+        let (status, output) = Program::run(arguments).await;
+        assert!(!status.success() && output.contains(expected), "{arguments:?}: {output}");
     }
 }
 
@@ -264,9 +264,9 @@ async fn it_drains_before_it_ends() {
     eventually("nothing new is accepted", async || tokio::net::TcpStream::connect(address).await.is_err()).await;
     socket.write(&[7; 50]).await;
 
-    let head = socket.head().await;
+    let head = socket.read_head().await;
     assert!(head.starts_with("HTTP/1.1 201 Created\r\n"), "{head}");
     drop(socket);
-    let (status, said) = gateway.ended().await;
-    assert!(status.success() && said.contains("every call was answered"), "{said}");
+    let (status, output) = gateway.wait_for_end().await;
+    assert!(status.success() && output.contains("every call was answered"), "{output}");
 }

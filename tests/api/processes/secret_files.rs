@@ -1,4 +1,4 @@
-//! Secrets of `serve` and `migrate` out of files, as containers are given them.
+//! `serve` and `migrate` read secrets from files, as containers mount them.
 
 use std::{fs, path::Path};
 
@@ -6,7 +6,7 @@ use print_upload_client::Credential;
 
 use crate::harness::{Actor, App, Program, sample_bytes};
 
-/// The flags that an app is served with, but for those of these names.
+/// The flags of an app without those of these names.
 fn flags_without(app: &App, left_out: &[&str]) -> Vec<String> {
     let flags = app.flags().filter(|(flag, _)| !left_out.contains(flag));
     flags.map(|(flag, value)| format!("--{flag}={value}")).collect()
@@ -20,8 +20,8 @@ fn written(folder: &Path, name: &str, text: &str) -> String {
 
 async fn run(command: &str, flags: &[String]) -> (Option<i32>, String) {
     let arguments: Vec<&str> = std::iter::once(command).chain(flags.iter().map(String::as_str)).collect();
-    let (status, said) = Program::run(&arguments).await;
-    (status.code(), said)
+    let (status, output) = Program::run(&arguments).await;
+    (status.code(), output)
 }
 
 #[tokio::test]
@@ -35,8 +35,8 @@ async fn a_replica_whose_secrets_are_files_takes_up_what_one_with_flags_began() 
     let url = written(folder.path(), "database-url", &format!("{}\n", app.flag("database-url")));
     let keys = format!("a newer key, which signs from now on\n\n{}\n", app.flag("upload-token-key"));
     let keys = written(folder.path(), "upload-token-key", &keys);
-    let (code, said) = run("migrate", &[format!("--database-url-file={url}")]).await;
-    assert_eq!(code, Some(0), "{said}");
+    let (code, output) = run("migrate", &[format!("--database-url-file={url}")]).await;
+    assert_eq!(code, Some(0), "{output}");
     app.replace_flag("database-url", "database-url-file", &url);
     app.replace_flag("upload-token-key", "upload-token-key-file", &keys);
     let _program = Program::serve(&mut app).await;
@@ -47,7 +47,7 @@ async fn a_replica_whose_secrets_are_files_takes_up_what_one_with_flags_began() 
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_secret_file_is_said_by_its_flag() {
+async fn what_is_wrong_with_a_secret_file_is_reported_with_its_flag() {
     let mut app = App::start().await;
     app.stop().await;
     let folder = tempfile::tempdir().expect("a folder");
@@ -63,25 +63,25 @@ async fn what_is_wrong_with_a_secret_file_is_said_by_its_flag() {
     for (flag, file_flag, file, expected) in table {
         let mut flags = flags_without(&app, &[flag]);
         flags.push(format!("--{file_flag}={file}"));
-        let (code, said) = run("serve", &flags).await;
-        assert_eq!(code, Some(1), "{file_flag}={file}: {said}");
-        assert!(said.starts_with("print-upload: ") && said.contains(expected), "{file_flag}={file}: {said}");
-        assert_eq!(said.lines().count(), 1, "{file_flag}={file}: {said}");
+        let (code, output) = run("serve", &flags).await;
+        assert_eq!(code, Some(1), "{file_flag}={file}: {output}");
+        assert!(output.starts_with("print-upload: ") && output.contains(expected), "{file_flag}={file}: {output}");
+        assert_eq!(output.lines().count(), 1, "{file_flag}={file}: {output}");
     }
 
     for (flag, file_flag) in [("database-url", "database-url-file"), ("upload-token-key", "upload-token-key-file")] {
         let mut both = flags_without(&app, &[]);
         both.push(format!("--{file_flag}={short}"));
-        let (code, said) = run("serve", &both).await;
-        assert_eq!(code, Some(1), "the file counts: {said}");
+        let (code, output) = run("serve", &both).await;
+        assert_eq!(code, Some(1), "the file counts: {output}");
         both.pop();
         both.push(format!("--{file_flag}="));
         both.push("--listen=nowhere".into());
-        let (code, said) = run("serve", &both).await;
-        assert_eq!(code, Some(2), "an empty one is none, and only the address is wrong: {said}");
-        assert!(said.contains("nowhere") && !said.contains(file_flag), "{said}");
-        let (code, said) = run("serve", &flags_without(&app, &[flag])).await;
-        assert_eq!(code, Some(2), "one of both is needed: {said}");
-        assert!(said.contains(&format!("--{flag}")) && said.contains(&format!("--{file_flag}")), "{said}");
+        let (code, output) = run("serve", &both).await;
+        assert_eq!(code, Some(2), "an empty one is none, and only the address is wrong: {output}");
+        assert!(output.contains("nowhere") && !output.contains(file_flag), "{output}");
+        let (code, output) = run("serve", &flags_without(&app, &[flag])).await;
+        assert_eq!(code, Some(2), "one of both is needed: {output}");
+        assert!(output.contains(&format!("--{flag}")) && output.contains(&format!("--{file_flag}")), "{output}");
     }
 }

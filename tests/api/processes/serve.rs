@@ -1,4 +1,4 @@
-//! The real program as a process: killed, stopped, misconfigured.
+//! `serve` as a process: killed, stopped, misconfigured. And the commands that prepare its database.
 
 use std::time::Duration;
 
@@ -9,17 +9,9 @@ use tonic::Code;
 
 use crate::harness::{App, CATALOG_CLIENT, ErrorExt, Program, TENANT, eventually, issuer, sample_bytes};
 
-/// An app's data and a document in it, with nobody serving it yet.
-async fn data() -> (App, String) {
-    let mut app = App::start().await;
-    let document = app.new_document().await;
-    app.stop().await;
-    (app, document)
-}
-
 #[tokio::test]
 async fn a_crash_in_the_middle_of_an_upload_loses_nothing_that_was_acknowledged() {
-    let (mut app, document) = data().await;
+    let (mut app, document) = App::stopped().await;
     let bytes = sample_bytes(2_000_000);
     let program = Program::serve(&mut app).await;
     let mut ada = app.ada();
@@ -31,7 +23,7 @@ async fn a_crash_in_the_middle_of_an_upload_loses_nothing_that_was_acknowledged(
     eventually("a writer is under way", async || app.files_of(&session).len() == 3).await;
 
     program.kill().await;
-    let cut = stalled.await.expect("an answer").expect_err("nobody is there to acknowledge it");
+    let cut = stalled.await.expect("an answer").expect_err("killed");
     assert!(matches!(cut.code(), Code::Unavailable | Code::Unknown | Code::Internal), "{cut:?}");
 
     let _program = Program::serve(&mut app).await;
@@ -51,7 +43,7 @@ async fn a_crash_in_the_middle_of_an_upload_loses_nothing_that_was_acknowledged(
 
 #[tokio::test]
 async fn a_crash_right_after_a_delete_brings_nothing_back() {
-    let (mut app, document) = data().await;
+    let (mut app, document) = App::stopped().await;
     let bytes = sample_bytes(2000);
     for _ in 0..5 {
         let program = Program::serve(&mut app).await;
@@ -75,8 +67,8 @@ async fn a_crash_right_after_a_delete_brings_nothing_back() {
 }
 
 #[tokio::test]
-async fn asked_to_stop_it_answers_the_call_under_way_first() {
-    let (mut app, document) = data().await;
+async fn asked_to_stop_it_completes_the_call_under_way_first() {
+    let (mut app, document) = App::stopped().await;
     app.set_flag("drain-timeout", "60s");
     let program = Program::serve(&mut app).await;
     let (mut ada, bytes) = (app.ada(), sample_bytes(1000));
@@ -85,7 +77,7 @@ async fn asked_to_stop_it_answers_the_call_under_way_first() {
     eventually("a writer is under way", async || app.files_of(&session).len() == 1).await;
 
     program.terminate();
-    eventually("nobody new is let in", async || TcpStream::connect(app.address).await.is_err()).await;
+    eventually("no new connection is accepted", async || TcpStream::connect(app.address).await.is_err()).await;
     let last_byte = UploadRangeRequest { content: Some(Content::Chunk(bytes.slice(999..))) };
     sender.send(last_byte).await.expect("the service still reads");
     drop(sender);
@@ -93,14 +85,14 @@ async fn asked_to_stop_it_answers_the_call_under_way_first() {
     let answer = answer.await.expect("an answer").expect("acknowledged");
     assert_eq!(answer.state(), State::Completed);
     drop(ada);
-    let (status, said) = program.ended().await;
+    let (status, output) = program.wait_for_end().await;
     assert!(status.success(), "{status}");
-    assert!(said.contains("stopped: every call was answered"), "{said}");
+    assert!(output.contains("stopped: every call was answered"), "{output}");
 }
 
 #[tokio::test]
 async fn asked_to_stop_it_does_not_wait_for_ever() {
-    let (mut app, document) = data().await;
+    let (mut app, document) = App::stopped().await;
     app.set_flag("drain-timeout", "200ms");
     let program = Program::serve(&mut app).await;
     let (mut ada, bytes) = (app.ada(), sample_bytes(1000));
@@ -110,11 +102,11 @@ async fn asked_to_stop_it_does_not_wait_for_ever() {
 
     program.terminate();
 
-    let (status, said) = program.ended().await;
+    let (status, output) = program.wait_for_end().await;
     assert!(status.success(), "{status}");
-    assert!(said.contains("stopped: the drain timeout passed, and calls were cut"), "{said}");
-    let cut = said.lines().find(|line| line.contains("UploadRange") && line.contains("CANCELLED"));
-    assert!(cut.is_some(), "the call that was cut has its line: {said}");
+    assert!(output.contains("stopped: the drain timeout passed, and calls were cut"), "{output}");
+    let cut = output.lines().find(|line| line.contains("UploadRange") && line.contains("CANCELLED"));
+    assert!(cut.is_some(), "the call that was cut has its line: {output}");
     answer.await.expect("an answer").expect_err("cut");
     let _program = Program::serve(&mut app).await;
     assert_eq!(app.ada().get(&session.name).await.expect("the session").received_bytes, 0);
@@ -122,8 +114,8 @@ async fn asked_to_stop_it_does_not_wait_for_ever() {
 
 #[tokio::test]
 async fn an_invalid_configuration_fails_with_one_clear_line_before_any_port_is_opened() {
-    let (app, _) = data().await;
-    // Taken: had the program come as far as to open it, it would complain of that.
+    let (app, _) = App::stopped().await;
+    // This port is taken. If the program came as far as to open it, it would report that.
     let taken = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let listen = taken.local_addr().expect("an address").to_string();
     let unmigrated = database_url(&app, "postgres");
@@ -156,24 +148,25 @@ async fn an_invalid_configuration_fails_with_one_clear_line_before_any_port_is_o
         }
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
 
-        let (status, said) = Program::run(&arguments).await;
+        let (status, output) = Program::run(&arguments).await;
 
-        assert_eq!(status.code(), Some(1), "{flag}={value}: {said}");
-        assert!(said.starts_with("print-upload: ") && said.contains(expected), "{flag}={value}: {said}");
-        assert_eq!(said.lines().count(), 1, "{flag}={value}: {said}");
-        assert!(!said.contains("hush"), "{flag}={value}: {said}");
+        assert_eq!(status.code(), Some(1), "{flag}={value}: {output}");
+        assert!(output.starts_with("print-upload: ") && output.contains(expected), "{flag}={value}: {output}");
+        assert_eq!(output.lines().count(), 1, "{flag}={value}: {output}");
+        assert!(!output.contains("hush"), "{flag}={value}: {output}");
     }
 }
 
 #[tokio::test]
 async fn migrate_makes_a_database_that_can_be_served_and_catalog_apply_fills_it() {
-    let (mut app, _) = data().await;
+    let (mut app, _) = App::stopped().await;
     let name = format!("test_{}", uuid::Uuid::now_v7().simple());
     execute(&app, format!("create database {name}")).await;
     app.set_flag("database-url", &database_url(&app, &name));
     for _ in 0..2 {
-        let (status, said) = Program::run(&["migrate", &format!("--database-url={}", app.flag("database-url"))]).await;
-        assert!(status.success(), "{said}");
+        let (status, output) =
+            Program::run(&["migrate", &format!("--database-url={}", app.flag("database-url"))]).await;
+        assert!(status.success(), "{output}");
     }
 
     let program = Program::serve(&mut app).await;
@@ -190,8 +183,8 @@ async fn migrate_makes_a_database_that_can_be_served_and_catalog_apply_fills_it(
     for _ in 0..2 {
         let server = format!("--server={}", app.address);
         let token = format!("--token={}", catalog_token());
-        let (status, said) = Program::run(&["catalog", "apply", file.to_str().expect("text"), &server, &token]).await;
-        assert!(status.success() && said.contains("3 entries pushed"), "{said}");
+        let (status, output) = Program::run(&["catalog", "apply", file.to_str().expect("text"), &server, &token]).await;
+        assert!(status.success() && output.contains("3 entries pushed"), "{output}");
     }
 
     let document = format!("printers/p/jobs/{job}/documents/{document}");
@@ -201,8 +194,8 @@ async fn migrate_makes_a_database_that_can_be_served_and_catalog_apply_fills_it(
 }
 
 #[tokio::test]
-async fn catalog_apply_says_what_is_wrong() {
-    let (mut app, _) = data().await;
+async fn catalog_apply_reports_what_is_wrong() {
+    let (mut app, _) = App::stopped().await;
     let _program = Program::serve(&mut app).await;
     let folder = tempfile::tempdir().expect("a folder");
     let (server, token) = (format!("--server={}", app.address), format!("--token={}", catalog_token()));
@@ -210,9 +203,9 @@ async fn catalog_apply_says_what_is_wrong() {
     for (name, content) in [("broken", "{"), ("unknown", r#"{"toasters": []}"#), ("orphan", &orphan.to_string())] {
         let file = folder.path().join(name);
         std::fs::write(&file, content).expect("a file");
-        let (status, said) = Program::run(&["catalog", "apply", file.to_str().expect("text"), &server, &token]).await;
-        assert_eq!(status.code(), Some(1), "{name}: {said}");
-        assert!(said.starts_with("print-upload: "), "{name}: {said}");
+        let (status, output) = Program::run(&["catalog", "apply", file.to_str().expect("text"), &server, &token]).await;
+        assert_eq!(status.code(), Some(1), "{name}: {output}");
+        assert!(output.starts_with("print-upload: "), "{name}: {output}");
     }
 }
 
@@ -240,6 +233,6 @@ async fn closed_port() -> String {
 }
 
 async fn execute(app: &App, statement: String) {
-    // The names in it are this test's own.
+    // It contains only names that this file has made.
     sqlx::raw_sql(AssertSqlSafe(statement)).execute(app.pool()).await.expect("the statement runs");
 }

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::harness::{App, Command, Program, RestActor, eventually, user_claims};
 
-/// A service with a certificate of a throw-away authority, and ada's document in it.
+/// A service with a certificate of a throw-away authority, and a document of ada's.
 async fn behind_tls() -> (App, String, TempDir, ThrowAwayCertificate) {
     let mut app = App::start().await;
     let document = app.new_document().await;
@@ -24,7 +24,7 @@ async fn behind_tls() -> (App, String, TempDir, ThrowAwayCertificate) {
     (app, document, folder, certificate)
 }
 
-/// Ada over REST, trusting an authority. Every client makes its own connections.
+/// Ada over REST, with a client of her own that trusts an authority.
 fn rest(address: SocketAddr, ca_pem: &str) -> RestActor {
     RestActor::over(trusting(ca_pem), &format!("https://{address}"), Some(&user_claims().signed()))
 }
@@ -54,29 +54,33 @@ async fn both_listeners_speak_tls_and_nothing_else() {
     let command = || Command::new("status").arg(&document).env("PRINT_UPLOAD_TOKEN", &user_claims().signed());
     let command = |server: &str| command().arg("--json").arg(format!("--server={server}"));
     let authority = certificate.ca_file().display().to_string();
-    // Without a scheme it is TLS that is meant, since an authority is named.
+    // A server without a scheme means TLS, since an authority is named.
     for server in [grpc.clone(), grpc.replace("https://", "")] {
         let seen = command(&server).env("CA_CERT", &authority).run().await.json();
         assert_eq!(seen["state"], "STATE_CANCELED", "{server}");
     }
-    assert_eq!(command(&grpc).run().await.failure().0, 6, "nobody knows it");
+    assert_eq!(command(&grpc).run().await.failure().0, 6, "the authority is unknown");
 
     let system = client::connect(&[&grpc], None).expect("a transport");
-    Client::over(system, token.clone()).documents.get_print_document(request()).await.expect_err("nobody knows it");
+    Client::over(system, token.clone())
+        .documents
+        .get_print_document(request())
+        .await
+        .expect_err("the authority is unknown");
     let plain = Client::new(&format!("http://{}", app.address), token).expect("a client");
     plain.clone().documents.get_print_document(request()).await.expect_err("plain text");
     reqwest::get(format!("http://{}/openapi.json", app.rest_address)).await.expect_err("plain text");
 }
 
 #[tokio::test]
-async fn a_renewed_certificate_is_shown_without_a_restart() {
+async fn a_renewed_certificate_is_presented_without_a_restart() {
     let (app, document, folder, old) = behind_tls().await;
     let ada = rest(app.rest_address, &old.ca_pem);
     ada.begin(&document, 1000).await;
 
     let new = ThrowAwayCertificate::make(folder.path()).expect("a certificate");
 
-    eventually("the new one is shown", async || is_trusted(app.rest_address, &new.ca_pem).await).await;
+    eventually("the new one is presented", async || is_trusted(app.rest_address, &new.ca_pem).await).await;
     assert!(!is_trusted(app.rest_address, &old.ca_pem).await);
     assert_eq!(ada.cancel(&document).await.status, 204, "connections that are open go on");
 
@@ -110,6 +114,6 @@ async fn a_key_that_is_not_the_certificates_keeps_the_service_from_starting() {
     }
     let cert = format!("--tls-cert={}", one.path().join("cert.pem").display());
     let key = format!("--tls-key={}", other.path().join("key.pem").display());
-    let (status, said) = Program::run(&["gateway", "--upstream=http://127.0.0.1:1", &cert, &key]).await;
-    assert!(!status.success() && said.contains("--tls-cert"), "{said}");
+    let (status, output) = Program::run(&["gateway", "--upstream=http://127.0.0.1:1", &cert, &key]).await;
+    assert!(!status.success() && output.contains("--tls-cert"), "{output}");
 }

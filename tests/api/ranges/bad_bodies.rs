@@ -1,4 +1,4 @@
-//! Bodies that are not what their header says: a clear error, and nothing is lost, staged files included.
+//! Bodies that do not match their header: a clear error, nothing is lost, and no staged file is left.
 
 use bytes::Bytes;
 use print_upload::proto::{RangeHeader, UploadRangeRequest, UploadSession, upload_range_request::Content};
@@ -12,7 +12,7 @@ fn first(header: RangeHeader) -> UploadRangeRequest {
     UploadRangeRequest { content: Some(Content::Header(header)) }
 }
 
-/// Nothing was received, nothing is in the store, and all places are free: the whole document can be sent.
+/// Nothing was received, and nothing is in the store.
 async fn assert_nothing_left(app: &App, ada: &mut Actor, session: &UploadSession) {
     let now = ada.get(&session.name).await.expect("the session");
     assert_eq!((now.received_bytes, now.next_expected_ranges), (0, session.next_expected_ranges.clone()));
@@ -42,7 +42,7 @@ async fn a_body_is_exactly_as_long_as_its_range() {
     }
     assert_nothing_left(&app, &mut ada, &session).await;
 
-    // The same for a range that is only compared.
+    // The same for a repeated range, which is only compared.
     ada.send(&session, &bytes, 0..10).await.expect("a range");
     for length in [0, 9, 11, 2 * MIB] {
         let header = Digest::Crc32c.put_on(header(&session, 0..10), &bytes[..length]);
@@ -99,12 +99,12 @@ async fn a_first_message_has_at_most_64_kibibytes() {
 
 #[tokio::test]
 async fn a_client_that_hangs_up_in_the_middle_of_a_range_leaves_nothing() {
-    // One writer at a time, so that a place which is not given back is missed.
+    // One writer at a time, so that a permit that is not returned is noticed.
     let app = App::with([("max-writers", "1")]).await;
     let (mut ada, document, bytes) = (app.ada(), app.new_document().await, sample_bytes(3 * MIB));
     let session = ada.create(&document, bytes.len()).await.expect("a session");
 
-    // It ends its body too early, resets its call, or closes its connection.
+    // The client ends its body too early, resets its call, or closes its connection.
     for way in ["ends", "resets", "closes"] {
         let other = app.ada();
         let caller = if way == "closes" { &other } else { &ada };
@@ -124,7 +124,7 @@ async fn a_client_that_hangs_up_in_the_middle_of_a_range_leaves_nothing() {
         }
         drop(other);
         eventually("the staged file is gone", async || app.files_of(&session).is_empty()).await;
-        eventually("the place is given back", async || {
+        eventually("the permit is returned", async || {
             let refused = ada.client.upload_range(header(&session, 0..10), Bytes::new()).await.expect_err("too short");
             refused.reason() != "TOO_MANY_WRITERS"
         })

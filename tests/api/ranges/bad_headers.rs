@@ -13,7 +13,7 @@ async fn begun(app: &App, ada: &mut Actor) -> UploadSession {
     session
 }
 
-/// The session is as `begun` has left it, and goes on.
+/// The session is as `begun` returned it, and can go on.
 async fn assert_nothing_lost(app: &App, ada: &mut Actor, session: &UploadSession) {
     let bytes = sample_bytes(1000);
     let now = ada.get(&session.name).await.expect("the session");
@@ -89,7 +89,7 @@ async fn a_range_names_exactly_one_session() {
         session.name.replace('-', ""),
         session.name.replace("uploadSessions", "sessions"),
         format!("uploadSessions/{{{}}}", session.etag),
-        // Names of a document could lead to a newer session than the one that was meant.
+        // The name of a document could mean a newer session than the caller knows.
         session.document.clone(),
         format!("{}/uploadSession", session.document),
         format!("{}/uploadSession", session.document.replace("printers/p", "shares/s")),
@@ -119,14 +119,14 @@ async fn a_capability_reaches_no_other_session() {
 }
 
 #[tokio::test]
-async fn a_range_of_an_ended_session_says_how_it_ended() {
+async fn a_range_of_an_ended_session_is_refused_with_how_it_ended() {
     let app = App::start().await;
     let mut ada = app.ada();
-    let (canceled, due) = (begun(&app, &mut ada).await, begun(&app, &mut ada).await);
+    let (canceled, overdue) = (begun(&app, &mut ada).await, begun(&app, &mut ada).await);
     ada.delete(&canceled.name).await.expect("deleted");
-    app.make_due(&due).await;
-    for (session, reason) in [(canceled, "UPLOAD_SESSION_CANCELED"), (due, "UPLOAD_SESSION_EXPIRED")] {
-        // A new range, a received one, and one with a wrong total: the end of the session comes first.
+    app.make_overdue(&overdue).await;
+    for (session, reason) in [(canceled, "UPLOAD_SESSION_CANCELED"), (overdue, "UPLOAD_SESSION_EXPIRED")] {
+        // A new range, a received one, and one with a wrong total: each is refused because the session has ended.
         for (range, total) in [(300..1000, 1000), (100..300, 1000), (300..1000, 1001)] {
             for digest in [Digest::None, Digest::Both] {
                 let bytes = sample_bytes(1000).slice(range.clone());

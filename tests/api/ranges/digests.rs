@@ -1,4 +1,4 @@
-//! Ranges sent again, and digests that hold or do not.
+//! Repeated ranges, and digests that match or do not.
 
 use std::ops::Range;
 
@@ -19,7 +19,7 @@ async fn with_pieces(app: &App, ada: &mut Actor, bytes: &Bytes) -> UploadSession
     session
 }
 
-/// Nothing but the three pieces is received, and nothing else is in the store.
+/// Only the three pieces are received, and nothing else is in the store.
 async fn assert_unchanged(app: &App, ada: &mut Actor, session: &UploadSession) {
     let now = ada.get(&session.name).await.expect("the session");
     assert_eq!(spans(&now.next_expected_ranges), [0..100, 350..400, 500..1000]);
@@ -27,7 +27,7 @@ async fn assert_unchanged(app: &App, ada: &mut Actor, session: &UploadSession) {
     assert_eq!(app.files_of(session).len(), 3);
 }
 
-/// The bytes of a range, all of them others.
+/// Bytes for a range that all differ from the document's.
 fn other_bytes(bytes: &Bytes, range: Range<usize>) -> Bytes {
     bytes[range].iter().map(|byte| byte ^ 0xff).collect()
 }
@@ -78,7 +78,7 @@ async fn the_completing_range_sent_again_is_answered_as_the_first_time() {
     let (mut ada, document, bytes) = (app.ada(), app.new_document().await, sample_bytes(1000));
     let session = ada.create(&document, bytes.len()).await.expect("a session");
     ada.send(&session, &bytes, 0..400).await.expect("a range");
-    // It overlaps what is received: its bytes before 400 count for nothing but its repeat.
+    // It overlaps the received bytes. Its bytes before 400 matter only for its repeat.
     let first = ada.send(&session, &bytes, 300..1000).await.expect("the completing range");
     assert_eq!(first.state(), State::Completed);
 

@@ -111,7 +111,7 @@ async fn a_document_has_a_bounded_number_of_fragments() {
         let refused = ada.send_bytes(&session, 70, bytes.slice(70..80), digest).await.expect_err("a fourth fragment");
         assert_eq!(refused.code_and_reason(), (Code::ResourceExhausted, "TOO_MANY_FRAGMENTS".into()));
     }
-    // What is received is still known, and can be repeated.
+    // The received ranges are still known, and can be repeated.
     ada.send_with_crc32c(&session, &bytes, 30..40).await.expect("a repeat");
     let session = ada.get(&session.name).await.expect("the session");
     assert_eq!(spans(&session.next_expected_ranges), [0..10, 20..30, 40..50, 60..100]);

@@ -1,4 +1,4 @@
-//! Ranges in every order, against a simple model: a byte that is received once, never changes.
+//! Ranges in random order, compared with a simple model: a received byte never changes.
 
 use std::ops::Range;
 
@@ -16,11 +16,11 @@ use crate::harness::{Actor, App, Digest, ErrorExt, crc32c, spans};
 /// One range, before the document's size is known.
 #[derive(Debug, Clone)]
 struct Plan {
-    /// An earlier range once more, or else a new one.
+    /// Repeats an earlier range; `None` is a new one.
     again: Option<Index>,
     start: Index,
     length: Index,
-    /// Which of several contents: ranges that overlap may differ in the bytes.
+    /// Which of several contents. Ranges that overlap may have different bytes.
     content: u8,
     digest: Digest,
 }
@@ -31,7 +31,7 @@ struct Model {
     received: Vec<Option<u8>>,
     /// The range that completed the document, as it was sent.
     completing: Option<(usize, Bytes)>,
-    /// How many ranges have contributed bytes.
+    /// How many ranges contributed bytes.
     accepted: usize,
 }
 
@@ -46,7 +46,7 @@ impl Model {
         Self { received: vec![None; size], completing: None, accepted: 0 }
     }
 
-    /// Takes the bytes that are new, and says what the answer must be.
+    /// Takes the new bytes, and returns what the answer must be.
     fn take(&mut self, start: usize, bytes: &Bytes, digest: Digest) -> Expected {
         let same = Some((start, bytes.clone())) == self.completing;
         if self.completing.is_some() {
@@ -118,7 +118,7 @@ fn ranges_in_any_order_become_the_document_of_the_bytes_received_first() {
         runtime.block_on(upload(&app, size, &plans));
         Ok(())
     });
-    // The service ends inside the runtime that it runs in.
+    // Drops the service inside the runtime that it runs in.
     let _inside = runtime.enter();
     drop(app);
     outcome.unwrap_or_else(|failure| panic!("{failure}"));

@@ -11,7 +11,7 @@ use crate::harness::{
     Actor, App, Digest, ErrorExt, FOREIGN_TENANT, Stalled, TENANT, chunk, eventually, header, sample_bytes, spans,
 };
 
-/// Gives a stalled range its last byte, and the end.
+/// Sends the last byte of a stalled range, and ends it.
 async fn finish(stalled: Stalled, last: u8) -> Result<print_upload::proto::UploadRangeResponse, tonic::Status> {
     let (sender, answer) = stalled;
     sender.send(chunk(vec![last])).await.expect("the range is still under way");
@@ -19,7 +19,7 @@ async fn finish(stalled: Stalled, last: u8) -> Result<print_upload::proto::Uploa
     answer.await.expect("no panic")
 }
 
-/// Waits until that many ranges are being stored: what each of them will contribute is fixed.
+/// Waits until `ranges` ranges are being stored. From then on the bytes that each will contribute are fixed.
 async fn until_under_way(app: &App, session: &UploadSession, ranges: usize) {
     eventually("the ranges are under way", async || app.files_of(session).len() == ranges).await;
 }
@@ -45,7 +45,7 @@ async fn four_writers_send_disjoint_ranges_at_once() {
 }
 
 #[tokio::test]
-async fn a_fifth_writer_waits_until_a_place_is_given_back() {
+async fn a_fifth_writer_waits_until_a_permit_is_returned() {
     let app = App::start().await;
     let (mut ada, document, bytes) = (app.ada(), app.new_document().await, sample_bytes(1000));
     let session = ada.create(&document, bytes.len()).await.expect("a session");
@@ -59,13 +59,13 @@ async fn a_fifth_writer_waits_until_a_place_is_given_back() {
     assert!(fifth.retry_delay().is_some());
     assert_eq!(ada.get(&session.name).await.expect("the session").received_bytes, 0);
 
-    // Another session has places of its own.
+    // Another session has permits of its own.
     let other = ada.create(&app.new_document().await, bytes.len()).await.expect("another session");
     ada.send(&other, &bytes, 0..100).await.expect("a range of another session");
 
     let mut stalled = stalled.into_iter();
     finish(stalled.next().expect("a writer"), bytes[99]).await.expect("the first range");
-    let answer = ada.send(&session, &bytes, 400..500).await.expect("there is a place again");
+    let answer = ada.send(&session, &bytes, 400..500).await.expect("a permit is free again");
     assert_eq!(spans(&answer.next_expected_ranges), [100..400, 500..1000]);
     for (stalled, last) in stalled.zip([199, 299, 399]) {
         finish(stalled, bytes[last]).await.expect("the others go on");
@@ -75,7 +75,7 @@ async fn a_fifth_writer_waits_until_a_place_is_given_back() {
 }
 
 #[tokio::test]
-async fn of_two_ranges_that_overlap_the_slower_one_is_told_to_send_what_is_missing() {
+async fn of_two_ranges_that_overlap_the_slower_one_is_asked_to_send_what_is_missing() {
     let app = App::start().await;
     let (mut ada, document, bytes) = (app.ada(), app.new_document().await, sample_bytes(1000));
     let session = ada.create(&document, bytes.len()).await.expect("a session");
@@ -129,7 +129,7 @@ async fn four_writers_of_overlapping_ranges_lose_no_acknowledged_byte() {
     let (mut ada, document, bytes) = (app.ada(), app.new_document().await, sample_bytes(LENGTH));
     let session = ada.create(&document, LENGTH).await.expect("a session");
 
-    // The last tenth is left out: the session is still active when all of them are done.
+    // They leave out the last tenth, so that the session is still active afterwards.
     let mut writers = JoinSet::new();
     for writer in 0..4 {
         let (ada, session, bytes) = (ada.clone(), session.clone(), bytes.clone());
@@ -169,16 +169,16 @@ async fn write_all(
     acknowledged
 }
 
-/// A range of which nothing is ever sent, not even its header.
+/// A call that never sends anything, not even the header.
 fn silent(actor: &Actor) -> Stalled {
     let (sender, nothing) = mpsc::channel(1);
     let mut sessions = actor.client.sessions.clone();
     (sender, tokio::spawn(async move { Ok(sessions.upload_range(ReceiverStream::new(nothing)).await?.into_inner()) }))
 }
 
-/// Of eight places a caller has two without saying what for, and a tenant four.
+/// Of eight permits, calls that have sent nothing may hold two for each caller and four for each tenant.
 #[tokio::test]
-async fn whoever_says_nothing_keeps_nobody_else_out() {
+async fn whoever_sends_nothing_keeps_nobody_else_out() {
     let app = App::with([("max-transfers", "8")]).await;
     let (mut ada, bytes) = (app.ada(), sample_bytes(1000));
     let session = ada.create(&app.new_document().await, bytes.len()).await.expect("a session");
@@ -187,8 +187,8 @@ async fn whoever_says_nothing_keeps_nobody_else_out() {
     let mut held = names.map(|name| silent(&user(name)));
 
     for full in [user("mallory"), user("trudy")] {
-        eventually("no more of those", async || {
-            // One that met the last question is refused itself.
+        eventually("no more calls without a header are accepted", async || {
+            // A call that came together with the last attempt was refused. Replace it.
             for (name, one) in names.iter().zip(&mut held).filter(|(_, (_, answer))| answer.is_finished()) {
                 *one = silent(&user(name));
             }
@@ -199,12 +199,12 @@ async fn whoever_says_nothing_keeps_nobody_else_out() {
     }
     let stranger = app.user(FOREIGN_TENANT, "stranger", &["PrintJob.Create", "Printer.Read.All"]);
     let refused = stranger.clone().send(&session, &bytes, 0..1000).await.expect_err("it is not theirs");
-    assert_eq!(refused.reason(), "UPLOAD_SESSION_NOT_FOUND", "there is room for other tenants");
+    assert_eq!(refused.reason(), "UPLOAD_SESSION_NOT_FOUND", "permits are free for other tenants");
     drop(held);
-    eventually("they are gone", async || ada.send(&session, &bytes, 0..1000).await.is_ok()).await;
+    eventually("their permits are returned", async || ada.send(&session, &bytes, 0..1000).await.is_ok()).await;
 }
 
-/// A place is taken before anything of a range is read, and given back however the range ends.
+/// A permit is taken before anything of a range is read, and returned however the range ends.
 #[tokio::test]
 async fn a_replica_receives_only_so_many_ranges_at_once() {
     let app = App::with([("max-transfers", "1")]).await;
@@ -212,13 +212,13 @@ async fn a_replica_receives_only_so_many_ranges_at_once() {
     let session = ada.create(&app.new_document().await, bytes.len()).await.expect("a session");
 
     let (sender, silent) = silent(&ada);
-    eventually("whoever says nothing has the place", async || {
+    eventually("the silent call has the permit", async || {
         let refused = bob.send(&session, &bytes, 0..1000).await.expect_err("it is not bob's");
         refused.reason() == "TOO_MANY_TRANSFERS"
     })
     .await;
     drop(sender);
-    let refused = silent.await.expect("no panic").expect_err("it said nothing");
+    let refused = silent.await.expect("no panic").expect_err("it sent nothing");
     assert_eq!(refused.reason(), "FIRST_MESSAGE_MISSING");
     let refused = bob.send(&session, &bytes, 0..1000).await.expect_err("it is not bob's");
     assert_eq!(refused.reason(), "NOT_SESSION_OWNER");
@@ -231,5 +231,5 @@ async fn a_replica_receives_only_so_many_ranges_at_once() {
     stalled.await.expect("no panic").expect_err("canceled");
 
     let session = ada.create(&session.document, bytes.len()).await.expect("another session");
-    ada.send(&session, &bytes, 0..2000).await.expect("the place is free again");
+    ada.send(&session, &bytes, 0..2000).await.expect("the permit is free again");
 }

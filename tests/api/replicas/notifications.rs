@@ -1,4 +1,4 @@
-//! Two replicas, each a process of its own: they share the database and the store, and nothing else.
+//! A cancel on one replica reaches the writers on another.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -13,49 +13,26 @@ use tokio::time::Instant;
 use tonic::Code;
 use uuid::Uuid;
 
-use crate::{
-    database::outages::{CREDENTIAL, put_behind_a_proxy},
-    harness::{Actor, App, Cut, ErrorExt, Program, Stalled, eventually, sample_bytes},
-};
+use super::Replicas;
+use crate::harness::{App, CREDENTIAL, Cut, ErrorExt, Program, Stalled, chunk, eventually, sample_bytes};
 
-/// How many cancels there are, one after the other. Half of them must reach their writers soon: a replica that only asks every
-/// five seconds, as it does anyway, tells the first of them soon at most.
+/// How many cancels there are, one after the other. Half of them must reach their writers soon. A replica that only
+/// polls, every five seconds, would notify at most the first writer soon.
 const CANCELS: usize = 8;
 const SOON: Duration = Duration::from_secs(2);
 
-/// So late that the answer to a commit is not believed any more.
+/// How late the answer to a commit is when the service no longer relies on it.
 const LATE: Duration = Duration::from_millis(100);
 
-/// An app whose actors can call two replicas, and nobody serving in this process.
-struct Replicas {
-    app: App,
-    first: Actor,
-    second: Actor,
-    programs: [Program; 2],
-}
-
 impl Replicas {
-    async fn start() -> Self {
-        Self::over(App::start().await).await
-    }
-
-    async fn over(mut app: App) -> Self {
-        app.stop().await;
-        let program = Program::serve(&mut app).await;
-        let first = app.ada();
-        let other_program = Program::serve(&mut app).await;
-        let second = app.ada();
-        Self { app, first, second, programs: [program, other_program] }
-    }
-
-    /// A writer stalls on the first replica, and the second one cancels its session: the writer is told. Answers whether it
-    /// was soon.
+    /// A writer stalls on the first replica, and the second one cancels its session. Returns whether the writer was
+    /// notified soon.
     async fn cancel_under_a_writer_elsewhere(&mut self) -> bool {
         let (session, stalled) = self.stalled_on_the_first().await;
 
         self.second.delete(&session.name).await.expect("deleted");
 
-        let is_soon = is_told_soon(stalled).await;
+        let is_soon = is_notified_soon(stalled).await;
         eventually("its bytes are gone", async || self.app.is_reclaimed(&session)).await;
         is_soon
     }
@@ -68,16 +45,16 @@ impl Replicas {
         (session, stalled)
     }
 
-    /// Announces what may be true or not.
+    /// Announces any payload, true or not.
     async fn announce(&self, payload: &str) {
         let notify = sqlx::query("select pg_notify('upload_session_ended', $1)").bind(payload);
         notify.execute(self.app.pool()).await.expect("announced");
     }
 
-    /// How many notifications have gone nowhere.
-    async fn swallowed(&self) -> i64 {
-        let swallowed = sqlx::query_scalar("select count(*) from swallowed");
-        swallowed.fetch_one(self.app.pool()).await.expect("a number")
+    /// How many notifications were dropped.
+    async fn dropped_notifications(&self) -> i64 {
+        let dropped = sqlx::query_scalar("select count(*) from dropped_notification");
+        dropped.fetch_one(self.app.pool()).await.expect("a number")
     }
 
     /// Breaks the connections that both replicas listen on.
@@ -92,30 +69,30 @@ impl Replicas {
     }
 }
 
-/// Has notifications go nowhere, as if each replica died right after its commit: an empty function stands before that of
-/// Postgres, for connections made from now on.
-async fn cut_notifications(app: &App) {
+/// Drops all notifications, as if each replica died right after its commit. New connections find a function of ours
+/// before `pg_notify` of Postgres.
+async fn drop_notifications(app: &App) {
     let database = app.database.url.rsplit('/').next().expect("a name").split('?').next().expect("a name");
     for statement in [
-        "create table swallowed (payload text)".to_owned(),
+        "create table dropped_notification (payload text)".to_owned(),
         "create function public.pg_notify(text, payload text) returns void language sql
-         as 'insert into swallowed values (payload)'"
+         as 'insert into dropped_notification values (payload)'"
             .to_owned(),
         format!("alter database {database} set search_path = public, pg_catalog"),
     ] {
-        // The name in it is this test's own.
+        // It contains only the name of this test's database.
         sqlx::raw_sql(AssertSqlSafe(statement)).execute(app.pool()).await.expect("the statement runs");
     }
 }
 
-/// Waits until a writer was told of the cancel; answers whether it was soon. What is not announced is asked for every five
-/// seconds.
-async fn is_told_soon((_still_held, stalled): Stalled) -> bool {
-    let begun = Instant::now();
-    let told = tokio::time::timeout(Duration::from_secs(30), stalled).await.expect("it is told in the end");
-    let told = told.expect("no panic").expect_err("told");
-    assert_eq!(told.code_and_reason(), (Code::Aborted, "UPLOAD_SESSION_CANCELED".into()));
-    begun.elapsed() < SOON
+/// Waits until a writer is notified of the cancel, and returns whether that was soon. Without a notification the
+/// replica polls every five seconds.
+async fn is_notified_soon((_still_held, stalled): Stalled) -> bool {
+    let started = Instant::now();
+    let answer = tokio::time::timeout(Duration::from_secs(30), stalled).await.expect("the writer is notified");
+    let refused = answer.expect("no panic").expect_err("canceled");
+    assert_eq!(refused.code_and_reason(), (Code::Aborted, "UPLOAD_SESSION_CANCELED".into()));
+    started.elapsed() < SOON
 }
 
 #[tokio::test]
@@ -129,27 +106,27 @@ async fn a_cancel_on_one_replica_reaches_a_stalled_writer_on_the_other_soon() {
 }
 
 #[tokio::test]
-async fn a_writer_is_told_also_when_the_notifications_are_cut() {
+async fn a_writer_is_notified_also_when_the_notifications_are_cut() {
     let app = App::start().await;
-    cut_notifications(&app).await;
+    drop_notifications(&app).await;
     let mut replicas = Replicas::over(app).await;
     replicas.cancel_under_a_writer_elsewhere().await;
-    assert!(replicas.swallowed().await > 0, "it was announced");
+    assert!(replicas.dropped_notifications().await > 0, "it was announced");
 }
 
 #[tokio::test]
 async fn a_replica_that_has_not_listened_asks_as_soon_as_it_does_again() {
     let app = App::start().await;
-    cut_notifications(&app).await;
+    drop_notifications(&app).await;
     let mut replicas = Replicas::over(app).await;
     let mut soon = 0;
     for _ in 0..CANCELS {
         let (session, stalled) = replicas.stalled_on_the_first().await;
-        replicas.second.delete(&session.name).await.expect("deleted, and nobody hears of it");
+        replicas.second.delete(&session.name).await.expect("deleted, without a notification");
 
         replicas.cut_listeners().await;
 
-        soon += usize::from(is_told_soon(stalled).await);
+        soon += usize::from(is_notified_soon(stalled).await);
     }
     assert!(soon >= CANCELS / 2, "{soon} of {CANCELS}");
 }
@@ -157,9 +134,9 @@ async fn a_replica_that_has_not_listened_asks_as_soon_as_it_does_again() {
 #[tokio::test]
 async fn a_commit_that_is_answered_after_a_cancel_elsewhere_is_not_acknowledged() {
     let mut app = App::start().await;
-    cut_notifications(&app).await;
+    drop_notifications(&app).await;
     let direct = app.flag("database-url").to_owned();
-    let proxy = put_behind_a_proxy(&mut app).await;
+    let proxy = app.restart_behind_proxy().await;
     let (mut first, bytes) = (app.ada(), sample_bytes(2000));
     app.set_flag("database-url", &direct);
     let _program = Program::serve(&mut app).await;
@@ -175,11 +152,11 @@ async fn a_commit_that_is_answered_after_a_cancel_elsewhere_is_not_acknowledged(
     eventually("the commit's answer is late", async || deleted.elapsed() > LATE).await;
     proxy.release();
 
-    let told = range.await.expect("no panic").expect_err("told");
-    assert_eq!(told.code_and_reason(), (Code::Aborted, "UPLOAD_SESSION_CANCELED".into()));
+    let refused = range.await.expect("no panic").expect_err("canceled");
+    assert_eq!(refused.code_and_reason(), (Code::Aborted, "UPLOAD_SESSION_CANCELED".into()));
 }
 
-/// One notification does not hold that many.
+/// More than one notification can carry.
 #[tokio::test]
 async fn very_many_ends_are_announced_together() {
     let app = App::start().await;
@@ -190,11 +167,11 @@ async fn very_many_ends_are_announced_together() {
 
     store.announce(&Vec::from_iter(ended.iter().copied())).await.expect("announced");
 
-    let mut heard = HashSet::new();
-    while heard.len() < ended.len() {
-        heard.extend(announcements.next().await.expect("an announcement"));
+    let mut announced = HashSet::new();
+    while announced.len() < ended.len() {
+        announced.extend(announcements.next().await.expect("an announcement"));
     }
-    assert_eq!(heard, ended);
+    assert_eq!(announced, ended);
 }
 
 #[tokio::test]
@@ -208,10 +185,10 @@ async fn an_announcement_that_is_not_true_does_nothing() {
     for payload in [session.etag.as_str(), "", "no id", "00000000-0000-0000-0000-000000000000,,"] {
         replicas.announce(payload).await;
     }
-    // A cancel that is true comes after them on the same channel.
+    // A true announcement follows on the same channel.
     replicas.cancel_under_a_writer_elsewhere().await;
 
-    sender.send(crate::harness::chunk(vec![bytes[999]])).await.expect("the range is still under way");
+    sender.send(chunk(vec![bytes[999]])).await.expect("the range is still under way");
     drop(sender);
     assert_eq!(stalled.await.expect("no panic").expect("acknowledged").state(), State::Completed);
 }
@@ -220,46 +197,18 @@ async fn an_announcement_that_is_not_true_does_nothing() {
 async fn a_session_that_a_range_is_prolonging_has_not_ended() {
     let mut replicas = Replicas::start().await;
     let (session, (sender, stalled)) = replicas.stalled_on_the_first().await;
-    // Another range has judged it in time and is about to commit, while everybody else sees it past its time.
+    // Another range was in time and is about to commit. Everybody else reads the session as overdue.
     let mut range = replicas.app.keep_from_sweeper(&session).await;
-    replicas.app.make_due(&session).await;
+    replicas.app.make_overdue(&session).await;
     let prolong = sqlx::query("update upload_session set expire_time = expire_limit where session_id = $1::uuid");
     prolong.bind(&session.etag).execute(&mut *range).await.expect("prolonged");
 
     replicas.announce(&session.etag).await;
-    // A cancel that is true comes after it on the same channel.
+    // A true announcement follows on the same channel.
     replicas.cancel_under_a_writer_elsewhere().await;
     range.commit().await.expect("committed");
 
-    sender.send(crate::harness::chunk(vec![sample_bytes(1000)[999]])).await.expect("the range is still under way");
+    sender.send(chunk(vec![sample_bytes(1000)[999]])).await.expect("the range is still under way");
     drop(sender);
     assert_eq!(stalled.await.expect("no panic").expect("acknowledged").state(), State::Completed);
-}
-
-#[tokio::test]
-async fn an_upload_goes_on_at_the_other_replica_when_one_is_killed_and_a_cancel_there_is_final() {
-    let mut replicas = Replicas::start().await;
-    let (document, bytes) = (replicas.app.new_document().await, sample_bytes(3000));
-    let session = replicas.first.create(&document, bytes.len()).await.expect("a session");
-    replicas.first.send(&session, &bytes, 2000..3000).await.expect("a range at the one");
-    replicas.second.send(&session, &bytes, 0..1000).await.expect("a range at the other");
-
-    let [killed, alive] = replicas.programs;
-    killed.kill().await;
-
-    let done = replicas.second.send(&session, &bytes, 1000..2000).await.expect("the last range");
-    assert_eq!(done.state(), State::Completed);
-    assert!(replicas.second.download(&document, 0).await.expect("a download").1 == bytes);
-
-    let document = replicas.app.new_document().await;
-    let session = replicas.second.create(&document, bytes.len()).await.expect("another session");
-    replicas.second.send(&session, &bytes, 0..1000).await.expect("a range");
-    replicas.second.delete(&session.name).await.expect("deleted");
-    alive.kill().await;
-
-    let _restarted = Program::serve(&mut replicas.app).await;
-    let mut ada = replicas.app.ada();
-    let late = ada.send(&session, &bytes, 1000..2000).await.expect_err("a late range");
-    assert_eq!(late.code_and_reason(), (Code::Aborted, "UPLOAD_SESSION_CANCELED".into()));
-    eventually("nothing is left", async || replicas.app.is_reclaimed(&session)).await;
 }

@@ -1,4 +1,4 @@
-//! The seed's door: `DELETE …/documents/{id}/uploadSession` over REST, word for word.
+//! Cancel by the document's path: `DELETE …/documents/{id}/uploadSession`.
 
 use axum::http::Method;
 use print_upload::proto::upload_session::State;
@@ -14,7 +14,7 @@ fn by_share(document: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_delete_answers_204_and_nothing_else_however_often() {
+async fn a_delete_returns_204_and_nothing_else_however_often() {
     let app = App::start().await;
     let (ada, document, bytes) = (app.rest(&app.ada()), app.new_document().await, sample_bytes(1000));
     let url = ada.begin(&document, 1000).await;
@@ -60,7 +60,7 @@ async fn nobody_else_deletes_it() {
         ("another user", app.rest(&app.bob()), refused(403, "NOT_SESSION_OWNER")),
         ("an application", app.rest(&app.robot()), refused(403, "NOT_SESSION_OWNER")),
         ("another tenant's user", app.rest(&app.mallory()), refused(404, "DOCUMENT_NOT_FOUND")),
-        ("nobody", app.rest_nobody(), refused(401, "TOKEN_MISSING")),
+        ("nobody", app.anonymous_rest(), refused(401, "TOKEN_MISSING")),
         ("anybody", RestActor::new(app.rest_address, Some("no.real.token")), refused(401, "TOKEN_MALFORMED")),
         ("ada without the scope", app.rest(&weak), refused(403, "PERMISSION_MISSING")),
     ];
@@ -71,10 +71,10 @@ async fn nobody_else_deletes_it() {
 }
 
 #[tokio::test]
-async fn a_caller_without_a_good_token_is_told_which_kind_is_wanted() {
+async fn a_caller_without_a_good_token_learns_which_kind_is_wanted() {
     let app = App::start().await;
     let document = app.new_document().await;
-    let missing = app.rest_nobody().cancel(&document).await;
+    let missing = app.anonymous_rest().cancel(&document).await;
     insta::assert_snapshot!(missing.header("www-authenticate"), @r#"Bearer realm="print-upload""#);
     let bad = RestActor::new(app.rest_address, Some("bad")).cancel(&document).await;
     insta::assert_snapshot!(bad.header("www-authenticate"), @r#"Bearer realm="print-upload", error="invalid_token""#);
@@ -142,7 +142,7 @@ async fn an_owner_who_has_lost_the_upload_url_gets_a_new_one() {
 
     let seen = ada.get(&path(&document)).await.json();
     let url = seen["uploadUrl"].as_str().expect("an upload URL");
-    assert_eq!(app.rest_nobody().put(url, &bytes, 0..400).await.status, 202);
+    assert_eq!(app.anonymous_rest().put(url, &bytes, 0..400).await.status, 202);
 
     let mut seen = ada.get(&path(&document)).await.json();
     for changing in ["uploadUrl", "id", "createdDateTime", "expirationDateTime"] {

@@ -1,5 +1,5 @@
-//! An answer that comes before the body has been read must be readable: a connection that is reset under its sender looks
-//! like a broken network, and hides that the upload was canceled.
+//! An answer that is sent before the body was read must be readable. A reset connection would look like a broken
+//! network, and hide that the upload was canceled.
 
 use crate::harness::{App, RestActor, Socket, eventually, sample_bytes};
 
@@ -23,12 +23,12 @@ async fn a_client_that_sends_everything_first_still_reads_that_its_upload_was_ca
         socket.write(slice).await;
     }
 
-    let head = socket.head().await;
+    let head = socket.read_head().await;
     assert!(head.starts_with("HTTP/1.1 409 Conflict\r\n"), "{head}");
 }
 
 #[tokio::test]
-async fn a_client_that_holds_its_bytes_back_is_told_at_once_when_its_upload_is_canceled() {
+async fn a_client_that_holds_its_bytes_back_is_notified_at_once_when_its_upload_is_canceled() {
     let (app, ada, document, url) = stage().await;
     let session = app.ada().get(&format!("{document}/uploadSession")).await.expect("the session");
     let mut sockets = Vec::new();
@@ -39,12 +39,12 @@ async fn a_client_that_holds_its_bytes_back_is_told_at_once_when_its_upload_is_c
     }
     eventually("four writers are under way", async || app.files_of(&session).len() == 4).await;
 
-    assert_eq!(ada.cancel(&document).await.status, 204, "though every writer still holds its bytes back");
+    assert_eq!(ada.cancel(&document).await.status, 204, "though no writer has sent all of its bytes");
 
     for mut socket in sockets {
-        let head = socket.head().await;
+        let head = socket.read_head().await;
         assert!(head.starts_with("HTTP/1.1 409 Conflict\r\n"), "{head}");
-        // And now it sends what it has held back, as if it had not looked.
+        // Now it sends the rest, as if it had not read the answer.
         socket.write(&[7; 999_000]).await;
     }
     eventually("nothing is left", async || app.is_reclaimed(&session)).await;
@@ -56,26 +56,26 @@ async fn a_connection_is_used_on_after_an_answer_that_came_early() {
     assert_eq!(ada.cancel(&document).await.status, 204);
     let mut socket = Socket::put(app.rest_address, &url, 0..SIZE, SIZE).await;
     socket.write(&[7; SIZE]).await;
-    let head = socket.head().await;
+    let head = socket.read_head().await;
     let length = head.split_once("content-length: ").expect("a length").1.split_once("\r\n").expect("a line").0;
     let length: usize = length.parse().expect("a number");
 
     socket.write(b"GET /nothing HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n").await;
 
-    let rest = String::from_utf8(socket.rest().await).expect("text");
+    let rest = String::from_utf8(socket.read_to_end().await).expect("text");
     assert!(rest[length..].starts_with("HTTP/1.1 404 Not Found\r\n"), "{rest}");
 }
 
 #[tokio::test]
-async fn a_client_that_waits_to_be_asked_for_its_body_hears_the_refusal_instead() {
+async fn a_client_that_waits_to_be_asked_for_its_body_receives_the_refusal_instead() {
     let (app, ada, document, url) = stage().await;
     assert_eq!(ada.cancel(&document).await.status, 204);
-    let mut socket = Socket::put_when_asked(app.rest_address, &url, 0..SIZE, SIZE).await;
-    let mut head = socket.head().await;
+    let mut socket = Socket::put_expecting_continue(app.rest_address, &url, 0..SIZE, SIZE).await;
+    let mut head = socket.read_head().await;
     if head.starts_with("HTTP/1.1 100") {
-        // It was asked before the service had said no, and sends everything.
+        // It was asked for the body before the service refused it. It sends everything.
         socket.write(&[7; SIZE]).await;
-        head = socket.head().await;
+        head = socket.read_head().await;
     }
     assert!(head.starts_with("HTTP/1.1 409 Conflict\r\n"), "{head}");
 }

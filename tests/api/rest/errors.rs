@@ -1,4 +1,4 @@
-//! Errors and headers of the gateway: OData errors, ids on every answer, and what is said to requests that are none.
+//! OData errors, the ids on every answer, and invalid requests.
 
 use axum::http::Method;
 use serde_json::{Value, json};
@@ -44,7 +44,7 @@ async fn every_answer_has_a_request_id_and_it_is_the_one_in_the_audit_trail() {
 }
 
 #[tokio::test]
-async fn unknown_paths_and_methods_are_told_so() {
+async fn unknown_paths_and_methods_are_reported_as_such() {
     let app = App::start().await;
     let (ada, document) = (app.rest(&app.ada()), app.new_document().await);
     for path in ["/", "/print", "/v2.0/print/printers/p/jobs", "/print/queues/p/jobs/1", "/uploadSessions/a/b"] {
@@ -143,8 +143,8 @@ async fn a_credential_that_cannot_be_one_is_refused() {
     let long = "x".repeat(17_000);
     let refusals = [
         RestActor::new(app.rest_address, Some(&long)).cancel(&document).await.reason(),
-        app.rest_nobody().get(&format!("/uploadSessions/x?tempauthtoken={long}")).await.reason(),
-        app.rest_nobody().get("/uploadSessions/x?tempauthtoken=%00").await.reason(),
+        app.anonymous_rest().get(&format!("/uploadSessions/x?tempauthtoken={long}")).await.reason(),
+        app.anonymous_rest().get("/uploadSessions/x?tempauthtoken=%00").await.reason(),
     ];
     for refusal in refusals {
         assert_eq!(refusal, refused(401, "TOKEN_MALFORMED"));
@@ -152,7 +152,7 @@ async fn a_credential_that_cannot_be_one_is_refused() {
 }
 
 #[tokio::test]
-async fn a_fifth_writer_is_told_when_to_come_back() {
+async fn a_fifth_writer_learns_when_to_retry() {
     let app = App::with([("max-writers", "1")]).await;
     let (ada, document) = (app.rest(&app.ada()), app.new_document().await);
     let (url, bytes) = (ada.begin(&document, 1000).await, crate::harness::sample_bytes(1000));

@@ -1,4 +1,4 @@
-//! The OpenAPI document says what is served: no path and no method more or less.
+//! The OpenAPI document has exactly the paths and methods that are served.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,14 +8,14 @@ use serde_json::Value;
 
 use crate::harness::App;
 
-/// The members of a path's item that are no methods.
+/// The members of a path item that are not methods.
 const NO_METHODS: [&str; 4] = ["summary", "description", "parameters", "servers"];
 
 fn document() -> Value {
     serde_json::from_str(OPENAPI).expect("JSON")
 }
 
-/// The methods of each path, in capitals, as the document has them.
+/// The documented methods of each path, in capitals.
 fn documented() -> BTreeMap<String, BTreeSet<String>> {
     let document = document();
     let paths = document["paths"].as_object().expect("paths");
@@ -29,7 +29,7 @@ fn documented() -> BTreeMap<String, BTreeSet<String>> {
 #[tokio::test]
 async fn every_path_and_method_that_is_served_is_documented_and_no_other() {
     let app = App::start().await;
-    let anyone = app.rest_nobody();
+    let anyone = app.anonymous_rest();
     let documented = documented();
     assert_eq!(documented.keys().map(String::as_str).collect::<BTreeSet<_>>(), paths().collect());
     for (template, methods) in documented {
@@ -49,14 +49,14 @@ async fn every_path_and_method_that_is_served_is_documented_and_no_other() {
 #[tokio::test]
 async fn the_document_that_is_served_is_the_one_in_the_repository() {
     let app = App::start().await;
-    let served = app.rest_nobody().get("/openapi.json").await;
+    let served = app.anonymous_rest().get("/openapi.json").await;
     assert_eq!((served.status, served.json()), (200, document()));
     assert_eq!(served.json()["openapi"], "3.1.0");
     assert_eq!(served.json()["info"]["version"], env!("CARGO_PKG_VERSION"));
 }
 
 #[test]
-fn every_operation_says_what_it_takes_to_be_called_and_how_it_fails() {
+fn every_operation_documents_what_it_takes_to_be_called_and_how_it_fails() {
     let document = document();
     let mut silent = Vec::new();
     for (path, item) in document["paths"].as_object().expect("paths") {

@@ -1,11 +1,11 @@
-//! The calls around an upload over REST, so that a whole print flow runs.
+//! A whole print flow over REST: the calls on jobs and documents around an upload.
 
 use axum::http::Method;
 use serde_json::{Value, json};
 
 use crate::harness::{App, refused, sample_bytes};
 
-/// Takes out what is different every time.
+/// Masks what differs from run to run.
 fn masked(mut value: Value) -> Value {
     if let Some(members) = value.as_object_mut() {
         for (name, value) in members {
@@ -67,8 +67,8 @@ async fn canceling_a_job_cancels_its_upload() {
     assert_eq!(ada.post(&format!("/print/{job}/cancel")).await.status, 204);
 
     assert_eq!(ada.put(&url, &bytes, 500..1000).await.reason(), refused(409, "UPLOAD_SESSION_CANCELED"));
-    let gone = ada.get(&url).await;
-    assert_eq!(gone.json()["error"]["innerError"]["endReason"], "printJobCanceled");
+    let answer = ada.get(&url).await;
+    assert_eq!(answer.json()["error"]["innerError"]["endReason"], "printJobCanceled");
     assert_eq!(ada.create(&document, 1000).await.reason(), refused(409, "PRINT_JOB_CANCELED"));
 }
 

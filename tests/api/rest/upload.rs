@@ -1,4 +1,4 @@
-//! The shipped door: createUploadSession and the upload URL, in every wire detail that real clients depend on.
+//! `createUploadSession` and the upload URL, in every detail that real clients depend on.
 
 use axum::http::Method;
 use bytes::Bytes;
@@ -6,10 +6,10 @@ use serde_json::json;
 
 use crate::harness::{App, RestActor, refused, sample_bytes};
 
-/// A gateway with ada, a document of hers, and whoever holds an upload URL.
+/// A gateway, ada, a document of hers, and a caller without a token, who has only upload URLs.
 async fn stage() -> (App, RestActor, String, RestActor) {
     let app = App::start().await;
-    let (ada, document, anyone) = (app.rest(&app.ada()), app.new_document().await, app.rest_nobody());
+    let (ada, document, anyone) = (app.rest(&app.ada()), app.new_document().await, app.anonymous_rest());
     (app, ada, document, anyone)
 }
 
@@ -59,9 +59,9 @@ async fn ranges_come_in_any_order_and_the_last_missing_one_completes_the_documen
     assert_eq!((first.status, first.missing()), (202, vec!["0-699".to_owned()]));
     assert_eq!(anyone.put(&url, &bytes, 0..1).await.missing(), ["1-699"]);
     assert_eq!(anyone.put(&url, &bytes, 300..400).await.missing(), ["1-299", "400-699"]);
-    let looked = anyone.get(&url).await;
-    assert_eq!((looked.status, looked.missing()), (200, vec!["1-299".to_owned(), "400-699".to_owned()]));
-    // As the JavaScript SDK does: from the start of a gap, and past its end.
+    let seen = anyone.get(&url).await;
+    assert_eq!((seen.status, seen.missing()), (200, vec!["1-299".to_owned(), "400-699".to_owned()]));
+    // As the JavaScript SDK sends it: from the start of a gap, and past its end.
     assert_eq!(anyone.put(&url, &bytes, 1..500).await.missing(), ["500-699"]);
     let last = anyone.put(&url, &bytes, 500..700).await;
 
@@ -89,7 +89,7 @@ async fn both_spellings_of_content_range_and_any_content_type_are_taken() {
 }
 
 #[tokio::test]
-async fn a_bearer_token_on_an_upload_url_is_not_even_looked_at() {
+async fn a_bearer_token_on_an_upload_url_is_ignored() {
     let (app, ada, document, _) = stage().await;
     let bytes = sample_bytes(30);
     let url = ada.begin(&document, 30).await;
@@ -138,13 +138,13 @@ async fn what_was_received_before_is_416_until_the_document_is_complete() {
         assert_eq!(answer.json()["error"]["innerError"]["code"], "fragmentOverlap");
     }
 
-    // The Python SDK sends the last slice again after the 201, and fails unless that is answered in the same way.
+    // The Python SDK sends the last slice again after the 201, and fails unless it gets the same answer.
     let completed = anyone.put(&url, &bytes, 0..50).await;
     for _ in 0..2 {
         let again = anyone.put(&url, &bytes, 0..50).await;
         assert_eq!((again.status, again.json()), (201, completed.json()));
     }
-    // Where the document is one slice, it has no bytes left to send again (msgraph-sdk-python-core, issue 718).
+    // When the document is one slice, the SDK repeats it without bytes (msgraph-sdk-python-core, issue 718).
     let headers = [("content-range", "bytes 0-49/100"), ("content-length", "0")];
     let empty = anyone.send(Method::PUT, &url, &headers, "").await;
     assert_eq!((empty.status, empty.json()), (201, completed.json()));
@@ -154,7 +154,7 @@ async fn what_was_received_before_is_416_until_the_document_is_complete() {
 }
 
 #[tokio::test]
-async fn a_canceled_upload_is_a_conflict_for_writers_and_gone_for_readers() {
+async fn a_canceled_upload_is_a_conflict_for_writers_and_not_found_for_readers() {
     let (_app, ada, document, anyone) = stage().await;
     let bytes = sample_bytes(100);
     let url = ada.begin(&document, 100).await;
@@ -164,21 +164,21 @@ async fn a_canceled_upload_is_a_conflict_for_writers_and_gone_for_readers() {
 
     let late = anyone.put(&url, &bytes, 50..100).await;
     assert_eq!(late.refusal(), (409, "notAllowed".into(), "UPLOAD_SESSION_CANCELED".into()));
-    let gone = anyone.get(&url).await;
-    assert_eq!(gone.refusal(), (404, "itemNotFound".into(), "UPLOAD_SESSION_CANCELED".into()));
-    let inner = &gone.json()["error"]["innerError"];
+    let answer = anyone.get(&url).await;
+    assert_eq!(answer.refusal(), (404, "itemNotFound".into(), "UPLOAD_SESSION_CANCELED".into()));
+    let inner = &answer.json()["error"]["innerError"];
     assert_eq!((&inner["code"], &inner["endReason"]), (&json!("uploadSessionNotFound"), &json!("deleted")));
     assert!(inner["endedDateTime"].is_string(), "{inner}");
     assert_eq!(anyone.delete(&url).await.status, 204, "as often as one likes");
 }
 
 #[tokio::test]
-async fn an_expired_upload_is_gone_for_everyone() {
+async fn an_expired_upload_is_not_found_for_anyone() {
     let (app, ada, document, anyone) = stage().await;
     let bytes = sample_bytes(100);
     let url = ada.begin(&document, 100).await;
     let session = app.ada().get(&format!("{document}/uploadSession")).await.expect("the session");
-    app.make_due(&session).await;
+    app.make_overdue(&session).await;
     assert_eq!(anyone.put(&url, &bytes, 0..50).await.reason(), refused(404, "UPLOAD_SESSION_EXPIRED"));
     assert_eq!(anyone.get(&url).await.reason(), refused(404, "UPLOAD_SESSION_EXPIRED"));
     assert_eq!(
@@ -206,7 +206,7 @@ async fn a_slice_that_is_none_is_refused_before_its_bytes_are_read() {
         (put("bytes */100", 10).await, refused(400, "CONTENT_RANGE_INVALID")),
         (put("bytes 9-0/100", 10).await, refused(400, "CONTENT_RANGE_INVALID")),
         (put("bytes 0-9/100", 11).await, refused(400, "RANGE_LENGTH_MISMATCH")),
-        // A client that has nothing to send does not say how long that is, unless it is told to.
+        // A client with an empty body sends no content-length, unless it is asked to.
         (put("bytes 0-9/100", 0).await, refused(411, "LENGTH_REQUIRED")),
         (empty("bytes 0-9/100").await, refused(400, "RANGE_LENGTH_MISMATCH")),
         (put("bytes 0-9/99", 10).await, refused(400, "INVALID_FIELD")),

@@ -135,7 +135,7 @@ async fn of_two_owners_at_once_only_one_gets_the_session() {
                 }
             }
         }
-        assert_eq!(sessions.len(), 1, "everybody is told of the same session");
+        assert_eq!(sessions.len(), 1, "every create returns the same session");
         owners.dedup();
         assert_eq!(owners.len(), 1, "it has one owner");
     }

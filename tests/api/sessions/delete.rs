@@ -1,4 +1,4 @@
-//! The mission: a deleted session is over for good, for everyone, at once.
+//! A deleted session has ended for good, for everyone, at once.
 
 use print_upload::proto::{UploadSession, upload_session::State};
 use tonic::Code;
@@ -14,7 +14,7 @@ async fn state(app: &App, session: &UploadSession) -> State {
 }
 
 #[tokio::test]
-async fn four_stalled_writers_are_told_without_sending_another_byte_and_the_delete_waits_for_none() {
+async fn four_stalled_writers_are_notified_without_sending_another_byte_and_the_delete_waits_for_none() {
     let app = App::start().await;
     let (mut ada, document, bytes) = (app.ada(), app.new_document().await, sample_bytes(400_000));
     let session = ada.create(&document, bytes.len()).await.expect("a session");
@@ -31,7 +31,7 @@ async fn four_stalled_writers_are_told_without_sending_another_byte_and_the_dele
 }
 
 #[tokio::test]
-async fn a_stalled_writer_hears_of_the_delete_through_an_upload_url_too() {
+async fn a_stalled_writer_is_notified_of_the_delete_through_an_upload_url_too() {
     let app = App::start().await;
     let (mut ada, document, bytes) = (app.ada(), app.new_document().await, sample_bytes(1000));
     let session = ada.create(&document, bytes.len()).await.expect("a session");
@@ -86,7 +86,7 @@ async fn of_eight_deletes_at_once_all_are_ok_and_one_is_in_the_audit_trail() {
 }
 
 #[tokio::test]
-async fn the_audit_trail_says_who_deleted_with_what_and_in_which_request() {
+async fn the_audit_trail_records_who_deleted_with_what_and_in_which_request() {
     let app = App::start().await;
     let mut ada = app.ada();
     for credential in ["access-token", "upload-url"] {
@@ -133,7 +133,7 @@ async fn a_new_session_begins_at_once_and_late_ranges_of_the_old_one_never_reach
 
     assert_ne!(new.name, old.name);
     assert_eq!(new.received_bytes, 0);
-    assert_eq!(stalled.await.expect("an answer").expect_err("told").code_and_reason(), canceled());
+    assert_eq!(stalled.await.expect("an answer").expect_err("canceled").code_and_reason(), canceled());
     drop(sender);
     for mut late in [ada.clone(), ada.holder_of(&old)] {
         let refused = late.send(&old, &old_bytes, 400_000..599_999).await.expect_err("a late range");
@@ -158,15 +158,15 @@ async fn a_caller_who_hangs_up_during_the_delete_cannot_undo_it() {
     let (_still_held, answer) = ada.stall(&session, &bytes, 500..1000);
     eventually("the writer is under way", async || app.files_of(&session).len() == 2).await;
 
-    let frozen = app.freeze(&session).await;
+    let locked = app.lock(&session).await;
     let (mut deleter, name) = (app.ada(), session.name.clone());
     let delete = tokio::spawn(async move { deleter.delete(&name).await });
     eventually("the delete is under way", async || app.waiting_statements().await == 1).await;
     delete.abort();
     assert!(delete.await.expect_err("hung up").is_cancelled());
-    frozen.rollback().await.expect("the session thaws");
+    locked.rollback().await.expect("the lock is released");
 
-    assert_eq!(answer.await.expect("an answer").expect_err("told").code_and_reason(), canceled());
+    assert_eq!(answer.await.expect("an answer").expect_err("canceled").code_and_reason(), canceled());
     assert_eq!(state(&app, &session).await, State::Canceled);
     eventually("nothing is left", async || app.is_reclaimed(&session)).await;
     assert_eq!(app.actions_on(&session).await, ["create", "cancel"]);

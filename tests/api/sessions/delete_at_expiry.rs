@@ -1,4 +1,4 @@
-//! A delete at the very moment when its session falls due, with a range that commits across it.
+//! A delete at the moment when its session expires, while a range commits.
 
 use print_upload::proto::{UploadSession, upload_session::State};
 use sqlx::{Postgres, Transaction};
@@ -6,14 +6,14 @@ use uuid::Uuid;
 
 use crate::harness::{Actor, App, ErrorExt, eventually, sample_bytes};
 
-/// A session that falls due while somebody's range has judged it active and is about to commit: the range holds the row
-/// and will have moved the expiry.
-async fn falling_due(app: &App, ada: &mut Actor) -> (UploadSession, Transaction<'static, Postgres>) {
+/// A session that expires while a range that was in time is about to commit. The range holds the row's lock, and its
+/// commit moves the expiry.
+async fn expiring_during_a_range(app: &App, ada: &mut Actor) -> (UploadSession, Transaction<'static, Postgres>) {
     let session = ada.create(&app.new_document().await, 1000).await.expect("a session");
     let id: Uuid = session.etag.parse().expect("an id");
     let mut range = app.keep_from_sweeper(&session).await;
-    app.make_due(&session).await;
-    // As if it had judged the session a moment ago.
+    app.make_overdue(&session).await;
+    // The statement of a range that read the session as active a moment ago.
     let taken = "update upload_session set expire_time = expire_limit, received = '{[0,10)}', fragment_count = 1
                  where session_id = $1 and state = 'active'";
     sqlx::query(taken).bind(id).execute(&mut *range).await.expect("the range's statement");
@@ -25,7 +25,7 @@ async fn falling_due(app: &App, ada: &mut Actor) -> (UploadSession, Transaction<
 async fn a_delete_that_waits_for_a_range_across_the_expiry_ends_the_session() {
     let app = App::start().await;
     let mut ada = app.ada();
-    let (session, range) = falling_due(&app, &mut ada).await;
+    let (session, range) = expiring_during_a_range(&app, &mut ada).await;
 
     let (mut deleter, name) = (ada.clone(), session.name.clone());
     let deletion = tokio::spawn(async move { deleter.delete(&name).await });
@@ -34,7 +34,7 @@ async fn a_delete_that_waits_for_a_range_across_the_expiry_ends_the_session() {
     deletion.await.expect("no panic").expect("deleted");
 
     let ended = ada.get(&session.name).await.expect("the tombstone");
-    assert_eq!(ended.state(), State::Canceled, "not due any more, and not active either");
+    assert_eq!(ended.state(), State::Canceled, "not overdue any more, and not active either");
     assert_eq!(app.actions_on(&session).await, ["create", "cancel"]);
     let late = ada.send(&session, &sample_bytes(1000), 500..1000).await.expect_err("a late range");
     assert_eq!(late.reason(), "UPLOAD_SESSION_CANCELED");
@@ -45,7 +45,7 @@ async fn a_delete_that_waits_for_a_range_across_the_expiry_ends_the_session() {
 async fn a_job_deletion_that_waits_for_a_range_across_the_expiry_ends_the_session() {
     let app = App::start().await;
     let mut ada = app.ada();
-    let (session, range) = falling_due(&app, &mut ada).await;
+    let (session, range) = expiring_during_a_range(&app, &mut ada).await;
 
     let (mut catalog, document) = (app.catalog(), session.document.clone());
     let deletion = tokio::spawn(async move { catalog.delete_job(&document, 2).await });
@@ -57,7 +57,7 @@ async fn a_job_deletion_that_waits_for_a_range_across_the_expiry_ends_the_sessio
     assert_eq!(app.actions_on(&session).await, ["create", "cancel"]);
 }
 
-/// Postgres judges a row again only where it was changed: whoever held it here did not.
+/// Postgres evaluates the condition again only when the row was changed. Here its lock was held without a change.
 #[tokio::test]
 async fn a_delete_that_waits_for_nothing_across_the_expiry_leaves_the_session_expired() {
     let app = App::start().await;
@@ -66,15 +66,15 @@ async fn a_delete_that_waits_for_nothing_across_the_expiry_leaves_the_session_ex
     let id: Uuid = session.etag.parse().expect("an id");
     let soon = "update upload_session set expire_time = clock_timestamp() + interval '1 s' where session_id = $1";
     sqlx::query(soon).bind(id).execute(app.pool()).await.expect("moved");
-    let holder = app.freeze(&session).await;
+    let holder = app.lock(&session).await;
 
     let (mut deleter, name) = (ada.clone(), session.name.clone());
     let deletion = tokio::spawn(async move { deleter.delete(&name).await });
-    // On a very busy machine the second is over before.
+    // On a very busy machine the session may expire before.
     eventually("the delete waits", async || app.waiting_cancels().await == 1 || deletion.is_finished()).await;
     let is_expired = async |mut ada: Actor| ada.get(&session.name).await.is_ok_and(|now| now.state() == State::Expired);
     eventually("it is expired, as others see it", async || is_expired(ada.clone()).await).await;
-    holder.rollback().await.expect("let go");
+    holder.rollback().await.expect("the lock is released");
     deletion.await.expect("no panic").expect("deleted");
 
     assert_eq!(ada.get(&session.name).await.expect("the tombstone").state(), State::Expired);

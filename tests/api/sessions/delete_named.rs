@@ -101,7 +101,7 @@ async fn only_a_missing_session_may_be_missing() {
 
     let not_found = |reason: &str| Some((Code::NotFound, reason.to_owned()));
     let denied = Some((Code::PermissionDenied, "NOT_SESSION_OWNER".to_owned()));
-    let over = Some((Code::FailedPrecondition, "UPLOAD_SESSION_COMPLETED".to_owned()));
+    let ended = Some((Code::FailedPrecondition, "UPLOAD_SESSION_COMPLETED".to_owned()));
     let no_session = not_found("UPLOAD_SESSION_NOT_FOUND");
     let table = [
         // name, without allow_missing, with it
@@ -110,8 +110,8 @@ async fn only_a_missing_session_may_be_missing() {
         (no_document, not_found("DOCUMENT_NOT_FOUND"), not_found("DOCUMENT_NOT_FOUND")),
         (format!("{theirs_document}/uploadSession"), denied.clone(), denied.clone()),
         (theirs.name.clone(), denied.clone(), denied),
-        (format!("{completed_document}/uploadSession"), over.clone(), over.clone()),
-        (completed.name.clone(), over.clone(), over),
+        (format!("{completed_document}/uploadSession"), ended.clone(), ended.clone()),
+        (completed.name.clone(), ended.clone(), ended),
     ];
     for (name, strict, forgiving) in table {
         let answer = ada.delete(&name).await.err().map(|error| error.code_and_reason());

@@ -1,4 +1,4 @@
-//! Deletes that hit writers in full flight.
+//! Deletes while writers send one range after the other.
 
 use std::sync::{
     Arc,
@@ -17,14 +17,14 @@ const WRITERS: usize = 4;
 const RANGE_BYTES: usize = 10_000;
 const STRIPE_BYTES: usize = 100 * RANGE_BYTES;
 
-/// An acknowledged range, and whether the delete had answered when it was sent and when it was acknowledged.
+/// An acknowledged range. Both fields: whether the delete had been answered at that time.
 #[derive(Debug)]
 struct Acknowledged {
     sent_after: bool,
     acknowledged_after: bool,
 }
 
-/// Sends one range after the other until the service refuses one: what was acknowledged, and the refusal.
+/// Sends one range after the other until one is refused. Returns the acknowledged ranges and the refusal.
 async fn write_stripe(
     mut writer: Actor,
     session: UploadSession,
@@ -45,7 +45,7 @@ async fn write_stripe(
     (acknowledged, None)
 }
 
-/// Four writers send, and after `ranges` acknowledged ranges the session is deleted.
+/// Four writers send. The session is deleted after `ranges` acknowledged ranges.
 async fn race(app: &App, writers: [Actor; WRITERS], ranges: usize) -> (UploadSession, Vec<Acknowledged>) {
     let bytes = sample_bytes(WRITERS * STRIPE_BYTES);
     let mut ada = writers[0].clone();
@@ -61,7 +61,7 @@ async fn race(app: &App, writers: [Actor; WRITERS], ranges: usize) -> (UploadSes
     for _ in 0..ranges {
         acknowledgements.recv().await.expect("writers write");
     }
-    // A task like the writers', woken after those whose answers came before.
+    // A task, as the writers are: tasks run in the order in which their answers came.
     let (name, answered) = (session.name.clone(), Arc::clone(&deleted));
     let deleting = tokio::spawn(async move {
         ada.delete(&name).await.expect("deleted");
@@ -99,7 +99,7 @@ async fn no_range_that_is_sent_after_the_delete_is_acknowledged() {
     nothing_is_left(&app, &sessions).await;
 }
 
-/// On one connection and one thread an answer that was given before the delete's is also seen before it.
+/// On one connection and one thread, a client sees answers in the order in which they were sent.
 #[tokio::test]
 async fn no_acknowledgement_overtakes_the_deletes_answer() {
     let app = App::start().await;

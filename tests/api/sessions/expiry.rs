@@ -21,7 +21,7 @@ fn time(time: Option<Timestamp>) -> SystemTime {
     time.expect("a time").try_into().expect("a time")
 }
 
-/// How long a session lives from its creation to its present expiry.
+/// The time from a session's creation to its current expiry.
 fn lifetime(session: &UploadSession) -> Duration {
     time(session.expire_time).duration_since(time(session.create_time)).expect("it ends after it begins")
 }
@@ -59,8 +59,11 @@ async fn an_idle_session_that_goes_on_has_the_whole_idle_time_again() {
     let app = App::with([("session-idle-timeout", "1h"), ("session-lifetime", "24h")]).await;
     let (mut ada, bytes) = (app.ada(), sample_bytes(2000));
     let session = ada.create(&app.new_document().await, bytes.len()).await.expect("a session");
-    app.meddle("update upload_session set expire_time = now() + interval '5 minutes' where session_id = $1", &session)
-        .await;
+    app.update_row(
+        "update upload_session set expire_time = now() + interval '5 minutes' where session_id = $1",
+        &session,
+    )
+    .await;
 
     let answer = ada.send(&session, &bytes, 0..1000).await.expect("a range");
 
@@ -74,8 +77,8 @@ async fn no_range_moves_the_expiry_past_the_hard_cap() {
         let (mut ada, bytes) = (app.ada(), sample_bytes(2000));
         let session = ada.create(&app.new_document().await, bytes.len()).await.expect("a session");
         assert!(lifetime(&session) <= HOUR);
-        // Half an hour has gone by since its creation.
-        app.meddle(
+        // As if it had been created half an hour ago.
+        app.update_row(
             "update upload_session set create_time = create_time - interval '30 minutes',
                  expire_time = expire_time - interval '30 minutes', expire_limit = expire_limit - interval '30 minutes'
              where session_id = $1",
@@ -98,7 +101,7 @@ async fn a_range_that_began_in_time_is_not_committed_after_the_expiry() {
     let (sender, answer) = ada.stall(&session, &bytes, 1000..2000);
     eventually("the writer is under way", async || app.files_of(&session).len() == 2).await;
     let _unswept = app.keep_from_sweeper(&session).await;
-    app.make_due(&session).await;
+    app.make_overdue(&session).await;
 
     let last_byte = print_upload::proto::upload_range_request::Content::Chunk(bytes.slice(1999..));
     let message = print_upload::proto::UploadRangeRequest { content: Some(last_byte) };
@@ -111,28 +114,28 @@ async fn a_range_that_began_in_time_is_not_committed_after_the_expiry() {
 }
 
 #[tokio::test]
-async fn a_due_session_looks_the_same_before_and_after_it_is_swept() {
+async fn an_overdue_session_reads_the_same_before_and_after_it_is_swept() {
     let app = App::start().await;
     let (mut ada, bytes) = (app.ada(), sample_bytes(2000));
     let session = ada.create(&app.new_document().await, bytes.len()).await.expect("a session");
     ada.send(&session, &bytes, 0..1000).await.expect("a range");
     let unswept = app.keep_from_sweeper(&session).await;
-    app.make_due(&session).await;
+    app.make_overdue(&session).await;
 
-    let due = ada.get(&session.name).await.expect("the session");
+    let overdue = ada.get(&session.name).await.expect("the session");
 
-    assert_eq!((due.state(), due.end_reason()), (State::Expired, EndReason::Expired));
-    assert_eq!((due.end_time, due.ended_by.clone()), (due.expire_time, None));
-    assert!(due.upload_url.is_empty() && due.next_expected_ranges.is_empty());
+    assert_eq!((overdue.state(), overdue.end_reason()), (State::Expired, EndReason::Expired));
+    assert_eq!((overdue.end_time, overdue.ended_by.clone()), (overdue.expire_time, None));
+    assert!(overdue.upload_url.is_empty() && overdue.next_expected_ranges.is_empty());
     assert!(!is_swept(&app, &session).await);
 
     unswept.rollback().await.expect("the sweeper may come");
     eventually("it is swept", async || is_swept(&app, &session).await).await;
-    assert_eq!(ada.get(&session.name).await.expect("the session"), due);
+    assert_eq!(ada.get(&session.name).await.expect("the session"), overdue);
 }
 
 #[tokio::test]
-async fn the_sweeper_tells_stalled_writers_drops_the_bytes_and_leaves_an_audit_row() {
+async fn the_sweeper_notifies_stalled_writers_drops_the_bytes_and_leaves_an_audit_row() {
     let app = App::start().await;
     let (mut ada, bytes) = (app.ada(), sample_bytes(2000));
     let session = ada.create(&app.new_document().await, bytes.len()).await.expect("a session");
@@ -140,28 +143,28 @@ async fn the_sweeper_tells_stalled_writers_drops_the_bytes_and_leaves_an_audit_r
     let (_still_held, answer) = ada.stall(&session, &bytes, 1000..2000);
     eventually("the writer is under way", async || app.files_of(&session).len() == 2).await;
 
-    app.make_due(&session).await;
+    app.make_overdue(&session).await;
 
-    assert_eq!(answer.await.expect("an answer").expect_err("told").code_and_reason(), expired());
+    assert_eq!(answer.await.expect("an answer").expect_err("expired").code_and_reason(), expired());
     eventually("its bytes are gone", async || app.is_reclaimed(&session)).await;
     let by_itself = AuditRow { action: "expire".into(), actor: None, credential: "none".into(), request_id: None };
     assert_eq!(app.audit_of(&session).await[1..], [by_itself]);
 }
 
 #[tokio::test]
-async fn a_new_session_takes_the_place_of_a_due_one_and_the_old_writers_are_told() {
+async fn a_new_session_replaces_an_overdue_one_and_the_old_writers_are_notified() {
     let app = App::start().await;
     let (mut ada, document, bytes) = (app.ada(), app.new_document().await, sample_bytes(2000));
     let old = ada.create(&document, bytes.len()).await.expect("a session");
     let (_still_held, answer) = ada.stall(&old, &bytes, 0..1000);
     eventually("the writer is under way", async || app.files_of(&old).len() == 1).await;
     let _unswept = app.keep_from_sweeper(&old).await;
-    app.make_due(&old).await;
+    app.make_overdue(&old).await;
 
     let new = ada.create(&document, bytes.len()).await.expect("a new session");
 
     assert_ne!(new.name, old.name);
-    assert_eq!(answer.await.expect("an answer").expect_err("told").code_and_reason(), expired());
+    assert_eq!(answer.await.expect("an answer").expect_err("expired").code_and_reason(), expired());
     assert_eq!(ada.get(&old.name).await.expect("the old session").state(), State::Expired);
     assert_eq!(app.actions_on(&old).await, ["create", "expire"]);
     ada.send(&new, &bytes, 0..2000).await.expect("the whole document");
@@ -169,18 +172,18 @@ async fn a_new_session_takes_the_place_of_a_due_one_and_the_old_writers_are_told
 }
 
 #[tokio::test]
-async fn deleting_a_due_session_leaves_it_expired() {
+async fn deleting_an_overdue_session_leaves_it_expired() {
     let app = App::start().await;
     let (mut ada, bytes) = (app.ada(), sample_bytes(2000));
     let session = ada.create(&app.new_document().await, bytes.len()).await.expect("a session");
     let (_still_held, answer) = ada.stall(&session, &bytes, 0..1000);
     eventually("the writer is under way", async || app.files_of(&session).len() == 1).await;
     let _unswept = app.keep_from_sweeper(&session).await;
-    app.make_due(&session).await;
+    app.make_overdue(&session).await;
 
     ada.delete(&session.name).await.expect("there is nothing left to cancel");
 
-    assert_eq!(answer.await.expect("an answer").expect_err("told").code_and_reason(), expired());
+    assert_eq!(answer.await.expect("an answer").expect_err("expired").code_and_reason(), expired());
     assert_eq!(ada.get(&session.name).await.expect("the session").state(), State::Expired);
     assert_eq!(app.actions_on(&session).await, ["create", "expire"]);
 }
@@ -192,8 +195,8 @@ async fn a_completed_session_never_expires() {
     let completed = ada.upload(&document, &bytes).await.expect("an uploaded document");
     let other = ada.create(&app.new_document().await, 1000).await.expect("a session that does expire");
 
-    app.make_due(&completed).await;
-    app.make_due(&other).await;
+    app.make_overdue(&completed).await;
+    app.make_overdue(&other).await;
     eventually("the sweeper came by", async || is_swept(&app, &other).await).await;
 
     assert_eq!(ada.get(&completed.name).await.expect("the session").state(), State::Completed);

@@ -30,7 +30,7 @@ async fn an_upload_is_created_sent_in_any_order_completed_and_downloaded() {
 }
 
 #[tokio::test]
-async fn a_deleted_session_is_gone_for_good() {
+async fn a_deleted_session_has_ended_for_good() {
     let app = App::start().await;
     let (mut ada, document, bytes) = (app.ada(), app.new_document().await, sample_bytes(1_000_000));
     let session = ada.create(&document, bytes.len()).await.expect("a session");

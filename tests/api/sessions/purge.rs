@@ -1,4 +1,4 @@
-//! Tombstones: ended sessions stay visible for a while.
+//! Tombstones: ended sessions stay visible for the retention time.
 
 use print_upload::proto::{UploadSession, upload_session::State};
 use tonic::Code;
@@ -22,8 +22,11 @@ async fn is_purged(app: &App, session: &UploadSession) -> bool {
 }
 
 async fn end_ninety_minutes_ago(app: &App, session: &UploadSession) {
-    app.meddle("update upload_session set end_time = end_time - interval '90 minutes' where session_id = $1", session)
-        .await;
+    app.update_row(
+        "update upload_session set end_time = end_time - interval '90 minutes' where session_id = $1",
+        session,
+    )
+    .await;
 }
 
 async fn finish_reclaiming(app: &App, session: &UploadSession) {
@@ -107,7 +110,7 @@ async fn a_deleted_job_is_forgotten_after_the_retention_but_never_before_its_byt
     let completed = ada.upload(&document, &bytes).await.expect("an uploaded document");
     app.catalog().delete_job(&document, 2).await.expect("deleted");
     assert_eq!(app.actions_on(&completed).await, ["create", "complete", "free"]);
-    app.meddle(
+    app.update_row(
         "update print_job set delete_time = delete_time - interval '90 minutes'
          from upload_session s join print_document d using (tenant_id, document_id)
          where s.session_id = $1 and (print_job.tenant_id, print_job.job_id) = (d.tenant_id, d.job_id)",

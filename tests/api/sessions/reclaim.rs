@@ -1,4 +1,4 @@
-//! The bytes of ended sessions go, all of them, whatever happens.
+//! All bytes of ended sessions are dropped, whatever fails meanwhile.
 
 use std::{fs, path::PathBuf};
 
@@ -16,7 +16,7 @@ async fn half_uploaded(app: &App) -> (UploadSession, Bytes) {
     (session, bytes)
 }
 
-/// Puts files into a session's folder that no manifest knows: an object, a staged one, and something odd.
+/// Puts files that are in no manifest into a session's folder: an object, a staged file, and a stray one.
 fn plant(app: &App, session: &UploadSession) -> Vec<String> {
     let object = Uuid::now_v7();
     let names = vec![object.to_string(), format!("{}#1", Uuid::now_v7()), format!("{object}#2"), "odd".into()];
@@ -92,7 +92,7 @@ async fn reclaiming_goes_on_after_a_restart() {
     eventually("two passes went through", async || passes(&app, &session).await >= 2).await;
     app.stop().await;
     plant(&app, &session);
-    app.meddle("update reclaim set due_time = now() where session_id = $1", &session).await;
+    app.update_row("update reclaim set due_time = now() where session_id = $1", &session).await;
 
     app.run().await;
 
@@ -104,7 +104,7 @@ async fn a_session_that_ended_without_the_service_knowing_is_reclaimed_when_it_s
     let mut app = App::start().await;
     let (session, _) = half_uploaded(&app).await;
     app.stop().await;
-    app.make_due(&session).await;
+    app.make_overdue(&session).await;
     assert_eq!(app.files_of(&session).len(), 1);
 
     app.run().await;
@@ -146,7 +146,7 @@ async fn a_store_that_fails_is_asked_again_until_the_bytes_are_gone() {
 
     assert_eq!(app.ada().get(&session.name).await.expect("the tombstone").state(), State::Canceled);
     let attempts = async || app.reclaim_job(&session).await.expect("the work is not forgotten").attempts;
-    eventually("it was tried again", async || attempts().await >= 3).await;
+    eventually("it was retried", async || attempts().await >= 3).await;
     assert_eq!(passes(&app, &session).await, 0);
 
     assert_eq!(broken.files_of(&session), 1);
@@ -159,7 +159,7 @@ async fn a_store_that_fails_is_asked_again_until_the_bytes_are_gone() {
 async fn one_session_that_cannot_be_reclaimed_does_not_hold_up_the_others() {
     let app = App::start().await;
     let (stuck, _) = half_uploaded(&app).await;
-    // A file where the session's folder was: it can be neither listed nor entered, even by root.
+    // A file in place of the session's folder. Even root can neither list nor enter it.
     let aside = app.bytes_folder().join("aside");
     fs::rename(app.session_folder(&stuck), &aside).expect("moved");
     fs::write(app.session_folder(&stuck), b"in the way").expect("a file");
@@ -178,7 +178,7 @@ async fn passes(app: &App, session: &UploadSession) -> i32 {
     app.reclaim_job(session).await.expect("the work is not forgotten").passes
 }
 
-/// A store whose tenant folder is a file for a while: every access fails, for root as well.
+/// A store whose tenant folder is replaced by a file, so that every access fails, for root as well.
 struct BrokenStore {
     tenant: PathBuf,
     aside: PathBuf,
@@ -193,7 +193,7 @@ impl BrokenStore {
         Self { tenant, aside }
     }
 
-    /// How many files a session still has.
+    /// How many files a session still has in the real folder.
     fn files_of(&self, session: &UploadSession) -> usize {
         fs::read_dir(self.aside.join(&session.etag)).map_or(0, Iterator::count)
     }

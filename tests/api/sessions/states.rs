@@ -14,8 +14,8 @@ enum Given {
     Active,
     Canceled,
     Expired,
-    /// Past its time, and the sweeper has not come by.
-    Due,
+    /// Past its expiry, and not yet swept.
+    Overdue,
     Completed,
 }
 
@@ -32,9 +32,9 @@ enum Call {
 }
 
 use Call::{Create, CreateByBob, CreateOther, Delete, DeleteByDocument, Get, RepeatLastRange, SendNewRange};
-use Given::{Active, Canceled, Completed, Due, Expired};
+use Given::{Active, Canceled, Completed, Expired, Overdue};
 
-/// What each call answers, and what the session is afterwards.
+/// The answer of each call, and the state of the session afterwards.
 const TABLE: [(Given, Call, &str, State); 40] = [
     (Active, SendNewRange, "OK ACTIVE", State::Active),
     (Active, RepeatLastRange, "ALREADY_EXISTS RANGE_ALREADY_RECEIVED", State::Active),
@@ -60,14 +60,14 @@ const TABLE: [(Given, Call, &str, State); 40] = [
     (Expired, Create, "a new session", State::Expired),
     (Expired, CreateOther, "a new session", State::Expired),
     (Expired, CreateByBob, "a new session", State::Expired),
-    (Due, SendNewRange, "ABORTED UPLOAD_SESSION_EXPIRED", State::Expired),
-    (Due, RepeatLastRange, "ABORTED UPLOAD_SESSION_EXPIRED", State::Expired),
-    (Due, Get, "OK EXPIRED", State::Expired),
-    (Due, Delete, "OK", State::Expired),
-    (Due, DeleteByDocument, "OK", State::Expired),
-    (Due, Create, "a new session", State::Expired),
-    (Due, CreateOther, "a new session", State::Expired),
-    (Due, CreateByBob, "a new session", State::Expired),
+    (Overdue, SendNewRange, "ABORTED UPLOAD_SESSION_EXPIRED", State::Expired),
+    (Overdue, RepeatLastRange, "ABORTED UPLOAD_SESSION_EXPIRED", State::Expired),
+    (Overdue, Get, "OK EXPIRED", State::Expired),
+    (Overdue, Delete, "OK", State::Expired),
+    (Overdue, DeleteByDocument, "OK", State::Expired),
+    (Overdue, Create, "a new session", State::Expired),
+    (Overdue, CreateOther, "a new session", State::Expired),
+    (Overdue, CreateByBob, "a new session", State::Expired),
     (Completed, SendNewRange, "FAILED_PRECONDITION UPLOAD_SESSION_COMPLETED", State::Completed),
     (Completed, RepeatLastRange, "OK COMPLETED", State::Completed),
     (Completed, Get, "OK COMPLETED", State::Completed),
@@ -78,12 +78,12 @@ const TABLE: [(Given, Call, &str, State); 40] = [
     (Completed, CreateByBob, "FAILED_PRECONDITION DOCUMENT_ALREADY_UPLOADED", State::Completed),
 ];
 
-/// A session of ada's that has become what was asked for.
+/// A session of ada's in a given state.
 struct Story {
     document: String,
     session: UploadSession,
     bytes: Bytes,
-    /// Alive as long as the sweeper has to stay away.
+    /// Keeps the sweeper from an overdue session.
     _unswept: Option<Transaction<'static, Postgres>>,
 }
 
@@ -96,19 +96,19 @@ async fn given(app: &App, given: Given) -> Story {
         Active => {}
         Canceled => ada.delete(&session.name).await.expect("deleted"),
         Expired => {
-            app.make_due(&session).await;
+            app.make_overdue(&session).await;
             eventually("it is swept", async || app.actions_on(&session).await == ["create", "expire"]).await;
         }
-        Due => {
+        Overdue => {
             unswept = Some(app.keep_from_sweeper(&session).await);
-            app.make_due(&session).await;
+            app.make_overdue(&session).await;
         }
         Completed => drop(ada.send(&session, &bytes, 1000..SIZE).await.expect("the rest")),
     }
     Story { document, session, bytes, _unswept: unswept }
 }
 
-/// Makes the call; its answer in words.
+/// Makes the call, and returns its answer in words.
 async fn answer(app: &App, story: &Story, given: Given, call: Call) -> String {
     let (mut ada, Story { document, session, bytes, .. }) = (app.ada(), story);
     let last_range = if given == Completed { 1000..SIZE } else { 0..1000 };
@@ -168,7 +168,7 @@ async fn every_cell_of_the_state_table_holds_and_a_terminal_state_never_changes(
         if answer != expected || after.state() != state_after {
             wrong.push(format!("{state:?} {call:?}: {answer}, then {:?}", after.state()));
         }
-        // The same to the last field, its owner and its end included.
+        // An ended session does not change in any field.
         if before.state() != State::Active && after != before {
             wrong.push(format!("{state:?} {call:?} changed an ended session: {before:?} became {after:?}"));
         }

@@ -1,4 +1,4 @@
-//! The disk full, or read-only: a real one, which takes the right to mount file systems.
+//! A full or read-only disk. It is a real one, so these tests need the right to mount file systems.
 
 use std::{
     fs,
@@ -16,7 +16,7 @@ use crate::harness::{App, ErrorExt, eventually, sample_bytes};
 struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    /// Mounts it, or says why the test is skipped.
+    /// Mounts it, or prints why the test is skipped.
     fn over(folder: &Path, options: &str) -> Option<Self> {
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(folder).output();
         let problem = match mounted {
@@ -50,10 +50,10 @@ async fn a_full_disk_refuses_a_range_and_loses_nothing() {
     let Some(disk) = SmallDisk::over(&app.bytes_folder(), "size=2m") else { return };
     let (mut ada, bytes) = (app.ada(), sample_bytes(3_500_000));
     let session = ada.create(&app.new_document().await, bytes.len()).await.expect("a session");
-    ada.send(&session, &bytes, 0..1_000_000).await.expect("there is room for the first");
+    ada.send(&session, &bytes, 0..1_000_000).await.expect("there is space for the first");
 
     for _ in 0..3 {
-        let refused = ada.send(&session, &bytes, 1_000_000..3_500_000).await.expect_err("no room");
+        let refused = ada.send(&session, &bytes, 1_000_000..3_500_000).await.expect_err("no space");
         assert_eq!(refused.code_and_reason(), (Code::ResourceExhausted, "STORE_FULL".into()));
         assert!(refused.retry_delay().is_some_and(|delay| delay > Duration::ZERO));
         let seen = ada.get(&session.name).await.expect("the session");
@@ -62,7 +62,7 @@ async fn a_full_disk_refuses_a_range_and_loses_nothing() {
     }
 
     disk.change("size=8m");
-    ada.send(&session, &bytes, 1_000_000..3_500_000).await.expect("there is room now");
+    ada.send(&session, &bytes, 1_000_000..3_500_000).await.expect("there is space now");
     assert!(ada.download(&session.document, 0).await.expect("a download").1 == bytes);
 }
 
@@ -72,15 +72,15 @@ async fn deleting_a_session_makes_room_on_a_full_disk() {
     let Some(_disk) = SmallDisk::over(&app.bytes_folder(), "size=2m") else { return };
     let (mut ada, bytes) = (app.ada(), sample_bytes(1_500_000));
     let first = ada.create(&app.new_document().await, bytes.len()).await.expect("a session");
-    ada.send(&first, &bytes, 1..1_500_000).await.expect("there is room for the first");
+    ada.send(&first, &bytes, 1..1_500_000).await.expect("there is space for the first");
     let second = ada.create(&app.new_document().await, bytes.len()).await.expect("a session");
-    let refused = ada.send(&second, &bytes, 0..1_500_000).await.expect_err("no room");
+    let refused = ada.send(&second, &bytes, 0..1_500_000).await.expect_err("no space");
     assert_eq!(refused.code_and_reason(), (Code::ResourceExhausted, "STORE_FULL".into()));
 
     ada.delete(&first.name).await.expect("deleted");
     eventually("its bytes are gone", async || app.is_reclaimed(&first)).await;
 
-    ada.send(&second, &bytes, 0..1_500_000).await.expect("there is room now");
+    ada.send(&second, &bytes, 0..1_500_000).await.expect("there is space now");
     assert!(ada.download(&second.document, 0).await.expect("a download").1 == bytes);
 }
 
@@ -111,7 +111,7 @@ async fn on_a_read_only_disk_ranges_are_unavailable_and_everything_else_works() 
     eventually("the deleted session's bytes are gone", async || app.is_reclaimed(&doomed)).await;
 }
 
-/// A range that does not fit where it waits is refused, whole: nothing of it is acknowledged.
+/// A range that does not fit into the spool is refused as a whole.
 #[tokio::test]
 async fn a_full_spool_refuses_a_range_and_loses_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -124,12 +124,12 @@ async fn a_full_spool_refuses_a_range_and_loses_nothing() {
     let session = ada.create(&document, bytes.len()).await.expect("a session");
 
     for range in [0..600_000, 0..2_000_000] {
-        let refused = ada.send(&session, &bytes, range).await.expect_err("no room");
+        let refused = ada.send(&session, &bytes, range).await.expect_err("no space");
         assert_eq!(refused.code_and_reason(), (Code::ResourceExhausted, "STORE_FULL".into()));
     }
     assert_eq!(ada.get(&session.name).await.expect("the session").received_bytes, 0);
 
     disk.change("size=8m");
-    ada.send(&session, &bytes, 0..2_000_000).await.expect("there is room again");
+    ada.send(&session, &bytes, 0..2_000_000).await.expect("there is space again");
     assert!(ada.download(&document, 0).await.expect("a download").1 == bytes);
 }

@@ -1,19 +1,20 @@
-//! Every object store: the same promises, whatever keeps the bytes.
+//! One suite for every object store.
 
-use std::{fs, net::SocketAddr, process::ExitStatus};
+use std::net::SocketAddr;
 
 use print_upload::proto::upload_session::State;
 use print_upload_client::range_messages;
 use tonic::Code;
 
+use super::startup::serve;
 use crate::harness::{
-    App, Backend, Bucket, Digest, ErrorExt, Program, Proxy, Stalled, chunk, eventually, header, sample_bytes,
-    settings_of,
+    Backend, Bucket, Digest, ErrorExt, Program, Proxy, Stalled, chunk, eventually, header, sample_bytes,
 };
 
 const KIB: usize = 1024;
 
-/// One test a store, in a module of the store's name: `every` of them, those `outside` the process, and the `servers`.
+/// Makes a test a store of each function, in a module with the store's name. `every`: all stores; `outside`: those
+/// outside this process; `servers`: those that are servers.
 macro_rules! on_stores {
     (every { $($every:ident)* } outside { $($outside:ident)* } servers { $($servers:ident)* }) => {
         on_stores! { memory: Memory: $($every)* }
@@ -39,7 +40,7 @@ macro_rules! on_stores {
 on_stores! {
     every {
         ranges_in_any_order_become_the_document
-        a_cancel_tells_stalled_writers_and_leaves_nothing
+        a_cancel_notifies_stalled_writers_and_leaves_nothing
         clients_that_stall_keep_nobody_out
         a_repeated_range_is_compared_with_what_is_stored
     }
@@ -49,7 +50,7 @@ on_stores! {
         many_fragments_go_soon
         a_deleted_job_takes_its_bytes_along
         an_expired_session_takes_its_bytes_along
-        bytes_that_are_lost_are_told_as_lost
+        bytes_that_are_lost_are_reported_as_lost
         a_crash_loses_nothing_that_was_acknowledged_and_brings_nothing_back
     }
     servers {
@@ -75,7 +76,7 @@ async fn ranges_in_any_order_become_the_document(bucket: Bucket) {
     }
 }
 
-async fn a_cancel_tells_stalled_writers_and_leaves_nothing(bucket: Bucket) {
+async fn a_cancel_notifies_stalled_writers_and_leaves_nothing(bucket: Bucket) {
     let app = bucket.app().await;
     let (mut ada, document, bytes) = (app.ada(), app.new_document().await, sample_bytes(3000 * KIB));
     let session = ada.create(&document, bytes.len()).await.expect("a session");
@@ -89,9 +90,9 @@ async fn a_cancel_tells_stalled_writers_and_leaves_nothing(bucket: Bucket) {
 
     ada.delete(&session.name).await.expect("deleted");
 
-    for (_still_held, told) in stalled {
-        let told = told.await.expect("no panic").expect_err("told");
-        assert_eq!(told.code_and_reason(), (Code::Aborted, "UPLOAD_SESSION_CANCELED".into()));
+    for (_still_held, answer) in stalled {
+        let refused = answer.await.expect("no panic").expect_err("canceled");
+        assert_eq!(refused.code_and_reason(), (Code::Aborted, "UPLOAD_SESSION_CANCELED".into()));
     }
     let late = ada.send(&session, &bytes, 1000 * KIB..2000 * KIB).await.expect_err("late");
     assert_eq!(late.code_and_reason(), (Code::Aborted, "UPLOAD_SESSION_CANCELED".into()));
@@ -102,7 +103,7 @@ async fn a_cancel_tells_stalled_writers_and_leaves_nothing(bucket: Bucket) {
     assert!(ada.download(&document, 0).await.expect("a download").1 == bytes);
 }
 
-/// More of them than fragments are put at once, each with all but its last byte sent.
+/// More clients than the service puts fragments at once. Each has sent all but its last byte.
 async fn clients_that_stall_keep_nobody_out(bucket: Bucket) {
     let app = bucket.app().await;
     let (mut ada, bytes) = (app.ada(), sample_bytes(200 * KIB));
@@ -175,7 +176,7 @@ async fn reclaiming_spares_the_manifest(bucket: Bucket) {
     assert!(ada.download(&document, 0).await.expect("a download").1 == bytes);
 }
 
-/// More than Azure drops with one request.
+/// More fragments than Azure deletes with one request.
 async fn many_fragments_go_soon(bucket: Bucket) {
     let app = bucket.app().await;
     let (mut ada, document, bytes) = (app.ada(), app.new_document().await, sample_bytes(300));
@@ -201,13 +202,13 @@ async fn an_expired_session_takes_its_bytes_along(bucket: Bucket) {
     let (mut ada, document, bytes) = (app.ada(), app.new_document().await, sample_bytes(200 * KIB));
     let session = ada.create(&document, bytes.len()).await.expect("a session");
     ada.send(&session, &bytes, 0..100 * KIB).await.expect("a range");
-    app.make_due(&session).await;
+    app.make_overdue(&session).await;
     eventually("nothing is left", async || bucket.count_of(&session).await == 0).await;
     let late = ada.send(&session, &bytes, 100 * KIB..200 * KIB).await.expect_err("late");
     assert_eq!(late.code_and_reason(), (Code::Aborted, "UPLOAD_SESSION_EXPIRED".into()));
 }
 
-async fn bytes_that_are_lost_are_told_as_lost(bucket: Bucket) {
+async fn bytes_that_are_lost_are_reported_as_lost(bucket: Bucket) {
     let app = bucket.app().await;
     let (mut ada, document, bytes) = (app.ada(), app.new_document().await, sample_bytes(100 * KIB));
     let session = ada.upload(&document, &bytes).await.expect("an upload");
@@ -238,10 +239,10 @@ async fn a_crash_loses_nothing_that_was_acknowledged_and_brings_nothing_back(buc
     let (_still_held_too, cut) = ada.stall(&kept.0, &bytes, 100 * KIB..200 * KIB);
 
     ada_elsewhere.delete(&canceled.name).await.expect("deleted");
-    let told = stalled.await.expect("no panic").expect_err("told");
-    assert_eq!(told.code_and_reason(), (Code::Aborted, "UPLOAD_SESSION_CANCELED".into()));
+    let refused = stalled.await.expect("no panic").expect_err("canceled");
+    assert_eq!(refused.code_and_reason(), (Code::Aborted, "UPLOAD_SESSION_CANCELED".into()));
     one.kill().await;
-    cut.await.expect("no panic").expect_err("nobody is there to acknowledge it");
+    cut.await.expect("no panic").expect_err("killed");
     other.kill().await;
 
     let _restarted = Program::serve(&mut app).await;
@@ -264,15 +265,15 @@ async fn a_store_that_went_away_keeps_no_cancel_back(mut bucket: Bucket) {
     let session = ada.create(&app.new_document().await, bytes.len()).await.expect("a session");
     ada.send(&session, &bytes, 0..100 * KIB).await.expect("a range");
 
-    proxy.go_away().await;
-    let failed = ada.send(&session, &bytes, 100 * KIB..200 * KIB).await.expect_err("the store is away");
+    proxy.stop().await;
+    let failed = ada.send(&session, &bytes, 100 * KIB..200 * KIB).await.expect_err("the store does not answer");
     assert_eq!(failed.code(), Code::Unavailable, "{failed:?}");
     ada.delete(&session.name).await.expect("deleted all the same");
     assert_eq!(ada.get(&session.name).await.expect("the session").state(), State::Canceled);
     assert_eq!(bucket.count_of(&session).await, 1);
 
-    proxy.come_back().await;
-    app.meddle("update reclaim set due_time = now() where session_id = $1", &session).await;
+    proxy.restart().await;
+    app.update_row("update reclaim set due_time = now() where session_id = $1", &session).await;
     eventually("nothing is left", async || bucket.count_of(&session).await == 0).await;
 }
 
@@ -280,61 +281,16 @@ async fn a_store_that_refuses_us_keeps_the_program_from_starting(mut bucket: Buc
     let secret = if bucket.backend == Backend::S3 { "AWS_SECRET_ACCESS_KEY" } else { "AZURE_STORAGE_ACCOUNT_KEY" };
     let app = bucket.app().await;
     let right = bucket.setting(secret).to_owned();
-    // Base64, for Azure, and of another key.
+    // Another key, in base64, as Azure wants it.
     bucket.set(secret, "c29tZWJvZHkgZWxzZSdzIHNlY3JldA==");
-    let (status, said) = serve(&app, &bucket).await;
-    assert_eq!(status.code(), Some(1), "{said}");
-    assert!(said.starts_with("print-upload: --store: ") && !said.contains("c29tZWJvZHk"), "{said}");
+    let (status, output) = serve(&app, &bucket).await;
+    assert_eq!(status.code(), Some(1), "{output}");
+    assert!(output.starts_with("print-upload: --store: ") && !output.contains("c29tZWJvZHk"), "{output}");
 
     bucket.set(secret, &right);
     bucket.set("c29tZWJvZHkg", "=");
-    let (status, said) = serve(&app, &bucket).await;
-    assert_eq!(status.code(), Some(1), "{said}");
+    let (status, output) = serve(&app, &bucket).await;
+    assert_eq!(status.code(), Some(1), "{output}");
     let problem = format!("line {} is no setting of this kind of store", bucket.settings.len());
-    assert!(said.contains(&problem) && !said.contains("c29tZWJvZHk"), "{said}");
-}
-
-/// Needs no server.
-#[tokio::test]
-async fn a_setting_that_a_provider_does_not_know_is_told_by_its_line() {
-    let app = App::start().await;
-    let file = tempfile::NamedTempFile::new().expect("a file");
-    fs::write(file.path(), "# of whichever provider\nhush = hush\n").expect("written");
-    for store in ["s3://bucket/prefix", "az://container/prefix", "gs://bucket/prefix"] {
-        let settings = file.path().display().to_string();
-
-        let (status, said) = serve_on(&app, &[("store", store.into()), ("store-settings", settings)]).await;
-
-        assert_eq!(status.code(), Some(1), "{store}: {said}");
-        assert!(
-            said.contains("line 2 is no setting of this kind of store") && !said.contains("hush"),
-            "{store}: {said}"
-        );
-    }
-}
-
-/// Who may put, get and drop, but not list, could never drop what others have left.
-#[tokio::test]
-async fn a_store_that_does_not_list_keeps_the_program_from_starting() {
-    let Some(mut bucket) = Backend::S3.bucket("a_store_that_does_not_list") else { return };
-    let app = bucket.app().await;
-    bucket.settings = settings_of("TEST_STORE_S3_UNLISTED_SETTINGS");
-    let (status, said) = serve(&app, &bucket).await;
-    assert_eq!(status.code(), Some(1), "{said}");
-    assert!(said.contains("does not take, give, list and drop an object"), "{said}");
-}
-
-/// Runs `serve` on an app's data with another store, to its end.
-async fn serve(app: &App, bucket: &Bucket) -> (ExitStatus, String) {
-    serve_on(app, &bucket.flags()).await
-}
-
-/// The same with flags in place of the app's.
-async fn serve_on(app: &App, own: &[(&str, String)]) -> (ExitStatus, String) {
-    let others = app.flags().filter(|(flag, _)| !own.iter().any(|(name, _)| name == flag));
-    let mut flags: Vec<String> = others.map(|(flag, value)| format!("--{flag}={value}")).collect();
-    flags.extend(own.iter().map(|(name, value)| format!("--{name}={value}")));
-    let mut arguments = vec!["serve", "--listen=127.0.0.1:0"];
-    arguments.extend(flags.iter().map(String::as_str));
-    Program::run(&arguments).await
+    assert!(output.contains(&problem) && !output.contains("c29tZWJvZHk"), "{output}");
 }

@@ -1,5 +1,6 @@
-//! Object stores: every kind, slow ones, full ones.
+//! Object stores of every kind; slow, full and unusable ones.
 
 mod disk;
 mod every_store;
 mod slow;
+mod startup;

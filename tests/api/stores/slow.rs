@@ -1,4 +1,4 @@
-//! A store that is slow: what waits for it, and for how long.
+//! A store that does not answer: what waits for it, and for how long.
 
 use tokio::net::TcpListener;
 use tonic::Code;
@@ -7,8 +7,8 @@ use crate::harness::{Backend, ErrorExt, eventually, sample_bytes};
 
 const KIB: usize = 1024;
 
-/// A store that takes every connection and never answers: sixteen ranges are being put, and the next one waits for them. When
-/// its session is canceled it is not put any more.
+/// The store accepts every connection and never answers. Sixteen ranges are being put, and the next one waits for them.
+/// It is not put any more when its session is canceled.
 #[tokio::test]
 async fn a_range_that_waits_for_a_store_is_let_go_by_a_cancel() {
     let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -47,8 +47,8 @@ async fn a_range_that_waits_for_a_store_is_let_go_by_a_cancel() {
 
     ada.clone().delete(&session.name).await.expect("deleted");
 
-    let told = waiting.await.expect("no panic").expect_err("told");
-    assert_eq!(told.code_and_reason(), (Code::Aborted, "UPLOAD_SESSION_CANCELED".into()));
+    let refused = waiting.await.expect("no panic").expect_err("canceled");
+    assert_eq!(refused.code_and_reason(), (Code::Aborted, "UPLOAD_SESSION_CANCELED".into()));
     eventually("it does not wait any more", async || bucket.ranges_under_way() == 0).await;
     assert!(being_put.iter().all(|(_, answer)| !answer.is_finished()), "the others still wait for their store");
 }
