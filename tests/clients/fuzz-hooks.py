@@ -1,8 +1,8 @@
-"""What schemathesis does not know of the gateway: which things exist, in every state, and what every answer must have.
+"""Hooks of schemathesis: they make requests meet existing resources, and check every answer.
 
-Schemathesis makes the requests, mostly of ids that nobody has. Here most of them are led to something that is there: a
-job that was just created, one that is being uploaded, one that is started; an active upload session, a canceled one.
-Whatever a request is meant to have wrong stays wrong.
+Schemathesis makes the requests, mostly with ids that do not exist. The hooks replace most of these with ids that do: of a
+new job, one that is being uploaded, one that is started, an active upload session, a canceled one. What is meant to be
+wrong in a request stays wrong.
 """
 
 import atexit
@@ -19,7 +19,7 @@ from schemathesis.core.parameters import ParameterLocation
 REST_URL = os.environ["REST_URL"]
 PRINTER, SHARE = os.environ["PRINTER"], os.environ["SHARE"]
 OWNER = os.environ["OWNER_TOKEN"]
-# Everybody else, mostly refused.
+# Callers who are mostly refused.
 OTHERS = [os.environ[f"{who}_TOKEN"] for who in ["OTHER", "APP", "FOREIGN", "CATALOG", "WEAK", "PERSONAL", "EXPIRED"]]
 
 GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -30,12 +30,12 @@ SEED = os.environ["FUZZ_SEED"]
 cases = itertools.count()
 answers = {}
 session = requests.Session()
-# The tokens are in the environment, not in some .netrc.
+# The tokens are in the environment. A .netrc must not replace them.
 session.trust_env = False
 
 
 def call(method, path, token=OWNER, **more):
-    """A request of ours, which must succeed."""
+    """Makes a request that must succeed."""
     headers = {"Authorization": f"Bearer {token}"} | more.pop("headers", {})
     url = path if path.startswith("http") else REST_URL + path
     response = session.request(method, url, headers=headers, timeout=20, **more)
@@ -77,7 +77,7 @@ class Upload:
         return self.url.split("tempauthtoken=")[1]
 
 
-# Ways to bring a job about.
+# Jobs in each state.
 NEW = lambda: Upload()
 UPLOADING = lambda: Upload().begin(11)
 HALF_UPLOADED = lambda: Upload().begin(11).send(6, 11)
@@ -99,7 +99,7 @@ def CANCELED():
 
 
 STATES = [NEW, UPLOADING, HALF_UPLOADED, UPLOADED, UPLOAD_CANCELED, OF_ANOTHER, STARTED, CANCELED]
-# What an operation succeeds with.
+# The states in which an operation succeeds.
 BEST = {
     "startPrintJob": [UPLOADED, STARTED],
     "downloadPrintDocument": [UPLOADED, STARTED],
@@ -111,7 +111,7 @@ BEST = {
 
 @schemathesis.hook
 def before_call(ctx, case, kwargs):
-    # The tokens shown below are good: where they are needed, the same request without them must be refused.
+    # The hooks add valid tokens. Where one is needed, schemathesis checks that the request without it is refused.
     case._has_explicit_auth = True
     luck = random.Random(f"{SEED}:{next(cases)}")
     if case.path.startswith("/print/"):
@@ -129,7 +129,7 @@ def is_meant_to_be_wrong(case, location):
 
 
 def phase_of(case):
-    """In `stateful` a path may come from the answer to an earlier request. Only in `fuzzing` more may be made wrong."""
+    """A path in `stateful` may come from an earlier answer. Hooks make requests wrong only in `fuzzing`."""
     return case.meta.phase.name.value if case.meta is not None else None
 
 
@@ -156,7 +156,7 @@ def below_print(case, luck):
 
 
 def json_body(case, luck):
-    """Bodies that schemathesis does not think of: too large, and lists of what should be in an object."""
+    """Bodies that schemathesis does not make: too large, and lists in place of objects."""
     is_wrong = is_meant_to_be_wrong(case, ParameterLocation.BODY)
     if phase_of(case) != "fuzzing" or is_wrong or not isinstance(case.body, dict):
         return
@@ -176,12 +176,12 @@ def odd_segment(case, luck):
     if names:
         name = luck.choice(names)
         case.path = case.path.replace(f"{{{name}}}", luck.choice(["%FF", "%00", "a%2Fb", "%2E%2E%2F", "x" * 200]))
-        # Not what is sent, but as wrong.
+        # Not the value that is sent, but also an invalid one.
         case.path_parameters = {**case.path_parameters, name: "\0"}
 
 
 class Chunks:
-    """A body whose length is not told."""
+    """A body of unknown length."""
 
     def __init__(self, body):
         self.body = body
@@ -199,7 +199,7 @@ class Chunks:
 def upload_url(case, luck, kwargs):
     body = case.body if isinstance(case.body, bytes) else b""
     if case.method == "PUT" and not is_meant_to_be_wrong(case, ParameterLocation.BODY):
-        # What schemathesis makes for bytes is rarely a range's worth of them.
+        # Schemathesis often makes an empty body.
         case.body = body = body or luck.randbytes(luck.randrange(1, 300))
         if luck.random() < 0.02:
             case.body = body = bytes(10 * 2**20 + 1)
@@ -226,7 +226,7 @@ def upload_url(case, luck, kwargs):
 
     if not is_meant_to_be_wrong(case, ParameterLocation.PATH) and luck.random() < 0.95:
         case.path_parameters = {**case.path_parameters, "session": upload.id}
-    # An access token beside the capability is not even looked at.
+    # An access token beside the capability is ignored.
     if luck.random() < 0.3:
         case.headers = {**case.headers, "Authorization": f"Bearer {luck.choice([OWNER, *OTHERS, 'none'])}"}
     token = luck.random()
@@ -238,7 +238,7 @@ def upload_url(case, luck, kwargs):
 
 @schemathesis.check
 def every_answer_has_its_ids(ctx, response, case):
-    """`request-id` always, and the client's own id where it sent one that can be sent back."""
+    """Every answer has a `request-id`, and the client's own id if the client sent a valid one."""
     ids = response.headers.get("request-id") or []
     assert len(ids) == 1 and GUID.fullmatch(ids[0]), f"request-id is {ids}"
     sent = (response.request.headers.get("client-request-id") or "").strip()
@@ -249,7 +249,7 @@ def every_answer_has_its_ids(ctx, response, case):
 
 @schemathesis.check
 def every_error_is_an_odata_error(ctx, response, case):
-    """Also those that belong to no operation."""
+    """Every error has the documented shape, also those of no operation."""
     if response.status_code < 400 or response.request.method == "HEAD":
         return
     content_type = response.headers.get("content-type")
@@ -264,7 +264,7 @@ def every_error_is_an_odata_error(ctx, response, case):
 
 @schemathesis.check
 def methods_are_those_of_the_document(ctx, response, case):
-    """405 for every other method, with exactly these in `Allow`; HEAD goes with GET."""
+    """Every other method is a 405, with exactly the documented methods in `Allow`. GET includes HEAD."""
     path = case.operation.path
     documented = METHODS & {method.upper() for method in case.operation.schema[path]}
     documented |= {"HEAD"} if "GET" in documented else set()
@@ -279,7 +279,7 @@ def methods_are_those_of_the_document(ctx, response, case):
 
 @schemathesis.check
 def the_document_is_served(ctx, response, case):
-    """The one that is fuzzed, as it is."""
+    """The gateway serves the document that is fuzzed."""
     if case.operation.path == "/openapi.json" and response.status_code == 200:
         with open(os.environ["FUZZ_DOCUMENT"], "rb") as file:
             assert response.content == file.read(), "the gateway serves another document"
@@ -293,8 +293,8 @@ def after_call(ctx, case, response):
 
 
 @atexit.register
-def tell():
-    """Which statuses were seen: a summary that shows how deep it went."""
+def print_summary():
+    """Prints which statuses each operation answered with."""
     print("\nStatuses seen:")
     for operation, statuses in sorted(answers.items()):
         counts = "  ".join(f"{status}: {count}" for status, count in sorted(statuses.items()))

@@ -216,7 +216,7 @@ for (const host of [UPLOAD_HOST, OTHER_NAME]) {
             assert.deepEqual(slices(session), [202, 202, 202, 202, 202, 201]);
         });
 
-        test("a canceled upload is over, and can begin anew", async () => {
+        test("a canceled upload has ended, and a new one can begin", async () => {
             const job = await newJob(client, `/print/printers/${PRINTER}`);
             const session = await newSession(client, job.document);
             const task = newTask(client, session);
@@ -236,7 +236,7 @@ for (const host of [UPLOAD_HOST, OTHER_NAME]) {
             await assertUploaded(client, job.document, await newTask(client, next).upload());
         });
 
-        test("a task that sends while it is canceled elsewhere is told why", async () => {
+        test("a task that sends while it is canceled elsewhere learns why", async () => {
             const job = await newJob(client, `/print/printers/${PRINTER}`);
             const session = await newSession(client, job.document);
             const file = new FileUpload(CONTENT, "a.pdf", CONTENT.length);
@@ -245,12 +245,12 @@ for (const host of [UPLOAD_HOST, OTHER_NAME]) {
                 return file.sliceFile(range);
             };
             const task = new LargeFileUploadTask(client, { ...file, sliceFile }, session, { rangeSize: SLICE });
-            // Of a slice's error the SDK throws the body itself.
+            // For a slice's error the SDK throws the body itself.
             await assert.rejects(task.upload(), ({ error }) => error.innerError.reason === "UPLOAD_SESSION_CANCELED");
             assert.deepEqual(slices(session), [202, 202, 409]);
         });
 
-        test("a slice that is refused before all of it was sent is told why", async () => {
+        test("a slice that is refused before all of it was sent learns why", async () => {
             const job = await newJob(client, `/print/printers/${PRINTER}`);
             const content = Buffer.alloc(20_000_000);
             const properties = { documentName: "zeros", contentType: "text/plain", size: content.length };
@@ -261,7 +261,7 @@ for (const host of [UPLOAD_HOST, OTHER_NAME]) {
                 const active = { ...session, isCancelled: false };
                 return new LargeFileUploadTask(client, file, active, { rangeSize }).upload();
             };
-            // More than a slice may have.
+            // Larger than a slice may be.
             await assert.rejects(send(20_000_000), ({ error }) => error.innerError.reason === "RANGE_TOO_LARGE");
             await newTask(client, session).cancel();
             const isCanceled = ({ error }) => error.innerError.reason === "UPLOAD_SESSION_CANCELED";
@@ -276,7 +276,7 @@ for (const host of [UPLOAD_HOST, OTHER_NAME]) {
             await task.upload();
             await assert.rejects(task.getStatus(), refused(404, "UPLOAD_SESSION_COMPLETED"));
             assert.equal((await send(task, 5 * SLICE, CONTENT.length - 1)).id, job.documentId);
-            // The SDK resolves, and leaves isCancelled alone.
+            // The SDK resolves, and does not set isCancelled.
             assert.equal((await task.cancel()).status, 404);
             assert.equal(session.isCancelled, false);
             await assert.rejects(newSession(client, job.document), refused(409, "DOCUMENT_ALREADY_UPLOADED"));

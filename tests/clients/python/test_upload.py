@@ -40,23 +40,23 @@ REST_URL = urlsplit(os.environ["REST_URL"])
 OTHER_NAME = "127.0.0.1" if REST_URL.hostname == "localhost" else "localhost"
 
 SLICE = 200 * 1024
-# Six slices, the last of them an odd one.
+# Six slices. The last one is smaller.
 SIZE = 5 * SLICE + 12_345
 CONTENT = os.urandom(SIZE)
 
-# The SDK logs what its upload swallows.
+# The SDK logs errors that its upload does not raise.
 logging.disable()
 
 
 class Owner:
-    """A credential as azure-identity has them."""
+    """A credential with the interface of azure-identity."""
 
     def get_token(self, *scopes, **options):
         return AccessToken(os.environ["OWNER_TOKEN"], 2**40)
 
 
 class Stories:
-    """What the SDK's users do. The cases below say over which connection."""
+    """What users of the SDK do. The classes below choose the connection."""
 
     http2: bool
     host: str
@@ -86,7 +86,7 @@ class Stories:
         self.share = client.print.shares.by_printer_share_id(os.environ["SHARE"])
 
     async def new_job(self, queue):
-        """Creates a job; gives the builders of it and of its document."""
+        """Creates a job. Returns its request builder and its document's."""
         job = await queue.jobs.post(PrintJob())
         self.assertEqual(job.status.state, PrintJobProcessingState.Paused)
         self.assertEqual(job.status.details, [PrintJobStateDetail.UploadPending])
@@ -107,7 +107,7 @@ class Stories:
         return LargeFileUploadTask(session, self.adapter, io.BytesIO(content), PrintDocument, **options)
 
     async def refreshed(self, session):
-        """The session as it is now: the SDK has no call for that."""
+        """Reads the session's state, for which the SDK has no call."""
         request = RequestInformation(Method.GET, session.upload_url)
         found = await self.adapter.send_async(request, UploadSession, {"XXX": ODataError})
         found.upload_url = session.upload_url
@@ -119,7 +119,7 @@ class Stories:
         return await self.http.put(session.upload_url, headers=headers, content=CONTENT[first : last + 1])
 
     def slices(self, session):
-        """The status of each slice that was sent to a session."""
+        """Returns the status of each slice that was sent to a session."""
         path = urlsplit(session.upload_url).path
         return [status for method, at, status, _ in self.requests if at == path and method == "PUT"]
 
@@ -194,13 +194,13 @@ class Stories:
         self.assertEqual(session.next_expected_ranges, gaps)
         await self.assert_uploaded(document, await self.new_task(session).resume())
 
-    async def test_canceled_upload_is_over_and_can_begin_anew(self):
+    async def test_canceled_upload_has_ended_and_a_new_one_can_begin(self):
         _, document = await self.new_job(self.printer)
         session = await self.new_session(document)
         await self.send(session, 0, SLICE - 1)
 
-        # The SDK's own cancel does not get as far as sending anything: it forgets an argument. Once this fails, it
-        # works, and should be used here.
+        # The SDK's own cancel lacks an argument and sends nothing. When this assertion fails, cancel has been fixed and
+        # should be used here.
         with self.assertRaisesRegex(TypeError, "missing 1 required positional argument: 'error_map'"):
             await self.new_task(session).cancel()
         for _ in range(2):
@@ -222,10 +222,10 @@ class Stories:
         if status == 409:
             await self.http.delete(session.upload_url)
         with self.assertRaises(APIError) as caught:
-            # Should there be no answer, the SDK would wait for ever: its timeouts begin anew with every keepalive.
+            # Without an answer the SDK would wait for ever: every keepalive restarts its timeouts.
             await asyncio.wait_for(self.new_task(session, bytes(20_000_000), max_chunk_size=size).upload(), 120)
         self.assertEqual(caught.exception.response_status_code, status)
-        # The connection, or a new one, goes on serving.
+        # The gateway still serves, on this connection or a new one.
         await self.new_job(self.printer)
 
     async def test_slice_of_a_canceled_upload_is_refused_before_it_was_sent(self):
