@@ -12,7 +12,7 @@ dev: postgres
 demo: postgres
 	cargo run --package print-upload-dev -- demo
 
-# `make test T=delete` runs the tests whose names contain "delete".
+# `make test T=delete` runs the tests whose path contains "delete": a test, a file, or a folder (`T=sessions::`).
 test: postgres programs
 	tests/stores/with $(DEV) with-postgres -- cargo test --workspace $(T)
 
