@@ -1,4 +1,4 @@
-//! The ids of every answer, and the body of every error.
+//! The ids in every response, and the body of every error response.
 
 use axum::{
     body::Body,
@@ -17,20 +17,20 @@ const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("client-request-id
 /// The longest `client-request-id` that is returned, in bytes. Graph's clients send a GUID.
 const MAX_CLIENT_REQUEST_ID_BYTES: usize = 128;
 
-/// The service's message, and the id that it gave to the call.
-pub fn answered<T>(answer: Result<tonic::Response<T>, Status>) -> Result<(T, RequestId), Error> {
+/// Splits the service's response into its message and the id that the service gave to the call.
+pub fn message_and_id<T>(answer: Result<tonic::Response<T>, Status>) -> Result<(T, RequestId), Error> {
     let (metadata, message, _) = answer?.into_parts();
     Ok((message, RequestId::of(&metadata).unwrap_or_else(RequestId::generate)))
 }
 
-/// The middleware that writes the ids of every answer, and the body of every error. The request's id and the error come
-/// as extensions of the response: the body of an error needs both ids, and the error does not know them. The id and the
-/// error's reason stay there for the log line.
+/// The middleware that writes the ids into every response, and the body into every error response. The handler passes
+/// the request's id and the error as extensions of the response. The error's body is written here, because it contains
+/// both ids and a handler does not know them. The id and the error's reason stay in the extensions for the log line.
 pub async fn finish(request: Request, next: Next) -> Response {
     let client_request_id = request.headers().get(CLIENT_REQUEST_ID).filter(|id| is_plausible(id)).cloned();
 
     let mut response = next.run(request).await;
-    // An answer that no call was made for has an id of the gateway's own.
+    // If no call was made, the gateway generates the id.
     let request_id = response.extensions_mut().remove().unwrap_or_else(RequestId::generate);
     request_id.put_into(response.headers_mut());
     if let Some(id) = &client_request_id {

@@ -1,4 +1,4 @@
-//! Request bodies: JSON that is read whole, and bytes that pass through.
+//! Request bodies: JSON that is read completely, and bytes that are streamed to the service.
 
 use std::time::Duration;
 
@@ -21,19 +21,19 @@ use tonic::Code;
 use super::error::Error;
 use crate::proto::Reason;
 
-/// The largest JSON body, in bytes: what the service takes as a first message.
+/// The largest JSON body, in bytes. The service accepts a first message of the same size.
 const MAX_JSON_BYTES: usize = 64 * 1024;
 
 /// How long a JSON body may take to be received.
 const JSON_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The largest integer up to which a 64-bit float holds every integer.
+/// A 64-bit float represents every integer up to this one exactly.
 const MAX_SAFE_INTEGER: f64 = 9_007_199_254_740_991.0;
 
 /// A JSON body.
 pub struct Json<T>(pub T);
 
-/// A JSON body, or none at all.
+/// A JSON body, or `None` if the body is empty.
 pub struct OptionalJson<T>(pub Option<T>);
 
 impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
@@ -58,7 +58,7 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for OptionalJson<T> {
             let message = "the request's Content-Type must be application/json";
             return Err(Error::invalid(Reason::ContentTypeNotJson, message));
         }
-        // serde would take an array as well.
+        // serde would accept an array as well.
         if !bytes.trim_ascii_start().starts_with(b"{") {
             return Err(Error::invalid(Reason::BodyNotJson, "the body is not a JSON object"));
         }
@@ -74,7 +74,7 @@ async fn read(body: Body) -> Result<Bytes, Error> {
     let message = format!("the body did not arrive within {} s", JSON_TIMEOUT.as_secs());
     let read = timeout(JSON_TIMEOUT, to_bytes(body, MAX_JSON_BYTES)).await;
     let read = read.map_err(|_| Error::new(Code::DeadlineExceeded, Reason::BodyTimeout, message))?;
-    // A body that breaks off fails as well, but then nobody reads the answer.
+    // A body that breaks off fails as well, but then no client reads the response.
     let message = format!("a JSON body may have at most {MAX_JSON_BYTES} bytes");
     read.map_err(|_| Error::invalid(Reason::BodyTooLarge, message))
 }
@@ -99,8 +99,8 @@ pub fn integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Err
     integer.ok_or_else(|| D::Error::custom(format!("{number} is not an integer that can be a size")))
 }
 
-/// The bytes of a body in chunks that the service takes. A body that breaks off ends early: the service then has fewer
-/// bytes than the range, and commits none.
+/// Splits the bytes of a body into chunks that the service accepts. If the body breaks off, the stream ends early. The
+/// service then receives fewer bytes than the range has, and commits none.
 pub fn chunks(body: Body) -> impl Stream<Item = Bytes> + Send + 'static {
     tokio_stream::StreamExt::map_while(body.into_data_stream(), Result::ok)
         .flat_map(|bytes| stream::iter(client::chunks(bytes, MAX_CHUNK_BYTES)))

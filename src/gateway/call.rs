@@ -1,4 +1,4 @@
-//! A request on its way to become a call: the service as its caller sees it, and the name of what it is about.
+//! What a handler needs to call the service: a client with the caller's credential, and the resource's name.
 
 use axum::{
     extract::{FromRequestParts, Path},
@@ -15,15 +15,15 @@ use super::{
 
 /// A request on a Graph path.
 pub struct GraphCall {
-    /// The service, as the holder of the access token sees it.
+    /// A client that sends the request's access token.
     pub client: Client,
-    /// What the path leads to.
+    /// The resource that the path names.
     pub path: GraphPath,
 }
 
 /// A request on an upload URL.
 pub struct UploadUrlCall {
-    /// The service, as the holder of the upload URL sees it.
+    /// A client that sends the upload URL's capability.
     pub client: Client,
     /// `uploadSessions/{id}`.
     pub session: String,

@@ -1,4 +1,4 @@
-//! The headers of a slice: `Content-Range` in both spellings that clients use, and `Content-Length`.
+//! The headers of a range: `Content-Range` in both spellings that clients use, and `Content-Length`.
 
 use std::str::FromStr;
 
@@ -11,12 +11,12 @@ use tonic::Code;
 use super::error::Error;
 use crate::proto::Reason;
 
-/// Which bytes of the document the body holds.
+/// Which bytes of the document the body contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ContentRange {
     /// Offset of the first byte.
     pub start: i64,
-    /// Offset after the last byte: HTTP names the last byte itself.
+    /// Offset after the last byte. HTTP gives the offset of the last byte itself.
     pub end: i64,
     /// The document's size.
     pub total: i64,
@@ -47,7 +47,8 @@ impl ContentRange {
             let message = "a range needs the header Content-Range: bytes {first}-{last}/{total}";
             return Err(Error::invalid(Reason::ContentRangeInvalid, message));
         };
-        // Nothing at all is not for us to judge: it may ask after the range that completed the document.
+        // An empty body is for the service to judge: it may ask for the result of the range that completed the
+        // document.
         if length != 0 && range.end - range.start != length {
             let message = format!("Content-Length is {length}, the range has {} bytes", range.end - range.start);
             return Err(Error::invalid(Reason::RangeLengthMismatch, message));
@@ -64,7 +65,7 @@ impl<S: Sync> FromRequestParts<S> for ContentRange {
     }
 }
 
-/// Digits and nothing else: `parse` alone would take a sign.
+/// Parses digits and nothing else: `parse` alone would accept a sign.
 pub fn number<T: FromStr>(text: &str) -> Option<T> {
     text.bytes().all(|digit| digit.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
@@ -85,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_range_is_refused() {
+    fn a_malformed_range_is_refused() {
         for text in [
             "",
             "bytes",

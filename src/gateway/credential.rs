@@ -1,5 +1,5 @@
-//! What a request shows: an access token on the Graph paths, the capability in its query on an upload URL. Each door sees
-//! only its own kind, and neither judges it.
+//! The credential that a request presents: an access token on the Graph paths, the capability in the query on an upload
+//! URL. Each kind of path reads only its own kind of credential. The gateway passes it on and does not check it.
 
 use axum::http::{HeaderMap, Uri, header};
 use print_upload_client::{Credential, secret};
@@ -12,7 +12,7 @@ use url::form_urlencoded;
 use super::error::Error;
 use crate::proto::Reason;
 
-/// The longest credential that is passed on, in bytes: an HTTP/2 server takes 16 KiB of headers unless told otherwise.
+/// The longest credential that is passed on, in bytes. By default an HTTP/2 server accepts 16 KiB of headers.
 const MAX_CREDENTIAL_BYTES: usize = 12 * 1024;
 
 /// The `Authorization` header of a Graph path.
@@ -23,8 +23,8 @@ pub fn access_token(headers: &HeaderMap) -> Result<Credential, Error> {
     }
 }
 
-/// The `tempauthtoken` of an upload URL. An access token sent along by mistake is not even looked at: SDKs attach it to
-/// every request of a host they know.
+/// The `tempauthtoken` of an upload URL. An access token in the same request is ignored: SDKs attach one to every
+/// request to a host that they know.
 pub fn upload_token(uri: &Uri) -> Result<Credential, Error> {
     let mut query = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
     match query.find(|(key, _)| key == "tempauthtoken") {
@@ -33,10 +33,10 @@ pub fn upload_token(uri: &Uri) -> Result<Credential, Error> {
     }
 }
 
-/// The credential as the service is shown it. What cannot be shown holds for nothing.
+/// The credential as gRPC metadata. Fails if metadata cannot carry it.
 fn metadata(credential: &[u8]) -> Result<MetadataValue<Ascii>, Error> {
-    let shown = credential.try_into().ok().filter(|_| credential.len() <= MAX_CREDENTIAL_BYTES);
-    shown.map(secret).ok_or_else(|| {
-        Error::new(Code::Unauthenticated, Reason::TokenMalformed, "the credential is too long, or no text")
+    let value = credential.try_into().ok().filter(|_| credential.len() <= MAX_CREDENTIAL_BYTES);
+    value.map(secret).ok_or_else(|| {
+        Error::new(Code::Unauthenticated, Reason::TokenMalformed, "the credential is too long or is not text")
     })
 }

@@ -1,4 +1,4 @@
-//! `GET …/documents/{document}/$value`: the document's bytes, all of them or the range that is asked for.
+//! `GET …/documents/{document}/$value`: the document's bytes, all of them or one range.
 
 use axum::{
     body::Body,
@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use tonic::{Code, Status, Streaming};
 
-use super::{answer::answered, call::GraphCall, content_range::number, error::Error, json::last_segment, status};
+use super::{answer::message_and_id, call::GraphCall, content_range::number, error::Error, json::last_segment, status};
 use crate::proto::{
     DownloadPrintDocumentRequest, DownloadPrintDocumentResponse, GetPrintDocumentRequest, PrintDocument,
     download_print_document_response::Content,
@@ -21,28 +21,28 @@ enum Wanted {
     All,
     /// From the first offset to before the second.
     Part(u64, u64),
-    /// None that exist.
-    Nothing,
+    /// The document does not have any of these bytes.
+    Unsatisfiable,
 }
 
-/// Sends the bytes. An uploaded document never changes: its id is as good an etag as any.
+/// Sends the bytes. An uploaded document never changes, so its id serves as the etag.
 pub async fn get(GraphCall { mut client, path }: GraphCall, headers: HeaderMap) -> Result<Response, Error> {
     let mut wanted = Wanted::All;
     if let Some(range) = headers.get(header::RANGE).and_then(|range| range.to_str().ok()) {
-        // Only the document's size tells what a range of it is.
+        // A range like `bytes=-4` depends on the document's size.
         let request = GetPrintDocumentRequest { name: path.document() };
-        let (document, _) = answered(client.documents.get_print_document(request).await)?;
+        let (document, _) = message_and_id(client.documents.get_print_document(request).await)?;
         let is_same = headers.get(header::IF_RANGE).is_none_or(|tag| *tag == etag(&document));
         if is_same && document.upload_time.is_some() {
             wanted = wanted_of(range, size_of(&document));
         }
-        if wanted == Wanted::Nothing {
+        if wanted == Wanted::Unsatisfiable {
             return Err(Error::out_of_range(size_of(&document)));
         }
     }
     let offset = if let Wanted::Part(start, _) = wanted { start } else { 0 };
     let request = DownloadPrintDocumentRequest { name: path.document(), offset: offset as i64 };
-    let (mut messages, id) = answered(client.documents.download_print_document(request).await)?;
+    let (mut messages, id) = message_and_id(client.documents.download_print_document(request).await)?;
     let document = first(&mut messages).await?;
     let size = size_of(&document);
     let (start, end) = if let Wanted::Part(start, end) = wanted { (start, end.min(size)) } else { (0, size) };
@@ -61,7 +61,8 @@ pub async fn get(GraphCall { mut client, path }: GraphCall, headers: HeaderMap) 
     Ok(response)
 }
 
-/// A document's type and name are its uploader's word: no browser is to show it as if it were ours.
+/// The uploader chose the document's type and name. The headers keep browsers from displaying it as content of this
+/// site.
 fn describe(document: &PrintDocument) -> Vec<(HeaderName, HeaderValue)> {
     let content_type = HeaderValue::from_str(&document.content_type);
     let name: String = document.document_name.bytes().map(percent_encoded).collect();
@@ -76,7 +77,7 @@ fn describe(document: &PrintDocument) -> Vec<(HeaderName, HeaderValue)> {
     .into()
 }
 
-/// RFC 8187: letters, digits and a few marks stay as they are.
+/// RFC 8187: letters, digits and a few other characters stay as they are.
 fn percent_encoded(byte: u8) -> String {
     if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
         char::from(byte).to_string()
@@ -93,7 +94,7 @@ fn size_of(document: &PrintDocument) -> u64 {
     u64::try_from(document.size_bytes).unwrap_or_default()
 }
 
-/// One range of RFC 9110, section 14.1.2. What is none, or several, is ignored, as that section allows.
+/// One range of RFC 9110, section 14.1.2. A malformed range and a list of ranges are ignored, as that section allows.
 fn wanted_of(range: &str, size: u64) -> Wanted {
     let Some((unit, range)) = range.split_once('=') else { return Wanted::All };
     let Some((first, last)) = range.trim().split_once('-') else { return Wanted::All };
@@ -104,7 +105,7 @@ fn wanted_of(range: &str, size: u64) -> Wanted {
         (None, Some(suffix)) if first.is_empty() => (size - suffix.min(size), size),
         _ => return Wanted::All,
     };
-    if part.0 < part.1 { Wanted::Part(part.0, part.1) } else { Wanted::Nothing }
+    if part.0 < part.1 { Wanted::Part(part.0, part.1) } else { Wanted::Unsatisfiable }
 }
 
 async fn first(messages: &mut Streaming<DownloadPrintDocumentResponse>) -> Result<PrintDocument, Error> {
@@ -121,8 +122,8 @@ fn bytes(messages: Streaming<DownloadPrintDocumentResponse>) -> impl Stream<Item
     })
 }
 
-/// The first `limit` bytes; the rest is not even asked for. A stream that fails or ends before breaks the connection off,
-/// so that a part never looks like the whole.
+/// The first `limit` bytes; the rest is never requested. If the stream fails or ends earlier, the connection is closed,
+/// so that the client never takes a part for the whole.
 fn limited(
     bytes: impl Stream<Item = Result<Bytes, Status>> + Unpin,
     limit: u64,
@@ -151,9 +152,9 @@ mod tests {
             ("bytes=3-99", Wanted::Part(3, 10)),
             ("bytes=-4", Wanted::Part(6, 10)),
             ("bytes=-99", Wanted::Part(0, 10)),
-            ("bytes=10-", Wanted::Nothing),
-            ("bytes=10-20", Wanted::Nothing),
-            ("bytes=-0", Wanted::Nothing),
+            ("bytes=10-", Wanted::Unsatisfiable),
+            ("bytes=10-20", Wanted::Unsatisfiable),
+            ("bytes=-0", Wanted::Unsatisfiable),
             ("bytes=5-4", Wanted::All),
             ("bytes=0-1,3-4", Wanted::All),
             ("bytes=", Wanted::All),

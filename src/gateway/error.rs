@@ -1,5 +1,5 @@
-//! Why a request is refused: the service's own error, or the gateway's, in the same terms. It becomes an OData error once
-//! the answer's ids are known ([`super::answer`]).
+//! Why a request is refused: an error of the service or of the gateway, both with the same codes and reasons. The error
+//! is written as OData JSON in [`super::answer`], where the response's ids are known.
 
 use std::time::Duration;
 
@@ -22,10 +22,10 @@ use crate::{
     telemetry::RequestId,
 };
 
-/// How long to wait for a service that does not answer.
+/// When a client may retry if the service cannot be reached (`Retry-After`).
 const UNREACHABLE_RETRY: Duration = Duration::from_secs(1);
 
-/// Why a request is refused. Boxed: every handler returns one, and hardly ever.
+/// Why a request is refused. Boxed, so that the `Result` of every handler stays small.
 #[derive(Debug, Clone)]
 pub struct Error(Box<Refusal>);
 
@@ -36,19 +36,19 @@ pub struct ReasonName(pub String);
 #[derive(Debug, Clone)]
 struct Refusal {
     row: Row,
-    /// The reason's name: the service may give one that this version does not know.
+    /// The reason's name. A string, because a newer service may send a reason that this version does not know.
     reason: String,
     message: String,
     retry_after: Option<Duration>,
     /// Members of `innerError` beside those that every error has.
     details: Map<String, Value>,
     content_range: Option<HeaderValue>,
-    /// The service's id of the call that it refused.
+    /// The id that the service gave to the refused call.
     request_id: Option<RequestId>,
 }
 
 impl Error {
-    /// One of the gateway's own: the request is not one that can be translated.
+    /// An error of the gateway itself: it cannot translate the request into a call.
     pub fn new(code: Code, reason: Reason, message: impl Into<String>) -> Self {
         Self::named(code, reason.wire_name().to_owned(), message.into())
     }
@@ -65,23 +65,22 @@ impl Error {
         }))
     }
 
-    /// A request that cannot be translated, for want of form.
+    /// A malformed request, which cannot be translated.
     pub fn invalid(reason: Reason, message: impl Into<String>) -> Self {
         Self::new(Code::InvalidArgument, reason, message)
     }
 
-    /// No such path.
     pub fn no_such_path() -> Self {
         Self::new(Code::Unimplemented, Reason::PathUnknown, "the service has no such path")
     }
 
-    /// The path is there, the method is not. What is, axum says in `Allow`.
+    /// The path exists, but not with this method. axum lists the methods in `Allow`.
     pub fn method_not_allowed() -> Self {
         Self::new(Code::Unimplemented, Reason::MethodNotAllowed, "the path does not have this method")
     }
 
-    /// An upload session that has ended is not there any more for those who look: why and when it ended.
-    pub fn ended(session: &UploadSession, request_id: RequestId) -> Self {
+    /// The error for a GET of an upload session that has ended. Its details give the reason and the time of the end.
+    pub fn session_ended(session: &UploadSession, request_id: RequestId) -> Self {
         let state = session.state();
         let mut error = Self::new(Code::NotFound, Reason::of_ended_session(state), ended_session_message(state));
         error.0.details.insert("endReason".into(), end_reason(session.end_reason()).into());
@@ -92,19 +91,19 @@ impl Error {
         error
     }
 
-    /// The bytes that were asked for do not exist.
+    /// The document does not have the requested bytes.
     pub fn out_of_range(size_bytes: u64) -> Self {
         let mut error = Self::new(Code::OutOfRange, Reason::OffsetOutOfRange, "the document does not have these bytes");
         error.0.content_range = HeaderValue::from_str(&format!("bytes */{size_bytes}")).ok();
         error
     }
 
-    /// What is left of it once the answer is made.
+    /// The reason's name, for the log line after the response is built.
     pub fn into_reason(self) -> ReasonName {
         ReasonName(self.0.reason)
     }
 
-    /// The body of the answer, as OData has it.
+    /// The body of the response, in OData's form.
     pub fn odata(&self, request_id: &str, client_request_id: &str) -> Value {
         let now = OffsetDateTime::now_utc();
         let mut inner_error = self.0.details.clone();
@@ -119,7 +118,6 @@ impl Error {
     }
 }
 
-/// What the service says.
 impl From<Status> for Error {
     fn from(status: Status) -> Self {
         let Some(info) = status.get_details_error_info() else { return unreachable_service(&status) };
@@ -144,7 +142,7 @@ impl From<Status> for Error {
     }
 }
 
-/// `max_bytes` as JSON has it.
+/// Converts `max_bytes` to `maxBytes`.
 fn camel_case(key: &str) -> String {
     let mut after_underscore = false;
     let mut name = String::new();
@@ -159,7 +157,7 @@ fn camel_case(key: &str) -> String {
     name
 }
 
-/// Where in a REST request the field of a message stands.
+/// The part of a REST request that corresponds to a field of a gRPC message.
 fn field_over_rest(field: &str) -> &str {
     match field {
         "properties.document_name" => "properties.documentName",
@@ -171,11 +169,11 @@ fn field_over_rest(field: &str) -> &str {
     }
 }
 
-/// Every error of the service has its reason. One that has none comes from the way to it: a connection that is refused,
-/// cut or lost.
+/// Every error of the service has a reason. An error without one comes from the transport: the connection was refused
+/// or lost.
 fn unreachable_service(status: &Status) -> Error {
     tracing::warn!(grpc.code = ?status.code(), error = status.message(), "the service cannot be reached");
-    let message = "the service does not answer at the moment; whether it has done what was asked is not known";
+    let message = "the service does not answer at the moment; it is unknown whether it has carried out the request";
     let mut error = Error::new(Code::Unavailable, Reason::ServiceUnreachable, message);
     error.0.retry_after = Some(UNREACHABLE_RETRY);
     error
@@ -200,7 +198,7 @@ impl IntoResponse for Error {
     }
 }
 
-/// RFC 6750, section 3: without a token nothing but the scheme, with a bad one why it is.
+/// RFC 6750, section 3: without a token only the scheme and the realm, with a bad token also an error.
 fn challenge(reason: &str) -> HeaderValue {
     if reason == Reason::TokenMissing.wire_name() {
         HeaderValue::from_static("Bearer realm=\"print-upload\"")

@@ -1,4 +1,4 @@
-//! Print jobs: create, look, start, cancel.
+//! Print jobs: create, get, start, cancel.
 
 use axum::{
     Json,
@@ -8,20 +8,20 @@ use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
 use super::{
-    answer::answered, body::OptionalJson, call::GraphCall, error::Error, json, odata, odata::QueryOptions,
+    answer::message_and_id, body::OptionalJson, call::GraphCall, error::Error, json, odata, odata::QueryOptions,
     path::GraphPath, status,
 };
 use crate::proto::{
     CancelPrintJobRequest, CreatePrintJobRequest, GetPrintJobRequest, ListPrintDocumentsRequest, StartPrintJobRequest,
 };
 
-/// The body of a new job: of a printJob only the configuration may be given ("Create printJob").
+/// The body of a new job. The configuration is the only member of a printJob that a caller may set ("Create printJob").
 #[derive(Deserialize)]
 pub struct CreateBody {
     configuration: Option<Box<RawValue>>,
 }
 
-/// `POST …/jobs`: a job with its one document, which awaits its upload.
+/// `POST …/jobs`: creates a job with one document that is not uploaded yet.
 pub async fn create(
     GraphCall { mut client, path }: GraphCall,
     OptionalJson(body): OptionalJson<CreateBody>,
@@ -29,7 +29,7 @@ pub async fn create(
     let configuration = body.and_then(|body| body.configuration);
     let configuration = configuration.map_or_else(String::new, |json| json.get().to_owned());
     let request = CreatePrintJobRequest { parent: path.queue(), configuration };
-    let (job, id) = answered(client.jobs.create_print_job(request).await)?;
+    let (job, id) = message_and_id(client.jobs.create_print_job(request).await)?;
 
     let mut shape = in_context(&path, json::print_job(&job));
     shape["documents"] = Value::Array(vec![json::new_print_document(&job.document)]);
@@ -38,11 +38,11 @@ pub async fn create(
 
 /// `GET …/jobs/{job}`, with `$expand=documents` and `$select`.
 pub async fn get(GraphCall { mut client, path }: GraphCall, options: QueryOptions) -> Result<Response, Error> {
-    let (job, id) = answered(client.jobs.get_print_job(GetPrintJobRequest { name: path.job() }).await)?;
+    let (job, id) = message_and_id(client.jobs.get_print_job(GetPrintJobRequest { name: path.job() }).await)?;
     let mut shape = in_context(&path, json::print_job(&job));
     if options.expand_documents {
         let request = ListPrintDocumentsRequest { parent: path.job() };
-        let (list, _) = answered(client.documents.list_print_documents(request).await)?;
+        let (list, _) = message_and_id(client.documents.list_print_documents(request).await)?;
         shape["documents"] = list.print_documents.iter().map(json::print_document).collect();
     }
     Ok((id, Json(options.select(shape))).into_response())
@@ -51,7 +51,7 @@ pub async fn get(GraphCall { mut client, path }: GraphCall, options: QueryOption
 /// `POST …/jobs/{job}/start`: refused while the document is incomplete.
 pub async fn start(GraphCall { mut client, path }: GraphCall) -> Result<Response, Error> {
     let request = StartPrintJobRequest { name: path.job() };
-    let (job, id) = answered(client.jobs.start_print_job(request).await)?;
+    let (job, id) = message_and_id(client.jobs.start_print_job(request).await)?;
     let mut shape = json::print_job_status(&job);
     shape["@odata.context"] = odata::context(path.version, "microsoft.graph.printJobStatus").into();
     Ok((id, Json(shape)).into_response())
@@ -60,7 +60,7 @@ pub async fn start(GraphCall { mut client, path }: GraphCall) -> Result<Response
 /// `POST …/jobs/{job}/cancel`: cancels the active upload as well.
 pub async fn cancel(GraphCall { mut client, path }: GraphCall) -> Result<Response, Error> {
     let request = CancelPrintJobRequest { name: path.job() };
-    let ((), id) = answered(client.jobs.cancel_print_job(request).await)?;
+    let ((), id) = message_and_id(client.jobs.cancel_print_job(request).await)?;
     Ok((status::DELETED, id, ()).into_response())
 }
 

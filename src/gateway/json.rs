@@ -1,4 +1,4 @@
-//! The shapes of Microsoft Graph, from the service's messages: uploadSession, printDocument, printJob and their parts.
+//! The service's messages as Microsoft Graph's JSON types: uploadSession, printDocument, printJob and their parts.
 
 use prost_types::Timestamp;
 use serde_json::{Value, json};
@@ -9,19 +9,19 @@ use crate::proto::{
     upload_session::EndReason,
 };
 
-/// What a writer or the holder of an upload URL needs to go on: until when, and what is missing.
+/// What a client needs to continue an upload: when the session expires, and which ranges are missing.
 pub fn progress(expire_time: Option<&Timestamp>, missing: &[ByteRange]) -> Value {
     json!({"expirationDateTime": expire_time.map(instant), "nextExpectedRanges": ranges(missing)})
 }
 
-/// An active session as createUploadSession answers it.
+/// An active session as createUploadSession returns it.
 pub fn upload_session(session: &UploadSession) -> Value {
     let mut shape = progress(session.expire_time.as_ref(), &session.next_expected_ranges);
     shape["uploadUrl"] = session.upload_url.as_str().into();
     shape
 }
 
-/// An active session as its owner finds it again below its document, with what was said when it was created.
+/// An active session as its owner gets it below the document, with the properties that were set when it was created.
 pub fn own_upload_session(session: &UploadSession) -> Value {
     let mut shape = upload_session(session);
     let properties = session.properties.clone().unwrap_or_default();
@@ -34,7 +34,7 @@ pub fn own_upload_session(session: &UploadSession) -> Value {
     shape
 }
 
-/// A document. Its name comes twice: the resource has displayName, the upload's own page documentName.
+/// A document. Its name has two members: Graph's resource type has displayName, the page on uploads has documentName.
 pub fn print_document(document: &PrintDocument) -> Value {
     json!({
         "id": last_segment(&document.name),
@@ -46,14 +46,14 @@ pub fn print_document(document: &PrintDocument) -> Value {
     })
 }
 
-/// The document of a job that was created just now.
+/// The document of a job that has just been created.
 pub fn new_print_document(name: &str) -> Value {
     print_document(&PrintDocument { name: name.to_owned(), ..Default::default() })
 }
 
 /// A job, without its documents.
 pub fn print_job(job: &PrintJob) -> Value {
-    // The service has checked that it is JSON, and keeps it as text.
+    // The service has checked that the text is JSON.
     let configuration: Value = serde_json::from_str(&job.configuration).unwrap_or_else(|_| json!({}));
     json!({
         "id": last_segment(&job.name),
@@ -67,7 +67,6 @@ pub fn print_job(job: &PrintJob) -> Value {
     })
 }
 
-/// What has become of a job.
 pub fn print_job_status(job: &PrintJob) -> Value {
     let (state, description) = match job.state() {
         State::Pending => ("pending", "The job waits for the printer."),
@@ -78,7 +77,7 @@ pub fn print_job_status(job: &PrintJob) -> Value {
     json!({"state": state, "description": description, "isAcquiredByPrinter": false, "details": details})
 }
 
-/// Why a session has ended, as `endReason` has it.
+/// Why a session has ended: the value of `endReason`.
 pub fn end_reason(reason: EndReason) -> &'static str {
     match reason {
         EndReason::Unspecified => "unknown",
@@ -90,14 +89,14 @@ pub fn end_reason(reason: EndReason) -> &'static str {
     }
 }
 
-/// A moment in UTC with seven digits after the second, as Graph writes it.
+/// A time in UTC with seven digits after the second, as Graph writes it.
 pub fn instant(timestamp: &Timestamp) -> String {
     let time = OffsetDateTime::from_unix_timestamp(timestamp.seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
     let ticks = timestamp.nanos.unsigned_abs() / 100;
     format!("{}.{ticks:07}Z", odata_date(time))
 }
 
-/// A moment in UTC as errors have it: to the second, and without saying that it is UTC.
+/// A time in UTC as OData errors write it: to the second, and without a time zone.
 pub fn odata_date(time: OffsetDateTime) -> String {
     let (date, time) = (time.date(), time.time());
     let (month, day) = (u8::from(date.month()), date.day());
@@ -133,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn moments_have_seven_digits_and_a_zone() {
+    fn times_have_seven_digits_and_a_zone() {
         let timestamp = Timestamp { seconds: 1_603_184_209, nanos: 123_456_789 };
         assert_eq!(instant(&timestamp), "2020-10-20T08:56:49.1234567Z");
         assert_eq!(instant(&Timestamp { seconds: 0, nanos: 0 }), "1970-01-01T00:00:00.0000000Z");

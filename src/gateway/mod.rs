@@ -1,11 +1,11 @@
 //! The REST gateway: the paths of Microsoft Graph's Universal Print, translated to the gRPC service and back.
 //!
-//! It has no rules of its own. A request becomes calls of the generated client (`call`, `path`, `credential`, `body`,
-//! `content_range`), the service decides, and its answer becomes JSON (`json`). Every status has its line in `status`.
-//! The service may be in this process or anywhere else.
+//! The gateway has no rules. It translates a request into calls of the generated client (`call`, `path`, `credential`,
+//! `body`, `content_range`). The service decides, and its response becomes JSON (`json`). The table in `status` has
+//! every HTTP status. The service may run in this process or elsewhere.
 //!
-//! There are two ways to an upload session. The Graph paths (`jobs`, `documents`, `upload_session`) need an access
-//! token. The upload URL (`upload_url`) is a capability, and takes no other credential.
+//! A client can reach an upload session by two kinds of path. The Graph paths (`jobs`, `documents`, `upload_session`)
+//! need an access token. The upload URL (`upload_url`) is itself a capability, and takes no other credential.
 
 mod answer;
 mod body;
@@ -41,7 +41,7 @@ pub use upstream::in_process;
 use crate::telemetry::meters;
 use error::Error;
 
-/// The versions of Graph whose paths are served, and no version at all.
+/// The prefixes of the Graph paths: none, and Graph's versions.
 const PREFIXES: [&str; 3] = ["", "/v1.0", "/beta"];
 
 /// The state that all handlers share.
@@ -57,28 +57,29 @@ impl Gateway {
     }
 }
 
-/// Everything the gateway serves, in front of the service that `upstream` leads to. Once it is `stopping`, it reads a
-/// body that no handler wants for a few seconds only.
+/// Everything the gateway serves, in front of the service that `upstream` connects to. Once `stopping` is canceled, the
+/// gateway reads a body that no handler reads for at most a few seconds.
 pub fn router(upstream: Transport, stopping: CancellationToken) -> Router {
-    meters::begin_rest();
+    meters::init_rest();
     let upstream = upstream::traced(upstream);
     let graph = PREFIXES
         .into_iter()
         .flat_map(|prefix| graph_routes().into_iter().map(move |(path, methods)| (format!("{prefix}{path}"), methods)));
     let others = other_routes().into_iter().map(|(path, methods)| (path.to_owned(), methods));
     let router = graph.chain(others).fold(Router::new(), |router, (path, methods)| router.route(&path, methods));
-    let from_the_outside_in = ServiceBuilder::new()
+    // The first layer is the outermost.
+    let layers = ServiceBuilder::new()
         .layer(middleware::from_fn(observe::observe))
         .layer(middleware::from_fn_with_state(stopping, unread::read_to_the_end))
         .layer(middleware::from_fn(answer::finish));
     router
         .fallback(async || Error::no_such_path())
         .method_not_allowed_fallback(async || Error::method_not_allowed())
-        .layer(from_the_outside_in)
+        .layer(layers)
         .with_state(Gateway { upstream })
 }
 
-/// Every path that is served, without Graph's version, in the form that OpenAPI and axum share.
+/// Every path that is served, without a prefix, in the syntax that OpenAPI and axum share.
 pub fn paths() -> impl Iterator<Item = &'static str> {
     graph_routes().into_iter().chain(other_routes()).map(|(path, _)| path)
 }

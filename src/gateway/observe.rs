@@ -1,5 +1,5 @@
-//! What REST requests report: the names of their spans, log fields and metrics. None of them has a path or a query as
-//! it was sent: it may hold a capability.
+//! What is reported of REST requests: the names of their spans, log fields and metrics. None of them contains the path
+//! or the query as it was sent, because it may contain a capability.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use crate::telemetry::{
 /// The route of a request whose path is not served.
 const UNKNOWN_ROUTE: &str = "unknown";
 
-/// The status of a request whose caller hung up before there was one.
+/// The status of a request whose caller hung up before the response.
 const NO_STATUS: &str = "none";
 
 /// The middleware around every REST request.
@@ -33,7 +33,7 @@ pub async fn observe(request: Request, next: Next) -> Response {
     observer::observe(request, next, rest).await
 }
 
-/// All other methods have one name: a caller may send any word as a method.
+/// All unknown methods have one name, because a caller may send any word as a method.
 fn method_of(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
@@ -58,12 +58,12 @@ struct Rest {
     answer: Option<Answer>,
 }
 
-/// The head of an answer.
+/// The status line and headers of a response.
 struct Answer {
     status: u16,
     request_id: Option<RequestId>,
     reason: Option<ReasonName>,
-    /// The length of its body, where that is known: a server that has sent it all does not ask for the end.
+    /// The length of the body, if known. It is needed because the server does not poll for the end after the last byte.
     length: Option<u64>,
 }
 
@@ -89,13 +89,13 @@ impl Report for Rest {
         )
     }
 
-    fn head(&mut self, answer: &mut Response) {
-        let length = answer.headers().get(header::CONTENT_LENGTH);
+    fn head(&mut self, response: &mut Response) {
+        let length = response.headers().get(header::CONTENT_LENGTH);
         self.answer = Some(Answer {
-            status: answer.status().as_u16(),
+            status: response.status().as_u16(),
             length: length.and_then(|length| length.to_str().ok()?.parse().ok()),
-            request_id: answer.extensions_mut().remove(),
-            reason: answer.extensions_mut().remove(),
+            request_id: response.extensions_mut().remove(),
+            reason: response.extensions_mut().remove(),
         });
     }
 
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_caller_chooses_no_label() {
+    fn a_caller_cannot_choose_a_label() {
         assert_eq!(method_of(&Method::DELETE), "DELETE");
         assert_eq!(method_of(&Method::from_bytes(b"BREW").expect("a method")), "other");
         assert_eq!(without_version("/v1.0/print/{queues}"), "/print/{queues}");

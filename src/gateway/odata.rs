@@ -1,4 +1,4 @@
-//! The parts of OData that clients of print jobs use: the context of an answer, `$select` and `$expand`.
+//! The parts of OData that clients of print jobs use: the context of a response, `$select` and `$expand`.
 
 use axum::{extract::FromRequestParts, http::request::Parts};
 use serde_json::Value;
@@ -7,19 +7,19 @@ use url::form_urlencoded;
 use super::error::Error;
 use crate::proto::Reason;
 
-/// Where the types are described that answers follow: by Microsoft, since they are Microsoft's.
+/// Where the types of responses are described: at Microsoft, because they are Microsoft's types.
 const METADATA: &str = "https://graph.microsoft.com";
 
-/// The context of an answer: `{metadata}#{what}`.
+/// The context of a response: `{metadata}#{what}`.
 pub fn context(version: &str, what: &str) -> String {
     format!("{METADATA}/{version}/$metadata#{what}")
 }
 
-/// The system query options of a request that has any.
+/// The OData query options of a request.
 #[derive(Debug, Default)]
 pub struct QueryOptions {
     select: Option<Vec<String>>,
-    /// Whether a job is to come with its documents.
+    /// Whether a job is returned with its documents.
     pub expand_documents: bool,
 }
 
@@ -36,14 +36,14 @@ impl QueryOptions {
                     let message = "only the query options $select and $expand=documents are supported";
                     return Err(Error::invalid(Reason::QueryNotSupported, message));
                 }
-                // Not OData's: none of our business.
+                // Not an OData option.
                 _ => {}
             }
         }
         Ok(options)
     }
 
-    /// Leaves of an entity what was selected, what was expanded, and the annotations.
+    /// Removes all members of an entity that are not selected, not expanded and not annotations.
     pub fn select(&self, mut entity: Value) -> Value {
         if let (Some(selected), Some(members)) = (&self.select, entity.as_object_mut()) {
             let is_expanded = |name: &str| self.expand_documents && name == "documents";

@@ -1,4 +1,4 @@
-//! The gateway's OpenAPI document. It is written by hand, and held to the routes by a test.
+//! The gateway's OpenAPI document. It is written by hand; a test compares it with the routes.
 
 use axum::{
     http::{HeaderValue, header},

@@ -1,4 +1,4 @@
-//! A Graph path, as the service names what it leads to.
+//! Graph paths, and the resource names of the service that they correspond to.
 
 use axum::{
     extract::{FromRequestParts, Path},
@@ -8,9 +8,9 @@ use serde::Deserialize;
 
 use super::error::Error;
 
-/// `/print/{queues}/{queue}/jobs/{job}/documents/{document}`, as far as it goes.
+/// `/print/{queues}/{queue}/jobs/{job}/documents/{document}`, or the first part of it.
 pub struct GraphPath {
-    /// Whose shapes the client asks for: `v1.0` or `beta`.
+    /// The version of Graph that the client uses: `v1.0` or `beta`.
     pub version: &'static str,
     segments: Segments,
 }

@@ -1,7 +1,7 @@
-//! The one table: which status answers what. Everything else in the gateway asks here.
+//! The only table of HTTP statuses. No other file of the gateway chooses one.
 //!
-//! The codes are those of Microsoft Graph ("Microsoft Graph error responses and resource types"): one in `error.code`,
-//! and where there is one, a more specific one in `innerError.code`.
+//! The codes are those of Microsoft Graph ("Microsoft Graph error responses and resource types"). `error.code` has one,
+//! and for some errors `innerError.code` has a more specific one.
 
 use axum::http::StatusCode;
 use tonic::Code;
@@ -10,20 +10,19 @@ use crate::proto::{Reason, upload_session::State};
 
 /// A job was created.
 pub const JOB_CREATED: StatusCode = StatusCode::CREATED;
-/// Something was deleted or canceled: nothing is left to say.
+/// Something was deleted or canceled: the response has no body.
 pub const DELETED: StatusCode = StatusCode::NO_CONTENT;
-/// A part of a document follows.
+/// The body is a part of a document.
 pub const PART: StatusCode = StatusCode::PARTIAL_CONTENT;
 
-/// The answer to a range: 202 while more are to come, 201 once the document is there.
+/// The status after a range: 202 while bytes are missing, 201 once the document is complete.
 pub fn of_range(state: State) -> StatusCode {
     if state == State::Completed { StatusCode::CREATED } else { StatusCode::ACCEPTED }
 }
 
-/// How an error is told.
+/// How an error is written in a REST response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Row {
-    /// The status.
     pub status: StatusCode,
     /// `error.code`.
     pub code: &'static str,
@@ -39,14 +38,14 @@ const fn inner(status: StatusCode, code: &'static str, inner_code: &'static str)
     Row { status, code, inner_code: Some(inner_code) }
 }
 
-/// The row of an error: a gRPC code, and the reason in its `ErrorInfo` or one of the gateway's own. `Unspecified` is a reason
-/// of a newer service.
+/// The row of an error with this gRPC code and reason. The reason is from the service's `ErrorInfo` or from the
+/// gateway. `Unspecified` stands for a reason of a newer service.
 pub fn of_error(code: Code, reason: Reason) -> Row {
     use {Reason as R, StatusCode as S};
     match (reason, code) {
         (R::TokenExpired | R::UploadTokenExpired, _) => inner(S::UNAUTHORIZED, "unauthenticated", "expiredToken"),
 
-        // The request is not one.
+        // The request is malformed.
         (R::PathUnknown, _) => row(S::NOT_FOUND, "itemNotFound"),
         (R::MethodNotAllowed, _) => row(S::METHOD_NOT_ALLOWED, "notAllowed"),
         (R::QueryNotSupported, _) => row(S::BAD_REQUEST, "notSupported"),
@@ -60,12 +59,12 @@ pub fn of_error(code: Code, reason: Reason) -> Row {
         (R::RangeTooLarge, _) => inner(S::PAYLOAD_TOO_LARGE, "invalidRequest", "maxFragmentLengthExceeded"),
         (R::RangeLengthMismatch, _) => inner(S::BAD_REQUEST, "invalidRequest", "fragmentLengthMismatch"),
 
-        // It is not there, or not any more: 404, and the reason tells which. A canceled session is not found by those who
-        // look; a range that is sent to it is in conflict with the cancel.
+        // The session does not exist, or has ended: 404, and the reason distinguishes the two. Getting a canceled
+        // session is a 404 as well, but sending a range to it conflicts with the cancel: 409.
         (R::UploadSessionNotFound | R::UploadSessionExpired | R::UploadSessionCompleted, _)
         | (R::UploadSessionCanceled, Code::NotFound) => inner(S::NOT_FOUND, "itemNotFound", "uploadSessionNotFound"),
 
-        // It is in another state than the request needs.
+        // The state does not allow the request.
         (R::UploadSessionCanceled, _) => inner(S::CONFLICT, "notAllowed", "uploadSessionFailed"),
         (R::UploadSessionActive | R::DocumentNotUploaded, _) => {
             inner(S::CONFLICT, "notAllowed", "uploadSessionIncomplete")
@@ -74,7 +73,7 @@ pub fn of_error(code: Code, reason: Reason) -> Row {
         (R::RangeAlreadyReceived, _) => inner(S::RANGE_NOT_SATISFIABLE, "invalidRange", "fragmentOverlap"),
         (R::RangeRaced | R::DigestConflict, _) => row(S::CONFLICT, "resourceModified"),
 
-        // There is too much, or too little, of something.
+        // A limit is reached.
         (R::TooManyFragments, _) => row(S::CONFLICT, "quotaLimitReached"),
         (R::TooManyWriters, _) => inner(S::TOO_MANY_REQUESTS, "activityLimitReached", "throttledRequest"),
         (R::StoreFull, _) => row(S::INSUFFICIENT_STORAGE, "quotaLimitReached"),
@@ -97,7 +96,7 @@ pub fn of_error(code: Code, reason: Reason) -> Row {
     }
 }
 
-/// The row of an error whose reason says no more than its code, or is not known here.
+/// The row of an error whose reason adds nothing to its code, or is unknown.
 fn of_code(code: Code) -> Row {
     use StatusCode as S;
     match code {
@@ -125,7 +124,7 @@ mod tests {
     use super::*;
     use crate::proto::DESCRIPTOR;
 
-    /// The status of every reason there is.
+    /// The status of every reason, where several reasons share a status and a code.
     const TABLE: [(u16, Code, &[&str]); 22] = [
         (400, Code::InvalidArgument, &["INVALID_FIELD", "RANGE_LENGTH_MISMATCH", "DIGEST_MISMATCH", "BODY_NOT_JSON"]),
         (400, Code::InvalidArgument, &["CONTENT_RANGE_INVALID", "IF_MATCH_INVALID", "QUERY_NOT_SUPPORTED"]),
@@ -155,7 +154,7 @@ mod tests {
         (503, Code::Unavailable, &["DATABASE_UNAVAILABLE", "STORE_UNAVAILABLE", "ISSUER_KEYS_UNAVAILABLE"]),
     ];
 
-    /// Those that have a status, or nearly one, to themselves.
+    /// The status of the other reasons.
     const SINGULAR: [(u16, Code, &str); 16] = [
         (405, Code::Unimplemented, "METHOD_NOT_ALLOWED"),
         (408, Code::DeadlineExceeded, "BODY_TIMEOUT"),

@@ -1,5 +1,6 @@
-//! A request's body that its handler does not read. If it was dropped, the connection would be reset while the client
-//! still sends, and the client would never see the answer: a canceled upload would look like a broken network.
+//! Reads the rest of a request's body that its handler has not read. If the rest were dropped, the connection would be
+//! reset while the client still sends. The client would never see the response, and a canceled upload would look like a
+//! broken network.
 
 use std::{
     pin::Pin,
@@ -22,19 +23,18 @@ use tokio_util::sync::CancellationToken;
 /// How long to wait for the next bytes of the body.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long the body is read altogether: as long as a range may take, for clients on slow lines that read the answer
-/// only when they have sent everything.
+/// How long the body is read in total: as long as a range may take. Some clients on slow lines read the response only
+/// after they have sent everything.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 
 /// How long the body is read once the gateway is stopping.
 const STOPPING_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How much of the body is read, in bytes: several times a range, for clients that do not know the limit.
+/// How much of the body is read, in bytes: several times the largest range, for clients that do not know the limit.
 const DRAIN_BYTES: u64 = 64 * 1024 * 1024;
 
-/// The middleware. What the handler leaves of the body is read and discarded while the answer is sent, up to the
-/// limits; only then the connection is closed. A client whose body is larger is asked to close the connection after the
-/// answer.
+/// The middleware. While the response is sent, it reads and discards the rest of the body, up to the limits. If the
+/// body is known to be larger than the limit, the response asks an HTTP/1.1 client to close the connection.
 pub async fn read_to_the_end(State(stopping): State<CancellationToken>, request: Request, next: Next) -> Response {
     let is_too_large = request.body().size_hint().lower() > DRAIN_BYTES && request.version() < Version::HTTP_2;
     let mut response = next.run(request.map(|body| Body::new(Drained { body, stopping }))).await;

@@ -1,4 +1,4 @@
-//! The upload session below its document's Graph path: create it, find it again, cancel it.
+//! The upload session below its document's Graph path: create, get, cancel.
 
 use axum::{
     Json,
@@ -9,13 +9,13 @@ use axum::{
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{answer::answered, body, call::GraphCall, error::Error, json, odata, path::GraphPath, status};
+use super::{answer::message_and_id, body, call::GraphCall, error::Error, json, odata, path::GraphPath, status};
 use crate::proto::{
     CreateUploadSessionRequest, DeleteUploadSessionRequest, DocumentProperties, GetUploadSessionRequest, Reason,
     UploadSession, upload_session::State as SessionState,
 };
 
-/// The body of createUploadSession. SDKs add annotations (`@odata.type`), which mean nothing here.
+/// The body of createUploadSession. Annotations that SDKs add (`@odata.type`) are ignored.
 #[derive(Deserialize)]
 pub struct CreateBody {
     #[serde(deserialize_with = "body::object")]
@@ -32,7 +32,7 @@ struct Properties {
     size: i64,
 }
 
-/// The etag that a deletion is meant for, from `If-Match`; empty when any will do.
+/// The etag that a deletion requires, from `If-Match`; empty when any etag matches.
 pub struct IfMatch(pub String);
 
 /// `POST …/createUploadSession`.
@@ -46,24 +46,24 @@ pub async fn create(
         size_bytes: properties.size,
     };
     let request = CreateUploadSessionRequest { parent: path.document(), properties: Some(properties) };
-    let (session, id) = answered(client.sessions.create_upload_session(request).await)?;
+    let (session, id) = message_and_id(client.sessions.create_upload_session(request).await)?;
     Ok((id, etag(&session), in_context(&path, json::upload_session(&session))).into_response())
 }
 
-/// `GET …/uploadSession`: the state, and a fresh upload URL for an owner who has lost it.
+/// `GET …/uploadSession`: the session's state, and a new upload URL for an owner who has lost the old one.
 pub async fn get(GraphCall { mut client, path }: GraphCall) -> Result<Response, Error> {
     let request = GetUploadSessionRequest { name: path.upload_session() };
-    let (session, id) = answered(client.sessions.get_upload_session(request).await)?;
+    let (session, id) = message_and_id(client.sessions.get_upload_session(request).await)?;
     if session.state() != SessionState::Active {
-        return Err(Error::ended(&session, id));
+        return Err(Error::session_ended(&session, id));
     }
     Ok((id, etag(&session), in_context(&path, json::own_upload_session(&session))).into_response())
 }
 
-/// `DELETE …/uploadSession`: cancels the upload, for good. A request body is ignored.
+/// `DELETE …/uploadSession`: cancels the upload permanently. A request body is ignored.
 pub async fn delete(GraphCall { mut client, path }: GraphCall, IfMatch(etag): IfMatch) -> Result<Response, Error> {
     let request = DeleteUploadSessionRequest { name: path.upload_session(), etag, allow_missing: false };
-    let ((), id) = answered(client.sessions.delete_upload_session(request).await)?;
+    let ((), id) = message_and_id(client.sessions.delete_upload_session(request).await)?;
     Ok((status::DELETED, id, ()).into_response())
 }
 
@@ -77,8 +77,8 @@ fn etag(session: &UploadSession) -> [(HeaderName, String); 1] {
 }
 
 impl IfMatch {
-    /// One strong or weak tag, or `*`, which any session matches (RFC 9110, section 13.1.1). A session's tag never changes,
-    /// so that a weak one is as good.
+    /// One strong or weak tag, or `*`, which any session matches (RFC 9110, section 13.1.1). A session's tag never
+    /// changes, so a weak tag means the same as a strong one.
     fn of(headers: &HeaderMap) -> Result<Self, Error> {
         let Some(value) = headers.get(header::IF_MATCH) else { return Ok(Self(String::new())) };
         let text = value.to_str().unwrap_or_default().trim();

@@ -1,4 +1,4 @@
-//! The upload URL: send a range, look, cancel. Whoever holds it needs nothing else, and nothing else is looked at.
+//! The upload URL: send a range, get the progress, cancel. The URL is the only credential: any other one is ignored.
 
 use axum::{
     Json,
@@ -8,7 +8,7 @@ use axum::{
 use futures_util::{StreamExt, stream};
 
 use super::{
-    answer::answered, body, call::UploadUrlCall, content_range::ContentRange, error::Error, json, status,
+    answer::message_and_id, body, call::UploadUrlCall, content_range::ContentRange, error::Error, json, status,
     upload_session::IfMatch,
 };
 use crate::proto::{
@@ -16,7 +16,7 @@ use crate::proto::{
     upload_range_request::Content, upload_session::State as SessionState,
 };
 
-/// `PUT`: one range of the document, in any order, up to four at once.
+/// `PUT`: sends one range of the document. Ranges may come in any order, and up to four at once.
 pub async fn put(
     UploadUrlCall { mut client, session }: UploadUrlCall,
     range: ContentRange,
@@ -28,32 +28,32 @@ pub async fn put(
     let contents = stream::iter([Content::Header(header)]).chain(chunks);
     let messages = contents.map(|content| UploadRangeRequest { content: Some(content) });
 
-    let (answer, id) = answered(client.sessions.upload_range(messages).await)?;
-    Ok((status::of_range(answer.state()), id, Json(after_range(&answer))).into_response())
+    let (answer, id) = message_and_id(client.sessions.upload_range(messages).await)?;
+    Ok((status::of_range(answer.state()), id, Json(range_body(&answer))).into_response())
 }
 
-/// `GET`: until when, and what is missing.
+/// `GET`: when the session expires, and which ranges are missing.
 pub async fn get(UploadUrlCall { mut client, session }: UploadUrlCall) -> Result<Response, Error> {
     let request = GetUploadSessionRequest { name: session };
-    let (session, id) = answered(client.sessions.get_upload_session(request).await)?;
+    let (session, id) = message_and_id(client.sessions.get_upload_session(request).await)?;
     if session.state() != SessionState::Active {
-        return Err(Error::ended(&session, id));
+        return Err(Error::session_ended(&session, id));
     }
     let progress = json::progress(session.expire_time.as_ref(), &session.next_expected_ranges);
     Ok((id, Json(progress)).into_response())
 }
 
-/// `DELETE`: cancels the upload, for good.
+/// `DELETE`: cancels the upload permanently.
 pub async fn delete(
     UploadUrlCall { mut client, session }: UploadUrlCall,
     IfMatch(etag): IfMatch,
 ) -> Result<Response, Error> {
     let request = DeleteUploadSessionRequest { name: session, etag, allow_missing: false };
-    let ((), id) = answered(client.sessions.delete_upload_session(request).await)?;
+    let ((), id) = message_and_id(client.sessions.delete_upload_session(request).await)?;
     Ok((status::DELETED, id, ()).into_response())
 }
 
-fn after_range(answer: &UploadRangeResponse) -> serde_json::Value {
+fn range_body(answer: &UploadRangeResponse) -> serde_json::Value {
     match &answer.document {
         Some(document) => json::print_document(document),
         None => json::progress(answer.expire_time.as_ref(), &answer.next_expected_ranges),

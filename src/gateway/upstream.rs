@@ -1,5 +1,5 @@
-//! The transport to the service, with a span for every call: the service's own span becomes its child, wherever it
-//! runs.
+//! The transport to the service, with a span for every call. The service's own span becomes its child, wherever the
+//! service runs.
 
 use std::convert::Infallible;
 
@@ -11,7 +11,7 @@ use tracing::Instrument;
 
 use crate::telemetry::traces;
 
-/// The same transport, with a span for every call where traces are collected.
+/// Adds a span to every call, if traces are collected; otherwise returns the transport unchanged.
 pub fn traced(upstream: Transport) -> Transport {
     if !traces::are_on() {
         return upstream;
@@ -30,7 +30,7 @@ pub fn traced(upstream: Transport) -> Transport {
     }))
 }
 
-/// A transport into a service's own router, without a socket.
+/// A transport into the router of a service in the same process, without a socket.
 pub fn in_process(router: Router) -> Transport {
     let answer = |response: http::Response<axum::body::Body>| response.map(Body::new);
     let service = ServiceExt::<http::Request<Body>>::map_response(router, answer);
