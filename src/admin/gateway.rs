@@ -1,4 +1,4 @@
-//! The probe of a gateway in front of services elsewhere.
+//! The readiness of a gateway in front of services elsewhere.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::Probe;
 /// How long a service may take to report its health.
 const UPSTREAM_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The probe of a gateway.
+/// Reports whether a gateway is ready.
 #[derive(Debug)]
 pub struct GatewayProbe {
     upstream: Transport,
@@ -20,13 +20,13 @@ pub struct GatewayProbe {
 }
 
 impl GatewayProbe {
-    /// The gateway is `stopping` as soon as it drains.
+    /// `stopping` is canceled when the gateway begins to drain.
     pub fn new(upstream: Transport, stopping: CancellationToken) -> Self {
         Self { upstream, stopping }
     }
 
-    /// Whether a service that calls would reach is healthy: the probe uses the transport of the calls.
-    async fn is_served(&self) -> bool {
+    /// Whether an upstream is healthy. The check uses the same transport as calls.
+    async fn is_upstream_serving(&self) -> bool {
         let request = HealthCheckRequest { service: String::new() };
         let answer = HealthClient::new(self.upstream.clone()).check(request).await;
         answer.is_ok_and(|answer| answer.get_ref().status() == ServingStatus::Serving)
@@ -34,18 +34,18 @@ impl GatewayProbe {
 }
 
 impl Probe for GatewayProbe {
-    async fn obstacle(&self) -> Option<String> {
+    async fn not_ready_reason(&self) -> Option<String> {
         if self.stopping.is_cancelled() {
             return Some("the gateway is stopping".into());
         }
-        // Twice: of several services, the first call may reach one that has just stopped.
+        // Two attempts: with several upstreams, the first one may reach a service that has just stopped.
         for _ in 0..2 {
-            if let Ok(true) = timeout(UPSTREAM_TIMEOUT, self.is_served()).await {
+            if let Ok(true) = timeout(UPSTREAM_TIMEOUT, self.is_upstream_serving()).await {
                 return None;
             }
         }
-        Some("no upstream says that it serves".into())
+        Some("no upstream reports that it serves".into())
     }
 
-    async fn measure(&self) {}
+    async fn update_gauges(&self) {}
 }

@@ -1,5 +1,5 @@
-//! The operators' own listener, plain HTTP: `/metrics` for Prometheus, `/healthz` and `/readyz` for whoever starts the
-//! program and sends it traffic. It answers until the last call has ended, and no answer takes long.
+//! The operators' own listener, plain HTTP: `/metrics` for Prometheus, `/healthz` and `/readyz` for orchestrators and
+//! load balancers. It answers until the last call has ended. Every response takes at most a few seconds.
 
 mod gateway;
 mod service;
@@ -32,48 +32,47 @@ use crate::{
     telemetry::{self, meters},
 };
 
-/// How long `/readyz` and `/metrics` wait for the probe, and a scrape for the scrapes before it.
+/// How long `/readyz` may take, and a scrape, including its wait for earlier scrapes.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How often measured values are put in their buckets, so that they do not pile up where nobody scrapes.
+/// How often measured values are put into their buckets. Without this they would pile up when there are no scrapes.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long a request under way may take when the listener stops.
+/// How long a request in progress may take when the listener stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How to find out about the program: a service or a gateway.
+/// The state of the program: a service or a gateway.
 pub trait Probe: Send + Sync + 'static {
-    /// Sets the counters to zero, so that they can be seen before their first event.
-    fn begin(&self) {}
+    /// Describes the metrics and sets the counters to zero, so that they are visible before their first event.
+    fn init_metrics(&self) {}
 
-    /// Why it cannot serve, in plain words; nothing when it can.
-    fn obstacle(&self) -> impl Future<Output = Option<String>> + Send;
+    /// Why the program cannot serve, in plain words; `None` if it can.
+    fn not_ready_reason(&self) -> impl Future<Output = Option<String>> + Send;
 
-    /// Brings the gauges up to date.
-    fn measure(&self) -> impl Future<Output = ()> + Send;
+    fn update_gauges(&self) -> impl Future<Output = ()> + Send;
 }
 
 struct Admin<P> {
     probe: P,
     recorder: Option<&'static PrometheusHandle>,
-    /// One scrape at a time: several services in one process share their gauges.
+    /// Held during a scrape, because several services in one process share their gauges.
     scrape: Mutex<()>,
 }
 
-/// The task that answers operators, where they have a listener.
+/// The task that serves operators, if they have a listener.
 pub struct AdminServer(Option<(JoinHandle<anyhow::Result<()>>, CancellationToken)>);
 
 impl AdminServer {
-    /// Starts the task. Everything that happens after this call is counted; what happened before is lost.
+    /// Starts the task. Events before this call are not counted.
     pub fn start(listener: Option<TcpListener>, probe: impl Probe) -> Self {
         let Some(listener) = listener else { return Self(None) };
         let recorder = meters::record();
-        probe.begin();
+        probe.init_metrics();
         let stop = CancellationToken::new();
         Self(Some((tokio::spawn(serve(listener, probe, recorder, stop.clone())), stop)))
     }
 
-    /// Stops the task, and returns how it went.
+    /// Stops the task, and returns its result.
     pub async fn stop(self) -> anyhow::Result<()> {
         let Some((serving, stop)) = self.0 else { return Ok(()) };
         stop.cancel();
@@ -114,25 +113,27 @@ fn router<P: Probe>(admin: Arc<Admin<P>>) -> Router {
 }
 
 async fn ready<P: Probe>(State(admin): State<Arc<Admin<P>>>) -> Response {
-    let slow = || Some("it takes too long to find out".to_owned());
-    match timeout(PROBE_TIMEOUT, admin.probe.obstacle()).await.unwrap_or_else(|_| slow()) {
+    let slow = || Some("the readiness check took too long".to_owned());
+    match timeout(PROBE_TIMEOUT, admin.probe.not_ready_reason()).await.unwrap_or_else(|_| slow()) {
         None => "ready\n".into_response(),
-        Some(obstacle) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {obstacle}\n")).into_response(),
+        Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")).into_response(),
     }
 }
 
 async fn scrape<P: Probe>(State(admin): State<Arc<Admin<P>>>) -> Response {
     let Some(recorder) = admin.recorder else {
-        return (StatusCode::NOT_FOUND, "metrics go elsewhere: another recorder was set up first\n").into_response();
+        return (StatusCode::NOT_FOUND, "no metrics: the program has installed another recorder\n").into_response();
     };
-    let measure = async {
-        let one_at_a_time = admin.scrape.lock().await;
-        admin.probe.measure().await;
-        counter!(meters::LOG_LINES_DROPPED).absolute(telemetry::lost_lines());
-        one_at_a_time
+    let update = async {
+        let lock = admin.scrape.lock().await;
+        admin.probe.update_gauges().await;
+        counter!(meters::LOG_LINES_DROPPED).absolute(telemetry::dropped_lines());
+        lock
     };
-    let Ok(_one_at_a_time) = timeout(PROBE_TIMEOUT, measure).await else {
-        return (StatusCode::SERVICE_UNAVAILABLE, "other scrapes are under way, and take too long\n").into_response();
+    // Held until the metrics are rendered.
+    let Ok(_lock) = timeout(PROBE_TIMEOUT, update).await else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the scrape, or the scrapes before it, took too long\n")
+            .into_response();
     };
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], recorder.render()).into_response()
 }

@@ -1,4 +1,4 @@
-//! How the service is.
+//! The readiness and the gauges of a service.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,10 +14,10 @@ use crate::{
     telemetry::meters,
 };
 
-/// How long the database may take, so that a scrape ends also when the database cannot be reached.
+/// How long the database may take, so that a scrape ends even if the database cannot be reached.
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The probe of a service.
+/// Reports whether a service is ready, and measures its gauges.
 #[derive(Debug)]
 pub struct ServiceProbe {
     app: AppState,
@@ -26,12 +26,12 @@ pub struct ServiceProbe {
 }
 
 impl ServiceProbe {
-    /// The service is `stopping` as soon as it drains.
+    /// `stopping` is canceled when the service begins to drain.
     pub fn new(app: AppState, issuers: Arc<Issuers>, stopping: CancellationToken) -> Self {
         Self { app, issuers, stopping }
     }
 
-    /// When the database does not answer, its values are unknown: an old value would be taken for a new one.
+    /// Sets the gauges of the backlog, to NaN if it is unknown: an old value would be taken for a current one.
     fn set_backlog(backlog: Option<Backlog>) {
         let unknown = Backlog { active_sessions: f64::NAN, reclaim_queue: f64::NAN, reclaim_oldest_seconds: f64::NAN };
         let backlog = backlog.unwrap_or(unknown);
@@ -42,21 +42,21 @@ impl ServiceProbe {
 }
 
 impl Probe for ServiceProbe {
-    fn begin(&self) {
-        meters::begin_service();
+    fn init_metrics(&self) {
+        meters::init_service();
     }
 
-    /// One issuer with keys is enough: it helps nobody to take a replica out because another issuer is down. Nor does
-    /// the object store count: calls that cancel or read a session do not need it.
-    async fn obstacle(&self) -> Option<String> {
+    /// One issuer with keys is enough: taking a replica out because another issuer is down would help no caller. The
+    /// object store is not checked: calls that cancel or read a session do not need it.
+    async fn not_ready_reason(&self) -> Option<String> {
         if self.stopping.is_cancelled() {
             return Some("the service is stopping".into());
         }
         if self.issuers.ages_of_keys().all(|(_, age)| age.is_none()) {
-            return Some("the keys of the token issuers are not there yet".into());
+            return Some("the keys of the token issuers have not been fetched yet".into());
         }
         match timeout(DATABASE_TIMEOUT, self.app.store.schema()).await {
-            // A newer one is that of a rolling update: this program still works with it, or the migration is wrong.
+            // A newer schema is normal during a rolling update: every migration must keep older programs working.
             Ok(Ok(Schema::Current | Schema::Newer)) => None,
             Ok(Ok(Schema::Older)) => Some("the database does not have this program's schema".into()),
             Ok(Err(_)) => Some("the database cannot be reached".into()),
@@ -64,7 +64,7 @@ impl Probe for ServiceProbe {
         }
     }
 
-    async fn measure(&self) {
+    async fn update_gauges(&self) {
         gauge!(meters::WRITERS).set(self.app.writers.count() as f64);
         let connections = self.app.store.connections();
         gauge!(meters::DATABASE_MAX_CONNECTIONS).set(connections.max);
@@ -74,7 +74,8 @@ impl Probe for ServiceProbe {
             let age = age.map_or(f64::INFINITY, |age| age.as_secs_f64());
             gauge!(meters::ISSUER_KEYS_AGE, "issuer" => issuer.to_owned()).set(age);
         }
-        // The backlog waits for a connection as calls do, and may get none although the database is up.
+        // The schema is read on a connection of its own. The backlog uses the pool, like calls, and may get no
+        // connection although the database is up.
         let store = &self.app.store;
         let (schema, backlog) =
             join!(timeout(DATABASE_TIMEOUT, store.schema()), timeout(DATABASE_TIMEOUT, store.backlog()));

@@ -11,19 +11,18 @@ use axum::{
 };
 use http_body::{Frame, SizeHint};
 
-/// What observes a body. Dropped with it: at its end, or before when nobody reads the rest.
+/// Observes a body. It is dropped with the body: at the body's end, or earlier if the rest is not read.
 pub trait BodyObserver: Send + Unpin + 'static {
-    /// A piece of data has passed.
+    /// A chunk of data has passed.
     fn data(&mut self, bytes: usize);
 
     /// The trailers have passed.
     fn trailers(&mut self, _: &HeaderMap) {}
 
-    /// Everything has passed.
+    /// The body has ended.
     fn end(&mut self) {}
 }
 
-/// A body that is observed.
 #[derive(Debug)]
 pub struct ObservedBody<O> {
     body: Body,

@@ -1,7 +1,7 @@
-//! The metrics: their names, and the recorder that `/metrics` is rendered from. docs/operations.md says what each of
-//! them means and what to do about it.
+//! The metrics: their names, and the recorder that `/metrics` is rendered from. docs/operations.md explains what each
+//! of them means and what to do about it.
 //!
-//! Labels have few values: methods that are served, routes that are registered, issuers that are configured.
+//! Each label has few values: the methods that are served, the registered routes, the configured issuers.
 
 use std::sync::OnceLock;
 
@@ -12,15 +12,15 @@ use super::methods;
 
 /// Calls by `method` and `code`.
 pub const RPC_REQUESTS: &str = "print_upload_rpc_requests_total";
-/// From a call's first byte to the end of its answer, by `method`.
+/// From a call's headers to the end of its response, by `method`.
 pub const RPC_DURATION: &str = "print_upload_rpc_duration_seconds";
-/// Bytes of calls, by `method`.
+/// Bytes of the bodies of calls, by `method`.
 pub const RPC_RECEIVED_BYTES: &str = "print_upload_rpc_received_bytes_total";
-/// Bytes of answers, by `method`.
+/// Bytes of the bodies of responses, by `method`.
 pub const RPC_SENT_BYTES: &str = "print_upload_rpc_sent_bytes_total";
 /// REST requests by `method`, `route` and `status`.
 pub const REST_REQUESTS: &str = "print_upload_rest_requests_total";
-/// From a REST request's head to the end of its answer, by `method` and `route`.
+/// From a REST request's head to the end of its response, by `method` and `route`.
 pub const REST_DURATION: &str = "print_upload_rest_duration_seconds";
 /// Active sessions, of all replicas.
 pub const ACTIVE_SESSIONS: &str = "print_upload_active_sessions";
@@ -44,7 +44,7 @@ pub const DATABASE_CONNECTIONS: &str = "print_upload_database_connections";
 pub const DATABASE_MAX_CONNECTIONS: &str = "print_upload_database_max_connections";
 /// The age of the keys of an `issuer`.
 pub const ISSUER_KEYS_AGE: &str = "print_upload_issuer_keys_age_seconds";
-/// Log lines that were dropped because nobody read those before them.
+/// Log lines that were dropped because too many earlier ones had not been read.
 pub const LOG_LINES_DROPPED: &str = "print_upload_log_lines_dropped_total";
 /// Always 1; the label `version` is the program's.
 pub const BUILD_INFO: &str = "print_upload_build_info";
@@ -56,25 +56,28 @@ const DURATION_BUCKETS: [f64; 16] =
 /// One per process: several services in one process count together.
 static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 
-/// Starts to record metrics, for good. `None` when a program that embeds this one has set up another recorder.
+/// Starts to record metrics. `None` if a program that embeds this one has already installed another recorder.
 pub fn record() -> Option<&'static PrometheusHandle> {
     let install = || {
         let buckets = Matcher::Suffix("_duration_seconds".into());
         let builder = PrometheusBuilder::new().set_buckets_for_metric(buckets, &DURATION_BUCKETS).ok()?;
         let handle = builder.install_recorder().ok()?;
         gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
-        describe_counter!(LOG_LINES_DROPPED, "Log lines that were lost because nobody read those before them.");
+        describe_counter!(
+            LOG_LINES_DROPPED,
+            "Log lines that were lost because too many earlier ones had not been read."
+        );
         describe_gauge!(BUILD_INFO, "Always 1; the version of the program.");
         Some(handle)
     };
     RECORDER.get_or_init(install).as_ref()
 }
 
-/// The codes that are counted from zero: success, and the service's own failures, which alerts look for.
+/// The codes that are counted from zero: success, and the service's own failures, which alerts use.
 const CODES_FROM_ZERO: [&str; 5] = ["OK", "UNKNOWN", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"];
 
-/// The metrics of a service, from zero: a first failure must be visible as a change.
-pub fn begin_service() {
+/// Describes the metrics of a service and sets its counters to zero, so that the first failure is visible as a change.
+pub fn init_service() {
     for method in methods::all() {
         for code in CODES_FROM_ZERO {
             counter!(RPC_REQUESTS, "method" => method, "code" => code).increment(0);
@@ -91,24 +94,27 @@ pub fn begin_service() {
     counter!(RECLAIM_PASSES, "result" => "failed").increment(0);
 
     describe_counter!(RPC_REQUESTS, "Calls, by method and canonical gRPC code.");
-    describe_histogram!(RPC_DURATION, "From a call's headers to the end of its answer.");
+    describe_histogram!(RPC_DURATION, "From a call's headers to the end of its response.");
     describe_counter!(RPC_RECEIVED_BYTES, "Bytes of the bodies of calls, counted when the call has ended.");
-    describe_counter!(RPC_SENT_BYTES, "Bytes of the bodies of answers, counted when the call has ended.");
-    describe_gauge!(ACTIVE_SESSIONS, "Upload sessions that are not over, of all replicas; at most 100000 are counted.");
+    describe_counter!(RPC_SENT_BYTES, "Bytes of the bodies of responses, counted when the call has ended.");
+    describe_gauge!(ACTIVE_SESSIONS, "Active upload sessions, of all replicas; at most 100000 are counted.");
     describe_gauge!(WRITERS, "Ranges that this replica is receiving.");
-    describe_histogram!(CANCEL_DURATION, "Of a deletion: until the session has ended and its writers here know.");
-    describe_counter!(EXPIRED_SESSIONS, "Sessions that this replica has found expired.");
-    describe_gauge!(RECLAIM_QUEUE, "Ended sessions whose bytes wait to be dropped, of all replicas.");
-    describe_gauge!(RECLAIM_OLDEST_AGE, "For how long the bytes of the oldest of them have been waiting.");
+    describe_histogram!(
+        CANCEL_DURATION,
+        "Of a deletion: until the session has ended and its writers on this replica are notified."
+    );
+    describe_counter!(EXPIRED_SESSIONS, "Expired sessions that this replica has swept.");
+    describe_gauge!(RECLAIM_QUEUE, "Ended sessions whose bytes are still to be deleted, of all replicas.");
+    describe_gauge!(RECLAIM_OLDEST_AGE, "How long the oldest session of the reclaim queue has been waiting.");
     describe_counter!(RECLAIM_PASSES, "Passes over the objects of an ended session, by result: done or failed.");
     describe_gauge!(DATABASE_UP, "Whether the database has answered this scrape: 1 or 0.");
     describe_gauge!(DATABASE_CONNECTIONS, "Connections to the database, by state: idle or in_use.");
     describe_gauge!(DATABASE_MAX_CONNECTIONS, "How many connections to the database this replica may have.");
-    describe_gauge!(ISSUER_KEYS_AGE, "Since when an issuer's keys are unconfirmed; +Inf when there are none.");
+    describe_gauge!(ISSUER_KEYS_AGE, "How long ago an issuer's keys were confirmed; +Inf when there are none.");
 }
 
-/// The metrics of a REST gateway.
-pub fn begin_rest() {
+/// Describes the metrics of a REST gateway.
+pub fn init_rest() {
     describe_counter!(REST_REQUESTS, "REST requests, by method, route and status; none when the caller hung up.");
-    describe_histogram!(REST_DURATION, "From a REST request's head to the end of its answer.");
+    describe_histogram!(REST_DURATION, "From a REST request's head to the end of its response.");
 }

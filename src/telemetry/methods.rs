@@ -1,4 +1,4 @@
-//! The methods that are served, by their names in logs, traces and metrics.
+//! The names of the served methods, as logs, traces and metrics use them.
 
 use std::{collections::HashSet, sync::LazyLock};
 
@@ -6,13 +6,13 @@ use prost_reflect::DescriptorPool;
 
 use crate::proto::DESCRIPTOR;
 
-/// The name of every method that is not served: what the caller wrote is not repeated.
+/// Stands for every method that is not served. The name that the caller sent is not used.
 const UNKNOWN_METHOD: &str = "unknown";
 
-/// Lasts as long as its caller watches: its duration means nothing.
+/// This call lasts as long as its caller wants, so its duration means nothing.
 const WATCH: &str = "grpc.health.v1.Health/Watch";
 
-/// Methods of health and reflection.
+/// The methods of health and reflection, which need no credential.
 const OPEN_METHODS: [&str; 4] = [
     "grpc.health.v1.Health/Check",
     WATCH,
@@ -29,7 +29,7 @@ static METHODS: LazyLock<HashSet<String>> = LazyLock::new(|| {
     own.chain(OPEN_METHODS.map(str::to_owned)).collect()
 });
 
-/// The method that a request's path names.
+/// The method in a request's path.
 pub(super) fn named_in(path: &str) -> &'static str {
     METHODS.get(path.trim_start_matches('/')).map_or(UNKNOWN_METHOD, String::as_str)
 }

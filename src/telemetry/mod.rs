@@ -1,8 +1,8 @@
 //! What operators see of the program: one log line per request, traces over OTLP, metrics for Prometheus. None of them
-//! ever holds a token, an upload URL, a query or a body.
+//! ever contains a token, an upload URL, a query or a body.
 //!
-//! [`observer`] is around every request: [`observe`] has the names of RPCs, the gateway those of REST requests. What
-//! only an inner module knows of a request, such as who calls, it adds to the request's [`RequestLog`].
+//! [`observer`] wraps every request. [`observe`] reports RPCs; the gateway has its own report for REST requests. Inner
+//! modules add what only they know, for example the caller, to the request's [`RequestLog`].
 
 mod body;
 pub mod meters;
@@ -32,13 +32,13 @@ pub use request_log::{CallerKind, RequestLog};
 pub use rpc::observe;
 pub use traces::Traces;
 
-/// How many log lines may wait for their reader. Lines beyond that are dropped: no call ever waits for a reader.
+/// How many log lines may wait to be read. Further lines are dropped, so that no call ever waits for a reader.
 const WAITING_LINES: usize = 10_000;
 
 /// Counts dropped lines. One per process.
-static LOST_LINES: OnceLock<ErrorCounter> = OnceLock::new();
+static DROPPED_LINES: OnceLock<ErrorCounter> = OnceLock::new();
 
-/// How long the last lines may take when the program ends.
+/// How long writing the last lines may take when the program ends.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// How operators observe the program.
@@ -50,7 +50,7 @@ pub struct Telemetry {
     pub admin_listen: Option<SocketAddr>,
 
     /// OTLP collector that traces are sent to over gRPC, http://host:4317 or https://host:4317. Without it there are no
-    /// traces. OpenTelemetry's other variables (OTEL_SERVICE_NAME, OTEL_TRACES_SAMPLER, …) hold as well.
+    /// traces. OpenTelemetry's other variables (OTEL_SERVICE_NAME, OTEL_TRACES_SAMPLER, …) are used as well.
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
     pub otlp_endpoint: Option<String>,
 }
@@ -61,13 +61,13 @@ pub struct Telemetry {
 pub struct Logs(WorkerGuard);
 
 impl Logs {
-    /// Writes the lines that still wait, as far as somebody reads them.
+    /// Writes the lines that still wait, within a time limit.
     pub fn flush(self) {
         write_in_time(|| drop(self.0));
     }
 }
 
-/// Writes at the end of the program, within a time limit: a full pipe that nobody reads would block for ever.
+/// Runs a write at the end of the program, within a time limit: a write to a full pipe would block until it is read.
 pub fn write_in_time(write: impl FnOnce() + Send + 'static) {
     let (writing, written) = mpsc::channel::<()>();
     thread::spawn(move || {
@@ -78,26 +78,27 @@ pub fn write_in_time(write: impl FnOnce() + Send + 'static) {
     let _ = written.recv_timeout(FLUSH_TIMEOUT);
 }
 
-/// How many log lines have been dropped because nobody read those before them.
-pub fn lost_lines() -> u64 {
-    LOST_LINES.get().map_or(0, |lost| lost.dropped_lines() as u64)
+/// How many log lines have been dropped because too many earlier ones had not been read.
+pub fn dropped_lines() -> u64 {
+    DROPPED_LINES.get().map_or(0, |counter| counter.dropped_lines() as u64)
 }
 
-/// Logs to standard error, as text or as JSON lines: what `RUST_LOG` selects, otherwise `level` and above. With a
-/// collector, traces go there under the name of the service, unless `OTEL_SERVICE_NAME` is set.
+/// Starts logging to standard error, as text or as JSON lines. `RUST_LOG` selects the lines; without it, they are those
+/// of `level` and above. With a collector, traces are sent to it under the name `service`, unless `OTEL_SERVICE_NAME`
+/// is set.
 pub fn init(
     json: bool,
     level: &str,
     service: &'static str,
     otlp_endpoint: Option<&str>,
 ) -> anyhow::Result<(Logs, Traces)> {
-    let chosen = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let (writer, unwritten) = NonBlockingBuilder::default().buffered_lines_limit(WAITING_LINES).finish(io::stderr());
-    let lost_lines = writer.error_counter();
+    let dropped_lines = writer.error_counter();
     let logs =
         tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(io::stderr().is_terminal()).with_target(false);
     let logs = if json { logs.json().boxed() } else { logs.boxed() };
-    let logs = logs.with_filter(chosen);
+    let logs = logs.with_filter(filter);
 
     let traces = match otlp_endpoint.filter(|endpoint| !endpoint.is_empty()) {
         Some(endpoint) => Traces::to(endpoint, service).with_context(|| format!("--otlp-endpoint {endpoint}"))?,
@@ -113,9 +114,9 @@ pub fn init(
             .with_level(false)
             .with_filter(filter_fn(traces::is_traced))
     });
-    // A second call, in a program that embeds this one, leaves the first one's logs as they are.
+    // In a program that embeds this one, a second call does not change the logs of the first one.
     if tracing_subscriber::registry().with(spans).with(logs).try_init().is_ok() {
-        LOST_LINES.get_or_init(|| lost_lines);
+        DROPPED_LINES.get_or_init(|| dropped_lines);
     } else {
         tracing::debug!("logs were set up before");
     }

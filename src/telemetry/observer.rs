@@ -1,5 +1,5 @@
-//! The observer of requests, over gRPC and over REST alike. A request's span, log line and metrics are written when the
-//! last byte of its answer has been sent, trailers included, or when its caller has hung up.
+//! The observer of requests, over gRPC and over REST. A request's span, log line and metrics are written when the last
+//! byte of its response has been sent, trailers included, or when its caller has hung up.
 
 use std::time::{Duration, Instant};
 
@@ -12,28 +12,28 @@ use super::{
     traces,
 };
 
-/// What requests of one kind report, in the names of gRPC or of REST.
+/// What is reported of a request: one implementation for gRPC, one for REST.
 pub trait Report: Send + Unpin + 'static {
     /// A new span for the request.
     fn span(&self) -> Span;
 
-    /// The head of the answer is known.
-    fn head(&mut self, answer: &mut Response);
+    /// The head of the response is known.
+    fn head(&mut self, response: &mut Response);
 
-    /// The trailers of the answer have been sent.
+    /// The trailers of the response have been sent.
     fn trailers(&mut self, _: &HeaderMap) {}
 
-    /// The request has ended: its span, its log line and its metrics are written.
+    /// The request has ended: writes its span, its log line and its metrics.
     fn write(&mut self, exchange: &Exchange);
 }
 
-/// What is known of every request and its answer.
+/// A request and its response, for the report.
 pub struct Exchange {
     pub span: Span,
     pub log: RequestLog,
-    /// How many bytes of the answer's body have been sent.
+    /// How many bytes of the response's body have been sent.
     pub response_bytes: u64,
-    /// Whether the answer's body was seen to end.
+    /// Whether the server has polled the response's body to its end.
     pub is_complete: bool,
     started: Instant,
 }
@@ -44,7 +44,7 @@ impl Exchange {
     }
 }
 
-/// Runs the rest of a request, and reports it when it has ended.
+/// Runs the inner layers, and reports the request when it has ended.
 pub async fn observe(mut request: Request, next: Next, report: impl Report) -> Response {
     let (span, log) = (report.span(), RequestLog::default());
     traces::continue_from(request.headers(), &span);
@@ -58,8 +58,8 @@ pub async fn observe(mut request: Request, next: Next, report: impl Report) -> R
     response.map(|body| ObservedBody::wrap(body, recorder))
 }
 
-/// Belongs to the request at first, then to the body of its answer. Dropped with the last byte, or before when the
-/// caller hangs up: in both cases that is the end of the request.
+/// Belongs to the request at first, then to the body of its response. It is dropped with the last byte, or earlier when
+/// the caller hangs up. In both cases the request has ended.
 struct Recorder<R: Report> {
     report: R,
     exchange: Exchange,

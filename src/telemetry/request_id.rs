@@ -11,18 +11,18 @@ use uuid::Uuid;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 
-/// The id of a request: in its log line, in the audit trail, and in the answer's `request-id`. The service gives one to
-/// every call; a REST request has that of the call that it became.
+/// The id of a request: in its log line, in the audit trail, and in the response's `request-id`. The service generates
+/// one for every call. A REST request has the id of the call that it was translated to.
 #[derive(Debug, Clone)]
 pub struct RequestId(HeaderValue);
 
 impl RequestId {
     pub fn generate() -> Self {
-        // A GUID is made of header characters.
+        // Never fails: a GUID contains only characters that a header may have.
         Self(HeaderValue::from_str(&Uuid::now_v7().to_string()).unwrap_or(HeaderValue::from_static("")))
     }
 
-    /// The id in the metadata of an answer over gRPC.
+    /// The id in the metadata of a gRPC response.
     pub fn of(metadata: &MetadataMap) -> Option<Self> {
         let id = metadata.get(REQUEST_ID.as_str())?;
         HeaderValue::from_bytes(id.as_bytes()).ok().map(Self)
@@ -37,7 +37,7 @@ impl RequestId {
     }
 }
 
-/// As an extension, for the middleware that writes the header of every answer.
+/// Becomes an extension of the response. A middleware writes it into the headers.
 impl IntoResponseParts for RequestId {
     type Error = Infallible;
 

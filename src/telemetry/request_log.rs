@@ -1,4 +1,4 @@
-//! What a request's log line contains, collected while the request is handled.
+//! The contents of a request's log line, collected while the request is handled.
 
 use std::sync::{
     Arc, OnceLock,
@@ -21,8 +21,7 @@ pub enum CallerKind {
     Capability,
 }
 
-/// What modules know of a request. It is shared: each adds what it knows, and the observer around the request writes
-/// it.
+/// What inner modules know of a request. Clones share it: each module adds what it knows, and the observer writes it.
 #[derive(Debug, Clone, Default)]
 pub struct RequestLog(Arc<Facts>);
 
@@ -44,17 +43,17 @@ impl CallerKind {
 }
 
 impl RequestLog {
-    /// The request's log; one that nobody writes where no observer is around the request.
+    /// The request's log. Without an observer around the request, a new log that is never written.
     pub fn of(extensions: &Extensions) -> Self {
         extensions.get().cloned().unwrap_or_default()
     }
 
-    /// The caller has proved who they are.
+    /// Records the caller, once authenticated.
     pub fn caller_is(&self, kind: CallerKind, tenant: Uuid) {
         let _ = self.0.caller.set((kind, tenant));
     }
 
-    /// The request is about this upload session.
+    /// Records the upload session that the request is about.
     pub fn upload_is(&self, session: Uuid) {
         let _ = self.0.upload.set(session);
     }

@@ -1,4 +1,4 @@
-//! What RPCs report: the names of their spans, log fields and metrics.
+//! What is reported of RPCs: the names of their spans, log fields and metrics.
 
 use std::time::Duration;
 
@@ -33,13 +33,13 @@ struct Outcome {
 }
 
 impl Rpc {
-    /// Probes come every few seconds. They are counted; they have no span, and no log line when they succeed or when
-    /// their caller hangs up, as every caller of Watch does.
+    /// Health checks come every few seconds. They are counted, but have no span. They have a log line only if they
+    /// fail, not if their caller hangs up, because that is how every `Watch` ends.
     fn is_probe(&self) -> bool {
         self.method.starts_with("grpc.health.v1.")
     }
 
-    /// The status is in the headers of an answer without a message, otherwise in the trailers.
+    /// The status is in the headers of a response without a message, otherwise in the trailers.
     fn read_status(&mut self, headers: &HeaderMap) {
         let Some(status) = Status::from_header_map(headers) else { return };
         let reason = status.get_details_error_info().map(|info| info.reason);
@@ -76,9 +76,9 @@ impl Report for Rpc {
         )
     }
 
-    fn head(&mut self, answer: &mut Response) {
-        self.id.put_into(answer.headers_mut());
-        self.read_status(answer.headers());
+    fn head(&mut self, response: &mut Response) {
+        self.id.put_into(response.headers_mut());
+        self.read_status(response.headers());
     }
 
     fn trailers(&mut self, trailers: &HeaderMap) {
@@ -87,7 +87,7 @@ impl Report for Rpc {
 
     fn write(&mut self, exchange: &Exchange) {
         let duration = exchange.duration();
-        // No status: the answer has ended without one, or the caller has hung up before.
+        // Without a status, either the response has ended early or the caller has hung up.
         let code = if exchange.is_complete { Code::Unknown } else { Code::Cancelled };
         let Outcome { code, reason } = self.outcome.take().unwrap_or(Outcome { code, reason: None });
         let name = code_name(code);
@@ -123,8 +123,8 @@ impl Report for Rpc {
     }
 }
 
-/// As OpenTelemetry's conventions for gRPC servers have it, except DEADLINE_EXCEEDED: here it is a caller who is too
-/// slow.
+/// Follows OpenTelemetry's conventions for gRPC servers, except for DEADLINE_EXCEEDED: here it means a caller that is
+/// too slow.
 fn is_fault_of_the_service(code: Code) -> bool {
     matches!(code, Code::Unknown | Code::Unimplemented | Code::Internal | Code::Unavailable | Code::DataLoss)
 }

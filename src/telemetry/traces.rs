@@ -1,4 +1,4 @@
-//! Traces: spans to a collector over OTLP, and W3C Trace Context in and out.
+//! Traces: sends spans to a collector over OTLP, and reads and writes W3C Trace Context.
 //!
 //! A thread of the SDK sends the spans. Its queue is bounded: when the collector is slow or cannot be reached, spans
 //! are lost, and no call is affected.
@@ -30,17 +30,17 @@ use tonic::transport::{ClientTlsConfig, Endpoint};
 use tracing::{Level, Metadata, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-/// How long the program waits at its end until its last spans are sent.
+/// How long the program waits at its end for its last spans to be sent.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long connecting to the collector may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How many characters of `tracestate` are accepted: as many as every service must pass on. Any caller may choose them,
-/// and they are stored in every span of the request.
+/// The longest `tracestate` that is accepted, in characters: the length that the standard requires every service to
+/// pass on. It is limited because callers choose its contents, and every span of the request stores it.
 const MAX_TRACESTATE: usize = 512;
 
-/// Whether traces are collected. If not, nothing here does anything.
+/// Whether traces are collected. If not, the functions of this module do nothing.
 static IS_ON: AtomicBool = AtomicBool::new(false);
 
 /// The traces of this program, if it has a collector.
@@ -48,15 +48,15 @@ static IS_ON: AtomicBool = AtomicBool::new(false);
 pub struct Traces(Option<SdkTracerProvider>);
 
 impl Traces {
-    /// Sends traces to a collector. Connects when there is something to send.
+    /// Sends traces to the collector at `endpoint`. Connects when there is something to send.
     pub(super) fn to(endpoint: &str, service: &'static str) -> anyhow::Result<Self> {
         let mut address = Endpoint::from_shared(endpoint.to_owned()).context("not an address")?;
         anyhow::ensure!(matches!(address.uri().scheme_str(), Some("http" | "https")), "must be http(s)://host:port");
         if address.uri().scheme_str() == Some("https") {
             address = address.tls_config(ClientTlsConfig::new().with_native_roots())?;
         }
-        // A connection on which the collector does not answer is closed within one export, and opened again. The SDK
-        // sets no limit for a channel that it is given.
+        // If the collector does not answer on a connection, it is closed within one export, and opened again. The SDK
+        // sets no limits for a channel that was built elsewhere.
         let timeout = export_timeout();
         let channel = address
             .connect_timeout(CONNECT_TIMEOUT)
@@ -85,7 +85,7 @@ impl Traces {
     }
 }
 
-/// How long the collector may take for a batch, from the standard's variables, which are in milliseconds.
+/// How long the collector may take for a batch, from OpenTelemetry's variables, which are in milliseconds.
 fn export_timeout() -> Duration {
     let configured = [OTEL_EXPORTER_OTLP_TRACES_TIMEOUT, OTEL_EXPORTER_OTLP_TIMEOUT].into_iter().find_map(|variable| {
         let milliseconds = env::var(variable).ok()?.parse().ok()?;
@@ -94,7 +94,7 @@ fn export_timeout() -> Duration {
     configured.unwrap_or(OTEL_EXPORTER_OTLP_TIMEOUT_DEFAULT)
 }
 
-/// What all spans have in common. OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES take precedence.
+/// The attributes that all spans have. OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES take precedence.
 fn resource(service: &'static str) -> Resource {
     let own = [KeyValue::new("service.name", service), KeyValue::new("service.version", env!("CARGO_PKG_VERSION"))];
     let resource = Resource::builder_empty()
@@ -107,7 +107,7 @@ fn resource(service: &'static str) -> Resource {
     }
 }
 
-/// This program's own spans, with their warnings and errors and the statements that were run: never their values.
+/// Selects this program's own spans, their warnings and errors, and the statements that were run, without their values.
 pub(super) fn is_traced(metadata: &Metadata<'_>) -> bool {
     let is_own = metadata.target().starts_with("print_upload");
     if metadata.is_span() {
@@ -128,7 +128,7 @@ pub fn continue_from(headers: &HeaderMap, span: &Span) {
     }
     let context = TraceContextPropagator::new().extract(&Incoming(headers));
     if context.span().span_context().is_valid() {
-        // Fails only where the span is not collected.
+        // Fails only if the span is not collected.
         let _ = span.set_parent(context);
     }
 }
@@ -140,7 +140,7 @@ pub fn continue_in(headers: &mut HeaderMap, span: &Span) {
     }
 }
 
-/// The trace that the span belongs to, where it is collected.
+/// The trace that the span belongs to, if the span is collected.
 pub fn id_of(span: &Span) -> Option<TraceId> {
     if !are_on() {
         return None;
@@ -184,12 +184,12 @@ mod tests {
         headers.insert("tracestate", HeaderValue::from_str(tracestate).expect("a header"));
         let context = TraceContextPropagator::new().extract(&Incoming(&headers));
         let span = context.span().span_context().clone();
-        assert_eq!(span.trace_id().to_string(), &PARENT[3..35], "the trace goes on");
+        assert_eq!(span.trace_id().to_string(), &PARENT[3..35], "the trace continues");
         span.trace_state().header()
     }
 
     #[test]
-    fn a_callers_tracestate_is_taken_up_to_what_the_standard_asks_for() {
+    fn a_callers_tracestate_is_accepted_up_to_the_length_that_the_standard_requires() {
         assert_eq!(state_taken_from("vendor=opaque"), "vendor=opaque");
         let entry = |length: usize| format!("a={}", "x".repeat(length));
         let longest = format!("{},b{}", entry(253), entry(253));

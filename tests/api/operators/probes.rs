@@ -97,7 +97,7 @@ async fn without_any_issuers_keys_it_is_not_ready() {
 
     let operator = Operator::of(&program);
 
-    let expected = "not ready: the keys of the token issuers are not there yet";
+    let expected = "not ready: the keys of the token issuers have not been fetched yet";
     assert_eq!(operator.probe("/readyz").await, (503, expected.into()));
     let age = format!(r#"print_upload_issuer_keys_age_seconds{{issuer="http://{}"}}"#, nobody.address);
     assert_eq!(operator.scrape().await.value(&age), f64::INFINITY);
@@ -139,7 +139,7 @@ async fn a_gateway_is_ready_while_a_service_behind_it_is() {
 
     app.stop().await;
     eventually("it is not ready", async || operator.probe("/readyz").await.0 == 503).await;
-    assert_eq!(operator.probe("/readyz").await.1, "not ready: no upstream says that it serves");
+    assert_eq!(operator.probe("/readyz").await.1, "not ready: no upstream reports that it serves");
     assert_eq!(operator.probe("/healthz").await.0, 200);
     app.run().await;
     eventually("it is ready again", async || operator.probe("/readyz").await.0 == 200).await;
