@@ -1,4 +1,5 @@
-//! New connections, once their protocol is known. One that sends nothing, or fails its TLS handshake, is closed.
+//! Accepts connections, and returns each one when its protocol is known. A connection that sends nothing, or fails its
+//! TLS handshake, is closed.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -16,10 +17,10 @@ use super::detect::{Prefixed, detect_protocol};
 /// How long the TLS handshake and the first bytes of a new connection may take together.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long to wait before accepting again after that failed: most likely there are no file descriptors left.
+/// How long to wait after accepting has failed: most likely there are no file descriptors left.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// How many connections may wait to be served.
+/// How many accepted connections may wait to be served.
 const BACKLOG: usize = 64;
 
 /// Connections without TLS.
@@ -32,7 +33,7 @@ pub fn tls(listener: TcpListener, acceptor: TlsAcceptor) -> ReceiverStream<io::R
     accept(listener, move |connection| acceptor.accept(connection))
 }
 
-/// Accepts until nobody wants connections any more.
+/// Accepts until the returned stream is dropped.
 fn accept<Connection, Handshake>(
     listener: TcpListener,
     shake_hands: impl Fn(TcpStream) -> Handshake + Send + Sync + 'static,

@@ -1,4 +1,4 @@
-//! Protocol detection: the first bytes of a connection show whether its client speaks HTTP/2.
+//! Protocol detection: whether the client speaks HTTP/2 is known from the first bytes of a connection.
 
 use std::{
     io::{self, IoSlice},
@@ -13,15 +13,15 @@ use tonic::transport::server::Connected;
 /// What every HTTP/2 client sends first (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// A connection whose first bytes have been read, and are read again in front of the rest.
+/// A connection whose first bytes have been read already. A reader gets them again, before the rest.
 #[derive(Debug)]
 pub struct Prefixed<Connection> {
     prefix: Bytes,
     connection: Connection,
 }
 
-/// Waits until it is known whether the client speaks HTTP/2. The servers detect that as well, but they wait without a
-/// limit.
+/// Waits until it is known whether the client speaks HTTP/2. The caller limits the time. The servers detect this as
+/// well, but without a time limit.
 pub async fn detect_protocol<Connection>(mut connection: Connection) -> io::Result<Prefixed<Connection>>
 where
     Connection: AsyncRead + Unpin,
@@ -93,11 +93,11 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn what_came_first_is_read_first_and_what_is_unclear_is_waited_for() {
+    async fn the_first_bytes_are_read_again_and_an_incomplete_preface_is_waited_for() {
         for first in [PREFACE, b"PUT / HTTP/1.1\r\n", b"PRX", b"G"] {
             let (mut client, server) = duplex(64);
             client.write_all(first).await.expect("taken");
-            let mut detected = detect_protocol(server).await.expect("it is clear");
+            let mut detected = detect_protocol(server).await.expect("the protocol is known");
             client.write_all(b"more").await.expect("taken");
             drop(client);
             let mut read = Vec::new();

@@ -15,10 +15,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{CALLS_PER_CONNECTION, CONNECTION_WINDOW};
 
-/// How long the head of an HTTP/1.1 request may take, and how long a connection may wait for its next request.
+/// How long the head of an HTTP/1.1 request may take. Also how long a connection may wait for its next request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Serves until `stopping`; then lets the requests that have begun end.
+/// Serves until `stopping` is canceled, then waits for the requests in progress.
 pub async fn serve<Connection>(
     router: Router,
     mut incoming: impl Stream<Item = io::Result<Connection>> + Unpin,
@@ -35,11 +35,11 @@ pub async fn serve<Connection>(
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(CALLS_PER_CONNECTION)
         .keep_alive_interval(KEEPALIVE);
-    let under_way = GracefulShutdown::new();
+    let connections = GracefulShutdown::new();
     while let Some(Some(Ok(connection))) = stopping.run_until_cancelled(incoming.next()).await {
         let service = TowerToHyperService::new(router.clone());
         let serving = server.serve_connection(TokioIo::new(connection), service).into_owned();
-        let serving = under_way.watch(serving);
+        let serving = connections.watch(serving);
         tokio::spawn(async move {
             if let Err(error) = serving.await {
                 tracing::debug!(error, "a connection broke off");
@@ -47,5 +47,5 @@ pub async fn serve<Connection>(
         });
     }
     drop(incoming);
-    under_way.shutdown().await;
+    connections.shutdown().await;
 }

@@ -1,5 +1,5 @@
-//! Listeners: each accepts connections, with or without TLS, and hands their requests to a router. All of them stop
-//! together, and let calls under way end.
+//! Listeners: each accepts connections, with or without TLS, and passes their requests to a router. All of them stop
+//! together, and wait for the calls in progress.
 
 mod accept;
 mod detect;
@@ -24,12 +24,13 @@ use tonic::{
 
 use crate::tls::Certificate;
 
-/// How many calls of one connection run at once. A gateway has all its callers on one: as many transfers as there can
-/// be may be stalled (`--max-transfers`, at most 1000 ranges and 1000 downloads), and a cancel must still get through.
+/// How many calls of one connection run at once. A gateway sends the calls of all its callers over one connection. Even
+/// if as many transfers as possible stall on it (`--max-transfers`: at most 1000 ranges and 1000 downloads), a cancel
+/// must still get through.
 const CALLS_PER_CONNECTION: u32 = 2047;
 
-/// The window of a connection: as large as those of all its calls, so that no call waits for another. What is really
-/// held is bounded by the calls that are authorized, over all connections: a call without a credential is answered at
+/// The window of a connection: as large as the windows of all its calls, so that no call waits for another. The memory
+/// in use is bounded by the number of authorized calls on all connections: a call without a credential is refused at
 /// once, and so is a range without a permit.
 const CONNECTION_WINDOW: u32 = CALLS_PER_CONNECTION * STREAM_WINDOW;
 
@@ -38,11 +39,11 @@ const CONNECTION_WINDOW: u32 = CALLS_PER_CONNECTION * STREAM_WINDOW;
 pub enum Drained {
     /// Every call was answered.
     All,
-    /// The deadline passed first; what is still under way ends with the process.
+    /// The deadline passed first. Calls in progress end with the process.
     Cut,
 }
 
-/// A listener, and what answers its requests.
+/// A listener, and the router for its requests.
 #[derive(Debug)]
 pub struct Endpoint {
     pub listener: TcpListener,
@@ -50,7 +51,7 @@ pub struct Endpoint {
     pub router: Router,
 }
 
-/// What clients speak on a listener.
+/// The protocol that clients speak on a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     /// gRPC: HTTP/2 only.
@@ -59,8 +60,8 @@ pub enum Protocol {
     Http,
 }
 
-/// Serves every endpoint until `shutdown`; then cancels `stopping`, accepts nothing new and lets calls end within the
-/// timeout. With a certificate every endpoint speaks TLS.
+/// Serves every endpoint until `shutdown` completes. Then it cancels `stopping`, accepts no new connections, and waits
+/// at most `drain_timeout` for the calls in progress. With a certificate every endpoint speaks TLS.
 pub async fn serve(
     endpoints: Vec<Endpoint>,
     certificate: Option<Certificate>,
@@ -117,7 +118,7 @@ impl Protocol {
                 Ok(())
             }
             Self::Grpc => {
-                // Not for REST: this server obeys `grpc-timeout` in any request, and then answers 200.
+                // REST does not use this server: it obeys `grpc-timeout` in any request, and then returns a 200.
                 let server = Server::builder()
                     .initial_stream_window_size(STREAM_WINDOW)
                     .initial_connection_window_size(CONNECTION_WINDOW)
@@ -129,7 +130,7 @@ impl Protocol {
         }
     }
 
-    /// The names of RFC 7301, best first.
+    /// The protocol names for ALPN (RFC 7301), preferred first.
     fn alpn(self) -> &'static [&'static str] {
         match self {
             Self::Grpc => &["h2"],
