@@ -1,4 +1,4 @@
-//! What the handlers and the background tasks share.
+//! The state that all parts of the service share.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,14 +9,14 @@ use crate::{
     writers::Writers,
 };
 
-/// Everything a handler or a background task needs. Clones share it.
+/// What the handlers and the background tasks share. Clones are cheap.
 #[derive(Debug, Clone)]
 pub struct AppState {
     /// The state of every upload.
     pub store: Store,
     /// The bytes of every upload.
     pub blobs: Blobs,
-    /// Who is sending on this replica.
+    /// The writers in flight on this replica.
     pub writers: Arc<Writers>,
     /// Notifies the writers of other replicas.
     pub relay: Arc<Relay>,
@@ -24,13 +24,12 @@ pub struct AppState {
     pub upload_urls: Arc<UploadUrls>,
     /// One permit per download in progress. Ranges have their own permits, so that downloads never block uploads.
     pub downloads: Arc<Semaphore>,
-    /// What a caller may ask for.
     pub limits: Limits,
-    /// Wakes the sweeper: there are bytes to delete.
+    /// Wakes the sweeper when there are bytes to delete.
     pub wake_sweeper: Arc<Notify>,
 }
 
-/// What a caller may ask for.
+/// The limits of what a caller may request.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// The largest document, in bytes.
@@ -44,13 +43,13 @@ pub struct Limits {
 }
 
 impl AppState {
-    /// A permit for one download, given back when dropped.
+    /// A permit for one download, returned when dropped. Fails if all permits are taken.
     pub fn download_permit(&self) -> Result<OwnedSemaphorePermit, Error> {
         Arc::clone(&self.downloads).try_acquire_owned().map_err(|_| Error::TooManyTransfers)
     }
 
-    /// Announces that a session has ended: to its writers, here at once and on other replicas soon, and to the sweeper, which
-    /// deletes its bytes. Waits for none of them.
+    /// Announces that a session has ended: at once to its writers on this replica, soon to those on other replicas, and
+    /// to the sweeper, which deletes the bytes. Waits for none of them.
     pub fn announce_end(&self, session: SessionId, end: Ended) {
         self.writers.notify(session, end);
         self.relay.announce(session);

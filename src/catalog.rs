@@ -1,4 +1,5 @@
-//! A catalog in a file: JSON of what `PrintCatalog` takes, pushed in the order in which entries depend on each other.
+//! Reads a catalog from a JSON file and pushes it with the calls of `PrintCatalog`, in the order in which entries
+//! depend on each other.
 
 use anyhow::Context;
 use print_upload_client::Client;
@@ -14,19 +15,15 @@ use crate::proto::{
 /// Entries of any number of tenants' catalogs.
 #[derive(Debug, Clone, Default)]
 pub struct Catalog {
-    /// Tenants.
     pub tenants: Vec<Tenant>,
-    /// Printers.
     pub printers: Vec<Printer>,
-    /// Printer shares.
     pub shares: Vec<PrinterShare>,
     /// Print jobs, each with its document.
     pub jobs: Vec<CatalogPrintJob>,
-    /// Print tasks.
     pub tasks: Vec<PrintTask>,
 }
 
-/// The file: lists of messages in protobuf's own JSON form.
+/// The file: lists of messages in protobuf's JSON form.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[derive(Default)]
@@ -39,8 +36,8 @@ struct CatalogFile {
 }
 
 impl Catalog {
-    /// Reads a catalog: `{"tenants": […], "printers": […], "shares": […], "jobs": […], "tasks": […]}`, each entry the
-    /// JSON form of its message in `print_catalog.proto`.
+    /// Reads a catalog: `{"tenants": […], "printers": […], "shares": […], "jobs": […], "tasks": […]}`. Each entry is a
+    /// message of `print_catalog.proto` in protobuf's JSON form.
     pub fn from_json(json: &str) -> anyhow::Result<Self> {
         let file: CatalogFile = serde_json::from_str(json).context("not a catalog")?;
         let pool = DescriptorPool::decode(DESCRIPTOR)?;
@@ -53,7 +50,7 @@ impl Catalog {
         })
     }
 
-    /// Pushes every entry. Repeating it changes nothing; answers how many entries were pushed.
+    /// Pushes every entry, and returns how many there were. A repetition changes nothing.
     pub async fn push(&self, client: &mut Client) -> anyhow::Result<usize> {
         let catalog = &mut client.catalog;
         for tenant in &self.tenants {
@@ -87,9 +84,9 @@ fn messages<M: prost::Message + Default>(
 ) -> anyhow::Result<Vec<M>> {
     let descriptor = pool.get_message_by_name(&format!("print.upload.v1.{name}")).context("unknown message")?;
     let parse = |entry: Value| {
-        let shown = entry.to_string();
-        let message = DynamicMessage::deserialize(descriptor.clone(), entry).with_context(|| shown.clone())?;
-        message.transcode_to::<M>().with_context(|| shown)
+        let text = entry.to_string();
+        let message = DynamicMessage::deserialize(descriptor.clone(), entry).with_context(|| text.clone())?;
+        message.transcode_to::<M>().with_context(|| text)
     };
     entries.into_iter().map(parse).collect()
 }
@@ -100,7 +97,7 @@ mod tests {
     use crate::proto::{principal::Identity, print_task};
 
     #[test]
-    fn a_catalog_is_protobufs_own_json() {
+    fn a_catalog_is_in_protobufs_json_form() {
         let catalog = Catalog::from_json(
             r#"{
                 "tenants": [{"name": "tenants/t", "subscriptionActive": true, "revision": "3"}],

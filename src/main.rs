@@ -1,4 +1,4 @@
-//! The program that ships: one command line, see `print-upload --help`.
+//! The `print-upload` program. See `print-upload --help`.
 
 use std::process::ExitCode;
 

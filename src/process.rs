@@ -1,4 +1,4 @@
-//! What a program needs around its work: a runtime, the signals that end it, and its last log lines.
+//! What every program needs: a runtime, the signals that stop it, and a log that is flushed at the end.
 
 use std::{
     io::{self, Write},
@@ -17,11 +17,11 @@ use crate::{
     telemetry::{self, Logs},
 };
 
-/// How long blocking work may delay the end of the program. A write to a pipe that nobody reads blocks for ever.
+/// How long blocking work may delay the end of the program. A write to a full pipe blocks until the pipe is read.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Runs a program to its end. The program returns its exit code or its error, and the log to flush last, when nothing else
-/// runs any more.
+/// Runs a program to its end. The program returns its exit code or its error, and its log. The log is flushed last,
+/// after the runtime has stopped.
 pub fn run(
     name: &'static str,
     program: impl Future<Output = anyhow::Result<(anyhow::Result<ExitCode>, Logs)>>,
@@ -49,14 +49,14 @@ pub async fn shutdown_signal() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits for SIGINT or SIGTERM. Ends at once when the program cannot listen for them.
+/// Waits for SIGINT or SIGTERM. Returns at once if the program cannot listen for them.
 pub async fn until_shutdown() {
     if let Err(error) = shutdown_signal().await {
         tracing::error!(error = %error, "stopping: the program cannot listen for signals");
     }
 }
 
-/// Logs how a server stopped.
+/// Logs whether a server stopped after all calls or at the drain timeout.
 pub fn log_stopped(drained: Drained) {
     match drained {
         Drained::All => tracing::info!("stopped: every call was answered"),

@@ -1,10 +1,10 @@
-//! Writers are notified of an end on whatever replica it happens.
+//! The relay notifies a writer of its session's end, whichever replica ended the session.
 //!
-//! Whoever ends a session notifies the writers of its own replica at once and leaves the session here. One task announces
-//! the collected sessions to the other replicas. Every replica listens, and reads the state of its own writers' sessions
-//! from the database: of those that were announced, of all of them after it has reconnected, and of all of them every five
-//! seconds. A writer is notified only of what the database holds: nothing depends on an announcement, and a false one does
-//! nothing.
+//! The code that ends a session notifies the writers on the same replica at once, and adds the session to the relay's
+//! queue. One task announces the queued sessions to the other replicas. Every replica listens. It reads the state of
+//! its own writers' sessions from the database: the announced ones at once, and all of them after it has reconnected
+//! and every five seconds. A writer is notified only of an end that the database contains. So nothing depends on an
+//! announcement, and a false one does nothing.
 
 use std::{collections::HashSet, mem, sync::Arc, time::Duration};
 
@@ -17,14 +17,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{error::Error, name::SessionId, repeat::repeat, store::Store, writers::Writers};
 
-/// How often the state of every session that is written to here is read.
+/// How often this replica reads the state of all its writers' sessions.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long to listen to a silent connection before reconnecting: a dead connection can be silent as well.
+/// How long a connection may be silent before the relay reconnects: a dead connection is silent as well.
 const MAX_SILENCE: Duration = Duration::from_secs(60);
 
-/// How long ends are collected before they are announced: an announcement delays neither the response to whoever ended a
-/// session nor the writers here, and a replica announces no more often than this.
+/// How long ended sessions are collected before they are announced. It limits how often a replica announces. The
+/// response to the call that ended a session, and the writers on this replica, do not wait for it.
 const COLLECT_TIME: Duration = Duration::from_millis(2);
 
 /// How long to wait before reconnecting.
@@ -33,23 +33,22 @@ const RECONNECT_INTERVAL: Duration = Duration::from_millis(200);
 /// How long the last announcement may take when the service stops.
 const LAST_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What this replica announces to the others, and hears from them.
+/// Announces ended sessions to other replicas, and listens for their announcements.
 #[derive(Debug)]
 pub struct Relay {
     store: Store,
     writers: Arc<Writers>,
-    /// The sessions that have ended here and are not announced yet. Never locked across an await.
+    /// The sessions that this replica has ended and not announced yet. Never locked across an await.
     unannounced: Mutex<HashSet<SessionId>>,
     has_unannounced: Notify,
 }
 
 impl Relay {
-    /// Between the other replicas at this database and the writers of this one.
     pub fn new(store: Store, writers: Arc<Writers>) -> Self {
         Self { store, writers, unannounced: Mutex::default(), has_unannounced: Notify::new() }
     }
 
-    /// Announces soon that a session has ended, together with the others that end meanwhile.
+    /// Announces within milliseconds that a session has ended, together with others that end in that time.
     pub fn announce(&self, session: SessionId) {
         self.unannounced.lock().insert(session);
         self.has_unannounced.notify_one();
@@ -60,10 +59,12 @@ impl Relay {
         let announcing = repeat("announcing ended sessions", || self.send_announcements(), || self.collect());
         let listening = repeat("listening for ended sessions", || self.listen(), || sleep(RECONNECT_INTERVAL));
         let checking =
-            repeat("asking for the writers' sessions", || self.check_sessions(|_| true), || sleep(CHECK_INTERVAL));
+            repeat("checking the writers' sessions", || self.check_sessions(|_| true), || sleep(CHECK_INTERVAL));
         shutdown.run_until_cancelled(async { tokio::join!(announcing, listening, checking) }).await;
         if timeout(LAST_TIMEOUT, self.send_announcements()).await.is_err() {
-            tracing::debug!("other replicas were not told of the last ended sessions, and will ask");
+            tracing::debug!(
+                "the last ended sessions were not announced; other replicas will read them from the database"
+            );
         }
     }
 
@@ -72,7 +73,7 @@ impl Relay {
         sleep(COLLECT_TIME).await;
     }
 
-    /// What cannot be announced is dropped: every replica checks its sessions soon enough.
+    /// Sessions that cannot be announced are not kept: every replica checks its sessions every few seconds anyway.
     async fn send_announcements(&self) -> Result<(), Error> {
         let ended = mem::take(&mut *self.unannounced.lock());
         if ended.is_empty() {
@@ -85,7 +86,7 @@ impl Relay {
     /// reconnecting fails.
     async fn listen(&self) -> Result<(), Error> {
         let mut announcements = self.store.listen().await?;
-        // Whatever was announced in between was not heard.
+        // Announcements that were made while disconnected are lost.
         self.check_sessions(|_| true).await?;
         while let Ok(Ok(ended)) = timeout(MAX_SILENCE, announcements.next()).await {
             let ended: HashSet<SessionId> = ended.into_iter().collect();
@@ -94,7 +95,8 @@ impl Relay {
         Ok(())
     }
 
-    /// Reads the state of the selected sessions that are written to here, and notifies the writers of those that have ended.
+    /// Reads the state of the selected ones of this replica's writers' sessions, and notifies the writers of ended
+    /// ones.
     async fn check_sessions(&self, is_selected: impl Fn(&SessionId) -> bool) -> Result<(), Error> {
         let mut sessions = self.writers.sessions();
         sessions.retain(|(_, session)| is_selected(session));

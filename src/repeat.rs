@@ -1,4 +1,4 @@
-//! Background work that goes on for ever, whatever fails.
+//! Background work that is repeated for ever, even if it fails.
 
 use std::{fmt::Debug, time::Duration};
 
@@ -7,7 +7,7 @@ use tokio::time::sleep;
 /// How long to wait after work has failed.
 const FAILED_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Works and rests in turn. A failure is told once, not every time.
+/// Calls `work` and `rest` in turn. Logs only the first of consecutive failures, and the recovery.
 pub async fn repeat<Work, Rest, Error>(what: &str, work: impl Fn() -> Work, rest: impl Fn() -> Rest)
 where
     Error: Debug,
@@ -18,8 +18,8 @@ where
     loop {
         let done = work().await;
         match &done {
-            Err(error) if !is_failing => tracing::warn!(error = ?error, "{what} failed, and is tried again"),
-            Ok(()) if is_failing => tracing::info!("{what} goes on"),
+            Err(error) if !is_failing => tracing::warn!(error = ?error, "{what} failed; retrying"),
+            Ok(()) if is_failing => tracing::info!("{what} recovered"),
             _ => {}
         }
         is_failing = done.is_err();

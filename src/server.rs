@@ -1,4 +1,4 @@
-//! The service put together: from its configuration to its listeners.
+//! Builds the service from its configuration, and serves it on its listeners.
 
 use std::{env, sync::Arc, time::Duration};
 
@@ -43,7 +43,7 @@ const SERVICE_NAMES: [&str; 4] = [
     print_catalog_server::SERVICE_NAME,
 ];
 
-/// The largest message of a call that needs no credential: it holds the name of a service, or of a symbol.
+/// The largest message of a call that needs no credential. It contains the name of a service or of a symbol.
 const MAX_OPEN_MESSAGE_BYTES: usize = 4 * 1024;
 
 /// How long the service waits for its background tasks when it stops.
@@ -52,11 +52,10 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// The listeners of the service.
 #[derive(Debug)]
 pub struct Listeners {
-    /// gRPC.
     pub grpc: TcpListener,
-    /// The REST gateway in front of it, if there is to be one.
+    /// For the REST gateway; `None` if it is not served.
     pub rest: Option<TcpListener>,
-    /// For operators (`/metrics`, `/healthz`, `/readyz`), if there is to be one.
+    /// For operators (`/metrics`, `/healthz`, `/readyz`); `None` if they are not served.
     pub admin: Option<TcpListener>,
 }
 
@@ -70,7 +69,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Checks the configuration, as far as that needs no network.
+    /// Checks the configuration and builds the service. Uses no network.
     pub fn new(config: &Config) -> anyhow::Result<Self> {
         ensure!(
             config.session_idle_timeout <= config.session_lifetime,
@@ -113,7 +112,8 @@ impl Server {
         Ok(Self { app, guard: Arc::new(guard), certificate, drain_timeout: config.drain_timeout })
     }
 
-    /// Fails unless the database has the schema of this program or a newer one, and the store supports what is needed.
+    /// Fails unless the database has this program's schema or a newer one, and the object store supports what is
+    /// needed.
     pub async fn check(&self) -> anyhow::Result<()> {
         let schema = self.app.store.schema().await.context("asking the database for its schema")?;
         ensure!(
@@ -121,13 +121,14 @@ impl Server {
             "the database does not have this program's schema: run `print-upload migrate`"
         );
         if schema == Schema::Newer {
-            // An old replica that is restarted in the middle of a rolling update.
+            // For example, an old replica that is restarted during a rolling update.
             tracing::warn!("the database has a newer schema than this program knows");
         }
         self.app.blobs.check().await.context("--store")
     }
 
-    /// Serves until `shutdown`; then accepts nothing new and lets calls end within the drain timeout.
+    /// Serves until `shutdown` completes. Then it accepts no new connections, and waits at most the drain timeout for
+    /// the calls in progress.
     pub async fn serve(
         self,
         listeners: Listeners,
@@ -150,7 +151,6 @@ impl Server {
         drained
     }
 
-    /// gRPC, and REST in front of it.
     fn endpoints(
         &self,
         grpc: TcpListener,
@@ -167,14 +167,15 @@ impl Server {
         rest.into_iter().chain([grpc]).collect()
     }
 
-    /// The service's own calls: every one needs a credential.
+    /// The routes of the service's own calls, which all need a credential.
     fn own_routes(&self) -> Router {
-        let from_the_outside_in = ServiceBuilder::new()
+        // The first layer is the outermost.
+        let layers = ServiceBuilder::new()
             .layer(middleware::from_fn(telemetry::observe))
             .layer(middleware::from_fn_with_state(Arc::clone(&self.guard), guard::check));
         let routes = rpc::routes(self.app.clone()).into_axum_router();
-        // The open routes bring the fallback for both.
-        routes.reset_fallback().route_layer(from_the_outside_in)
+        // The open routes have the fallback for both.
+        routes.reset_fallback().route_layer(layers)
     }
 }
 
@@ -203,12 +204,12 @@ impl Background {
             store.close().await;
         };
         if timeout(STOP_TIMEOUT, stopped).await.is_err() {
-            tracing::warn!("a database call is still under way, and is left alone");
+            tracing::warn!("a database call was still in progress when the service stopped");
         }
     }
 }
 
-/// Health and reflection: open to everyone, and observed as all calls are.
+/// The routes of health and reflection: they need no credential, and are observed like all calls.
 async fn open_routes() -> anyhow::Result<(HealthReporter, Router)> {
     let (reporter, health) = health_reporter();
     for service in SERVICE_NAMES {
@@ -218,12 +219,12 @@ async fn open_routes() -> anyhow::Result<(HealthReporter, Router)> {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTOR)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            // So that tools can show the details of errors.
+            // With these, tools can print the details of errors.
             .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
     let routes = Routes::new(health.max_decoding_message_size(MAX_OPEN_MESSAGE_BYTES))
         .add_service(reflection().build_v1()?.max_decoding_message_size(MAX_OPEN_MESSAGE_BYTES))
-        // grpcurl before 1.8.8 speaks only this one.
+        // grpcurl before 1.8.8 supports only this version.
         .add_service(reflection().build_v1alpha()?.max_decoding_message_size(MAX_OPEN_MESSAGE_BYTES));
     Ok((reporter, routes.into_axum_router().layer(middleware::from_fn(telemetry::observe))))
 }

@@ -1,7 +1,7 @@
-//! The writers in flight on this replica: who is sending to which session, so that each can be notified when it ends.
+//! The writers in flight on this replica, by session, so that each can be notified when its session ends.
 //!
-//! A writer registers first and reads the session's state second: the store lets only a [`Writer`] read it. So whoever ends a
-//! session is either seen by that read, or finds the writer here.
+//! A writer registers first and reads the session's state second: the store requires a [`Writer`] for that read. So an
+//! end is never missed: either the read sees it, or the code that ends the session finds the writer here.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -16,16 +16,16 @@ use crate::{
 /// Every writer in flight.
 #[derive(Debug)]
 pub struct Writers {
-    /// How many writers a session may have at once. Per replica: fairness, not an invariant.
+    /// How many writers a session may have at once on this replica. It is for fairness; correctness does not need it.
     limit: usize,
     /// Never locked across an await.
-    sessions: Mutex<HashMap<SessionId, Writing>>,
+    sessions: Mutex<HashMap<SessionId, SessionWriters>>,
 }
 
 #[derive(Debug)]
-struct Writing {
+struct SessionWriters {
     tenant: TenantId,
-    writers: usize,
+    count: usize,
     end: watch::Sender<Option<Ended>>,
 }
 
@@ -38,52 +38,53 @@ pub struct Writer {
 }
 
 impl Writers {
-    /// No writers yet, and at most `limit` a session.
+    /// Starts without writers, and allows at most `limit` of them per session.
     pub fn new(limit: usize) -> Arc<Self> {
         Arc::new(Self { limit, sessions: Mutex::default() })
     }
 
-    /// How many writers a session may have at once.
+    /// How many writers a session may have at once on this replica.
     pub fn limit(&self) -> usize {
         self.limit
     }
 
-    /// Registers one more writer of the session; `None` when it has as many as it may have.
+    /// Registers one more writer of the session; `None` if it already has as many as the limit allows.
     pub fn register(self: &Arc<Self>, session: OwnedSession) -> Option<Writer> {
-        let new = || Writing { tenant: session.tenant(), writers: 0, end: watch::Sender::new(None) };
+        let none = || SessionWriters { tenant: session.tenant(), count: 0, end: watch::Sender::new(None) };
         let mut sessions = self.sessions.lock();
-        let writing = sessions.entry(session.id()).or_insert_with(new);
-        if writing.writers >= self.limit {
+        let writers = sessions.entry(session.id()).or_insert_with(none);
+        if writers.count >= self.limit {
             return None;
         }
-        writing.writers += 1;
-        Some(Writer { writers: Arc::clone(self), session, end: writing.end.subscribe() })
+        writers.count += 1;
+        let end = writers.end.subscribe();
+        Some(Writer { writers: Arc::clone(self), session, end })
     }
 
-    /// The sessions that are being written to, without those whose writers were notified of their end.
+    /// The sessions that have writers, except those whose end the writers have been notified of.
     pub fn sessions(&self) -> Vec<(TenantId, SessionId)> {
         let sessions = self.sessions.lock();
-        let open = sessions.iter().filter(|(_, writing)| writing.end.borrow().is_none());
-        open.map(|(session, writing)| (writing.tenant, *session)).collect()
+        let without_end = sessions.iter().filter(|(_, writers)| writers.end.borrow().is_none());
+        without_end.map(|(session, writers)| (writers.tenant, *session)).collect()
     }
 
     /// How many ranges are being received.
     pub fn count(&self) -> usize {
         let sessions = self.sessions.lock();
-        sessions.values().map(|writing| writing.writers).sum()
+        sessions.values().map(|writers| writers.count).sum()
     }
 
-    /// Notifies every writer of the session, stalled or not, that it has ended. Waits for none.
+    /// Notifies every writer of the session, even a stalled one, that the session has ended. Waits for none of them.
     pub fn notify(&self, session: SessionId, end: Ended) {
         let sessions = self.sessions.lock();
-        if let Some(writing) = sessions.get(&session) {
-            writing.end.send_replace(Some(end));
+        if let Some(writers) = sessions.get(&session) {
+            writers.end.send_replace(Some(end));
         }
     }
 }
 
 impl Writer {
-    /// The session that it writes to.
+    /// The session that this writer sends to.
     pub fn session(&self) -> &OwnedSession {
         &self.session
     }
@@ -91,7 +92,7 @@ impl Writer {
     /// Waits until the session has ended.
     pub async fn wait_for_end(&self) -> Ended {
         let mut end = self.end.clone();
-        // The sender lives as long as this registration, so that waiting never fails.
+        // Waiting never fails, because the sender lives as long as this registration.
         let end = end.wait_for(Option::is_some).await.ok().and_then(|end| *end);
         match end {
             Some(end) => end,
@@ -99,7 +100,7 @@ impl Writer {
         }
     }
 
-    /// How the session has ended; `None` as long as no end was notified.
+    /// How the session has ended; `None` until the writer is notified of the end.
     pub fn end(&self) -> Option<Ended> {
         *self.end.borrow()
     }
@@ -108,9 +109,9 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         let mut sessions = self.writers.sessions.lock();
-        if let Some(writing) = sessions.get_mut(&self.session.id()) {
-            writing.writers -= 1;
-            if writing.writers == 0 {
+        if let Some(writers) = sessions.get_mut(&self.session.id()) {
+            writers.count -= 1;
+            if writers.count == 0 {
                 sessions.remove(&self.session.id());
             }
         }
@@ -127,25 +128,25 @@ mod tests {
     fn owned(session: u128) -> OwnedSession {
         let (tenant, owner) = (TenantId(Uuid::from_u128(7)), Principal::User("ada".into()));
         let session = Session { tenant, id: SessionId(Uuid::from_u128(session)), owner: owner.clone() };
-        session.owned_by(&Caller { tenant, principal: owner }).expect("her own session")
+        session.owned_by(&Caller { tenant, principal: owner }).expect("the owner's session")
     }
 
     #[tokio::test]
     async fn every_writer_of_the_session_is_notified_and_no_other() {
         let writers = Writers::new(4);
         let notified = [writers.register(owned(1)).expect("a writer"), writers.register(owned(1)).expect("a writer")];
-        let spared = writers.register(owned(2)).expect("a writer");
+        let other = writers.register(owned(2)).expect("a writer");
 
         writers.notify(owned(1).id(), Ended::Canceled);
 
         for writer in &notified {
             assert_eq!(writer.wait_for_end().await, Ended::Canceled);
         }
-        assert_eq!(spared.end(), None);
+        assert_eq!(other.end(), None);
     }
 
     #[test]
-    fn a_dropped_writer_makes_room_for_another() {
+    fn dropping_a_writer_ends_its_registration() {
         let writers = Writers::new(1);
         let first = writers.register(owned(1)).expect("a writer");
         assert!(writers.register(owned(1)).is_none());
