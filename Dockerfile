@@ -1,12 +1,13 @@
-# Two images, small: no shell script, no package manager's leftovers, no root. The last stage is what ships; `--target dev` has
-# the program for development beside it, which mints tokens.
+# Two small images: no shell scripts, no caches of the package manager, no root. The last stage is the image that ships.
+# `--target dev` also has the program for development, which mints tokens.
 #
-# No `RUN --mount` and no `# syntax=`: it builds without BuildKit, and where only package registries are reachable.
+# There is no `RUN --mount` and no `# syntax=`, so that it builds without BuildKit and without an image registry.
 
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
 
-# The dependencies alone, below stubs of our own sources: this layer lasts until a Cargo.toml or Cargo.lock changes.
+# Builds the dependencies alone, with stubs for our own sources. The layer stays valid until a Cargo.toml or Cargo.lock
+# changes.
 COPY Cargo.toml Cargo.lock ./
 COPY crates/client/Cargo.toml crates/client/
 COPY crates/dev/Cargo.toml crates/dev/
@@ -19,7 +20,7 @@ RUN mkdir -p src benches crates/client/src crates/dev/src \
     && rm -r src benches build.rs crates
 
 COPY . .
-# Half of a program is line tables for backtraces: they stay, compressed.
+# Half of a program's size is line tables for backtraces. They are kept, but compressed.
 RUN cargo build --release --locked --workspace --bins \
     && for program in print-upload print-upload-dev; do \
         objcopy --compress-debug-sections=zlib target/release/$program $program; \
@@ -39,12 +40,12 @@ LABEL org.opencontainers.image.licenses="MIT" \
     org.opencontainers.image.revision="$REVISION"
 
 USER 65532:65532
-# Named and anonymous volumes get their owner from here. Beside the temporary files it is the only folder that this user may
-# write to.
+# Named and anonymous volumes get their owner from this folder. Apart from temporary files it is the only folder that
+# the user can write to.
 WORKDIR /var/lib/print-upload
 STOPSIGNAL SIGTERM
 
-# Not for production: whoever runs it can mint any token of the development issuer.
+# Not for production: anyone who runs it can mint any token of the development issuer.
 FROM runtime AS dev
 COPY --from=build /src/print-upload-dev /usr/local/bin/print-upload-dev
 LABEL org.opencontainers.image.title="print-upload-dev" \
@@ -54,7 +55,7 @@ CMD ["--help"]
 
 FROM runtime
 LABEL org.opencontainers.image.title="print-upload" \
-    org.opencontainers.image.description="Upload sessions of print jobs over gRPC: create, send ranges, look, resume, cancel for good"
+    org.opencontainers.image.description="Upload sessions of print jobs over gRPC: create, send ranges, get the progress, resume, cancel permanently"
 EXPOSE 50051 8080
 HEALTHCHECK --interval=5s --timeout=4s --start-period=30s --retries=3 CMD ["print-upload", "healthcheck"]
 ENTRYPOINT ["print-upload"]

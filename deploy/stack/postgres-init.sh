@@ -1,5 +1,5 @@
 #!/bin/sh
-# A role that owns one database, and nothing more. The image runs it once, when it makes the cluster.
+# Makes a role that owns one database and has no other rights. The image runs this once, when it makes the cluster.
 psql --no-psqlrc --set=ON_ERROR_STOP=1 --username="$POSTGRES_USER" --dbname=postgres <<'END'
 \set password `cat /run/secrets/postgres/service-password`
 create role print_upload login password :'password';

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Makes the secrets of a stack in the folder it is started in, those that are missing. Each folder is for one reader: the
-# database, the object store, the service.
+# Makes the missing secrets of a stack in the current folder. Each subfolder is for one reader: the database, the object
+# store or the service.
 set -eu
 umask 077
 
-# Names a file only once it is whole, and on the disk: a secret that was seen must never change.
+# Renames a file to its final name only when it is complete and on the disk: a secret that was read must never change.
 keep() { # FILE GROUP CONTENT
     [ ! -e "$1" ] || return 0
     printf '%s\n' "$3" >"$1.new"
@@ -17,7 +17,7 @@ keep() { # FILE GROUP CONTENT
 keep_random() { # FILE GROUP
     secret=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
     [ ${#secret} = 64 ] || {
-        echo "secrets.sh: there is no randomness" >&2
+        echo "secrets.sh: cannot read enough bytes from /dev/urandom" >&2
         exit 1
     }
     keep "$1" "$2" "$secret"
@@ -39,7 +39,7 @@ keep_random postgres/service-password $database
 keep_random service/upload-token-key $service
 keep_random service/store-secret-key $service
 
-# Read first: what cannot be read ends the script here, and not in the middle of a file.
+# Read before the files are written: if a read fails, the script ends here, and no file is incomplete.
 password=$(cat postgres/service-password)
 secret_key=$(cat service/store-secret-key)
 keep service/database-url $service "postgres://print_upload:$password@postgres/print_upload"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# As much of the official image's entrypoint as compose.yaml uses.
+# The part of the official image's entrypoint that compose.yaml uses.
 set -eu
 
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
