@@ -1,8 +1,8 @@
-"""Hooks of schemathesis: they make requests meet existing resources, and check every answer.
+"""Hooks of schemathesis: they make requests use existing resources, and check every response.
 
-Schemathesis makes the requests, mostly with ids that do not exist. The hooks replace most of these with ids that do: of a
-new job, one that is being uploaded, one that is started, an active upload session, a canceled one. What is meant to be
-wrong in a request stays wrong.
+Schemathesis makes the requests, mostly with ids that do not exist. The hooks replace most of these with the ids of
+existing resources: a new job, one that is being uploaded, one that is started, an active upload session, a canceled
+one. Parts of a request that are invalid on purpose stay invalid.
 """
 
 import atexit

@@ -24,10 +24,10 @@ const UPLOAD_HOST = new URL(REST_URL).hostname;
 const OTHER_NAME = UPLOAD_HOST === "localhost" ? "127.0.0.1" : "localhost";
 
 const SLICE = 200 * 1024;
-/** Six slices, the last of them an odd one. */
+/** Six slices. The last one is smaller. */
 const CONTENT = randomBytes(5 * SLICE + 12_345);
 
-/** What Node's own fetch sends and gets: the SDK itself is left alone. */
+/** The requests of Node's own fetch, with their statuses. So the SDK itself needs no change. */
 const requests = [];
 const requestOf = new WeakMap();
 diagnostics.subscribe("undici:request:create", ({ request }) => {
@@ -64,7 +64,7 @@ function clientAt(host, defaultVersion = "v1.0") {
     });
 }
 
-/** Creates a job on a printer or share; gives the paths of it and of its document. */
+/** Creates a job on a printer or share. Returns its path and its document's path and id. */
 async function newJob(client, queue) {
     const job = await client.api(`${queue}/jobs`).post({ configuration: { copies: 2 } });
     assert.equal(job.status.state, "paused");
@@ -100,7 +100,7 @@ async function assertUploaded(client, document, result) {
     assert.ok(CONTENT.equals(Buffer.from(bytes)), "the download differs from the upload");
 }
 
-/** What the SDK makes of an error. */
+/** Checks an error as the SDK throws it. */
 function refused(statusCode, reason) {
     return (error) => {
         assert.ok(error instanceof GraphError, `${error}`);
@@ -142,7 +142,7 @@ for (const host of [UPLOAD_HOST, OTHER_NAME]) {
             });
         }
 
-        test("beta, a stream in place of a file, and slices as large as the SDK likes them", async () => {
+        test("beta, a stream in place of a file, and slices of the SDK's default size", async () => {
             const beta = clientAt(host, "beta");
             const job = await newJob(beta, `/print/printers/${PRINTER}`);
             const content = randomBytes(11_000_001);
@@ -202,7 +202,7 @@ for (const host of [UPLOAD_HOST, OTHER_NAME]) {
             await assertUploaded(client, job.document, await task.resume());
         });
 
-        test("an upload URL that was lost is found again", async () => {
+        test("an owner who lost the upload URL gets a new one", async () => {
             const job = await newJob(client, `/print/shares/${SHARE}`);
             const session = await newSession(client, job.document);
             await send(newTask(client, session), 0, SLICE - 1);
@@ -236,7 +236,7 @@ for (const host of [UPLOAD_HOST, OTHER_NAME]) {
             await assertUploaded(client, job.document, await newTask(client, next).upload());
         });
 
-        test("a task that sends while it is canceled elsewhere learns why", async () => {
+        test("a task that sends while it is canceled elsewhere gets the reason", async () => {
             const job = await newJob(client, `/print/printers/${PRINTER}`);
             const session = await newSession(client, job.document);
             const file = new FileUpload(CONTENT, "a.pdf", CONTENT.length);
@@ -250,7 +250,7 @@ for (const host of [UPLOAD_HOST, OTHER_NAME]) {
             assert.deepEqual(slices(session), [202, 202, 409]);
         });
 
-        test("a slice that is refused before all of it was sent learns why", async () => {
+        test("a slice that is refused before all of it was sent gets the reason", async () => {
             const job = await newJob(client, `/print/printers/${PRINTER}`);
             const content = Buffer.alloc(20_000_000);
             const properties = { documentName: "zeros", contentType: "text/plain", size: content.length };
@@ -261,7 +261,7 @@ for (const host of [UPLOAD_HOST, OTHER_NAME]) {
                 const active = { ...session, isCancelled: false };
                 return new LargeFileUploadTask(client, file, active, { rangeSize }).upload();
             };
-            // Larger than a slice may be.
+            // Larger than the largest allowed range.
             await assert.rejects(send(20_000_000), ({ error }) => error.innerError.reason === "RANGE_TOO_LARGE");
             await newTask(client, session).cancel();
             const isCanceled = ({ error }) => error.innerError.reason === "UPLOAD_SESSION_CANCELED";
@@ -269,7 +269,7 @@ for (const host of [UPLOAD_HOST, OTHER_NAME]) {
             assert.deepEqual(slices(session), [413, 409]);
         });
 
-        test("an upload that is complete is no session any more", async () => {
+        test("a completed session cannot be read or canceled", async () => {
             const job = await newJob(client, `/print/printers/${PRINTER}`);
             const session = await newSession(client, job.document);
             const task = newTask(client, session);
@@ -282,7 +282,7 @@ for (const host of [UPLOAD_HOST, OTHER_NAME]) {
             await assert.rejects(newSession(client, job.document), refused(409, "DOCUMENT_ALREADY_UPLOADED"));
         });
 
-        test("a canceled job takes its upload along", async () => {
+        test("canceling a job cancels its upload", async () => {
             const job = await newJob(client, `/print/printers/${PRINTER}`);
             const session = await newSession(client, job.document);
             await send(newTask(client, session), 0, SLICE - 1);

@@ -142,7 +142,7 @@ class Stories:
         await self.assert_refused(job.start.post(), 409, "DOCUMENT_NOT_UPLOADED")
         session = await self.new_session(document, module=module)
         await self.assert_uploaded(document, await self.new_task(session).upload())
-        # The SDK sends the last slice twice, and wants the document both times.
+        # The SDK sends the last slice twice, and expects the document both times.
         self.assertEqual(self.slices(session), [202, 202, 202, 202, 202, 201, 201])
         sent = [authorized for method, _, _, authorized in self.requests if method == "PUT"]
         self.assertEqual(set(sent), {self.host == REST_URL.hostname})
@@ -160,7 +160,7 @@ class Stories:
     async def test_life_of_a_job_on_a_share(self):
         await self.life_of_a_job(self.share, on_share)
 
-    async def test_slices_as_large_as_the_sdk_likes_them(self):
+    async def test_slices_of_the_sdks_default_size(self):
         _, document = await self.new_job(self.printer)
         content = os.urandom(16_000_001)
         session = await self.new_session(document, size=len(content))
@@ -222,7 +222,7 @@ class Stories:
         if status == 409:
             await self.http.delete(session.upload_url)
         with self.assertRaises(APIError) as caught:
-            # Without an answer the SDK would wait for ever: every keepalive restarts its timeouts.
+            # Without a response the SDK would wait for ever: every keepalive restarts its timeouts.
             await asyncio.wait_for(self.new_task(session, bytes(20_000_000), max_chunk_size=size).upload(), 120)
         self.assertEqual(caught.exception.response_status_code, status)
         # The gateway still serves, on this connection or a new one.
@@ -242,7 +242,7 @@ class Stories:
         await self.assert_uploaded(document, await self.new_task(session, content).upload(), content)
         self.assertEqual(self.slices(session), [201, 201])
 
-    async def test_canceled_job_takes_its_upload_along(self):
+    async def test_canceling_a_job_cancels_its_upload(self):
         job, document = await self.new_job(self.printer)
         session = await self.new_session(document)
         await self.send(session, 0, SLICE - 1)
