@@ -1,7 +1,7 @@
-//! How long a cancel takes, and what it costs to be told: `make bench`.
+//! Measures how long a cancel takes, and how long until stalled writers are notified: `make bench`.
 //!
-//! The whole stack on this machine, with fsync: the embedded Postgres, local files, the service, and this client, which
-//! shares the machine's cores with all of them.
+//! The whole stack runs on this machine, with fsync: Postgres, local files, the service, and this client. They share
+//! the machine's cores.
 
 use std::{
     fs,
@@ -22,8 +22,8 @@ use tonic::Code;
 
 const ROUNDS: usize = 200;
 
-/// Until stalled writers are under way. A machine that has had nothing to do is slower to answer: the cancels that are compared
-/// all come after it.
+/// The time for stalled writers to start. An idle machine is slower to respond, so every measured cancel comes after
+/// this pause, also without writers.
 const PAUSE: Duration = Duration::from_millis(20);
 
 const WRITERS: usize = 4;
@@ -76,7 +76,7 @@ impl Bench {
     }
 
     async fn cancels_with_stalled_writers(&mut self, count: usize) -> anyhow::Result<()> {
-        let (mut deletes, mut told) = (Vec::new(), Vec::new());
+        let (mut deletes, mut notified) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             let session = self.create(WRITERS * MIB).await?;
             let mut writers = JoinSet::new();
@@ -84,7 +84,7 @@ impl Bench {
             for writer in 0..count {
                 let (sender, receiver) = mpsc::channel(2);
                 let header = header(&session, writer * MIB, MIB);
-                // The header and half of the bytes; the rest never comes.
+                // The header and half of the bytes. The rest is never sent.
                 for message in range_messages(header, &Bytes::from(vec![0; MIB / 2])) {
                     sender.send(message).await?;
                 }
@@ -97,13 +97,13 @@ impl Bench {
             deletes.push(self.delete(&session).await?);
             while let Some(answer) = writers.join_next().await {
                 let status = answer?.err().context("a stalled writer was acknowledged")?;
-                ensure!(status.code() == Code::Aborted, "a stalled writer heard {status:?}");
+                ensure!(status.code() == Code::Aborted, "a stalled writer received {status:?}");
             }
-            told.push(begun.elapsed());
+            notified.push(begun.elapsed());
         }
         report(&format!("delete after a pause, {count} stalled writers"), deletes);
         if count > 0 {
-            report("  until the last of them is told", told);
+            report("  until the last of them is notified", notified);
         }
         Ok(())
     }
@@ -116,7 +116,7 @@ impl Bench {
             self.client.upload_range(header(&session, 0, bytes.len()), bytes.clone()).await?;
             let tenant = stack.variable("TENANT")?;
             let folder = stack.bytes_folder().join(tenant).join(&session.etag);
-            ensure!(folder.exists(), "the bytes are not where they are looked for");
+            ensure!(folder.exists(), "the bytes are not in {}", folder.display());
             self.delete(&session).await?;
             let begun = Instant::now();
             while fs::exists(&folder)? {
@@ -124,7 +124,7 @@ impl Bench {
             }
             gone.push(begun.elapsed());
         }
-        report("8 MiB gone after the delete's answer", gone);
+        report("8 MiB gone after the delete's response", gone);
         Ok(())
     }
 

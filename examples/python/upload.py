@@ -27,21 +27,21 @@ from print.upload.v1 import (
 RANGE_BYTES = 4 * 1024 * 1024
 CHUNK_BYTES = 1024 * 1024
 
-# No call waits for ever.
+# The deadline of a call, in seconds.
 TIMEOUT = 30.0
 
-# Nor does a download, which takes longer the larger the document is.
+# A download takes longer, depending on the document's size.
 DOWNLOAD_TIMEOUT = 600.0
 
 
 class Caller:
-    """The service as the bearer of one access token sees it."""
+    """A client of the service with one access token."""
 
     def __init__(self, channel, token):
         self.sessions = upload_sessions_pb2_grpc.UploadSessionsStub(channel)
         self.documents = print_documents_pb2_grpc.PrintDocumentsStub(channel)
         self.jobs = print_jobs_pb2_grpc.PrintJobsStub(channel)
-        # Fetch a token anew before it expires: it is judged at every call.
+        # Get a new token before this one expires: it is verified at every call.
         self.options = {"metadata": [("authorization", f"Bearer {token}")], "timeout": TIMEOUT}
 
     def create_job(self, printer):
@@ -73,7 +73,7 @@ class Caller:
         return b"".join(message.chunk for message in stream)
 
     def upload(self, document, content):
-        """Sends whatever is missing. After a break of any kind the same call goes on where the last one was."""
+        """Sends the missing bytes. After any interruption, the same call continues the upload."""
         session = self.create_session(document, len(content))
         for missing in session.next_expected_ranges:
             for start in range(missing.start, missing.end, RANGE_BYTES):
@@ -96,9 +96,9 @@ def messages(session, content, start, end):
 
 
 def reason(error):
-    """The stable reason of an error: decide by it and by the code, never by the message."""
+    """Returns the stable reason of an error. Decide by it and by the code, never by the message."""
     status = rpc_status.from_call(error)
-    # Without details it is not the service that speaks, but something on the way.
+    # An error without details does not come from the service, but from the connection or a proxy.
     for detail in status.details if status else ():
         if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
             info = error_details_pb2.ErrorInfo()
@@ -107,7 +107,7 @@ def reason(error):
 
 
 def refusal(call, *arguments):
-    """What a call is refused with."""
+    """Returns the code and the reason of the error of a call."""
     try:
         call(*arguments)
     except grpc.RpcError as error:
