@@ -1,5 +1,5 @@
-# The two commands: `make dev` runs everything on this machine, `make test` tests it. Both need Rust and a C compiler, the
-# tests Python; Postgres' server programs are installed when there are none.
+# `make dev` runs everything on this machine, `make test` tests it. Both need Rust and a C compiler; the tests also need
+# Python. Postgres' server programs are installed if they are missing.
 
 PROGRAM := target/debug/print-upload
 DEV := target/debug/print-upload-dev
@@ -16,7 +16,7 @@ demo: postgres
 test: postgres programs
 	tests/stores/with $(DEV) with-postgres -- cargo test --workspace $(T)
 
-# Microsoft's own SDKs, curl and a fuzzer against the REST gateway. Installs what they need below target.
+# Runs Microsoft's SDKs, curl, the examples, the pages' commands and a fuzzer. Installs what they need below target.
 clients: postgres programs
 	tests/clients/run $(DEV)
 	tests/clients/fuzz $(DEV)
@@ -24,7 +24,7 @@ clients: postgres programs
 bench: postgres
 	cargo bench
 
-# The docker-compose stack from nothing to nothing. STAND_IN=1 where no image registry is reachable.
+# Starts the compose stack, tests it and removes it. Set STAND_IN=1 if no image registry is reachable.
 stack-test:
 	tests/stack/run
 
@@ -37,12 +37,12 @@ lint:
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
 
-# Writes .sqlx: what Postgres says of every statement in src/store. The programs of the last build do the work: with a changed
-# statement there are no newer ones yet.
+# Writes .sqlx: Postgres' description of every statement in src/store. Uses the programs of the last build, because the
+# sources do not build before the description of a changed statement is written.
 sqlx: postgres | $(DEV)
 	$(DEV) with-postgres -- scripts/sqlx-prepare .sqlx $(PROGRAM)
 
-# Fails unless .sqlx is what Postgres says today.
+# Fails unless .sqlx is up to date.
 sqlx-check: postgres | $(DEV)
 	$(DEV) with-postgres -- scripts/sqlx-prepare target/sqlx $(PROGRAM)
 	diff -r .sqlx target/sqlx
