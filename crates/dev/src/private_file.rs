@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 
 /// The secret in a file, which is made when there is none. A half-written one never gets the name.
 pub fn load_or_create(path: &Path, create: impl FnOnce() -> anyhow::Result<Vec<u8>>) -> anyhow::Result<Vec<u8>> {
@@ -18,6 +18,13 @@ pub fn load_or_create(path: &Path, create: impl FnOnce() -> anyhow::Result<Vec<u
     let secret = create()?;
     write(path, &secret)?;
     Ok(secret)
+}
+
+/// A secret that nobody can guess: 64 hexadecimal digits.
+pub fn random_secret() -> anyhow::Result<Vec<u8>> {
+    let mut bytes = [0_u8; 32];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| anyhow!("no random numbers for a secret"))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into_bytes())
 }
 
 /// Writes a file of mode 0600, in place of an older one.

@@ -17,7 +17,7 @@ use print_upload::{
 use print_upload_client::{self as client, Client, Credential};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
+use url::Url;
 
 use super::{
     certificate::ThrowAwayCertificate,
@@ -55,16 +55,19 @@ pub struct Stack {
     pub address: SocketAddr,
     /// The base of every REST path.
     pub rest_url: String,
-    /// The sample catalog, as it was pushed.
-    pub sample: Sample,
     /// The lines of `dev.env`: what a person or a program needs to call the service.
     pub variables: Vec<(&'static str, String)>,
     data_dir: PathBuf,
     cluster: Cluster,
-    stop_serving: CancellationToken,
-    serving: JoinHandle<anyhow::Result<Drained>>,
-    stop_issuer: CancellationToken,
-    issuing: JoinHandle<anyhow::Result<()>>,
+    issuing: Running<()>,
+    serving: Running<Drained>,
+}
+
+/// A task of the stack, and how to stop it.
+#[derive(Debug)]
+struct Running<T> {
+    stop: CancellationToken,
+    task: JoinHandle<anyhow::Result<T>>,
 }
 
 impl Stack {
@@ -72,51 +75,20 @@ impl Stack {
     pub async fn start(data_dir: &Path, options: Options) -> anyhow::Result<Self> {
         fs::create_dir_all(data_dir).with_context(|| format!("--data-dir {}", data_dir.display()))?;
         let data_dir = fs::canonicalize(data_dir)?;
-        let cluster = Cluster::start(&data_dir.join("postgres"), options.durability).await?;
-        store::migrate(cluster.url(), None).await.context("migrating")?;
-
-        let issuer_listener = listen_as_before(&data_dir.join("issuer-port")).await?;
-        let issuer = TokenIssuer::open(&data_dir, issuer_listener.local_addr()?)?;
-        issuer.write_address(&data_dir)?;
-        let stop_issuer = CancellationToken::new();
-        let issuing = tokio::spawn(issuer.clone().serve(issuer_listener, stop_issuer.clone()));
-
-        let certificate = if options.tls { Some(ThrowAwayCertificate::make(&data_dir.join("tls"))?) } else { None };
-        let Options { listen, rest_listen, .. } = options;
-        let grpc = TcpListener::bind(listen).await.with_context(|| format!("--listen {listen}"))?;
-        let rest = TcpListener::bind(rest_listen).await.with_context(|| format!("--rest-listen {rest_listen}"))?;
+        let cluster = start_postgres(&data_dir, options.durability).await?;
+        let (issuer, issuing) = start_issuer(&data_dir).await?;
+        let certificate = make_certificate(&data_dir, options.tls)?;
+        let (grpc, rest) = listen(options).await?;
         let address = grpc.local_addr()?;
-        let scheme = if options.tls { "https" } else { "http" };
-        let rest_url = format!("{scheme}://{}", rest.local_addr()?);
-        let config = config(&data_dir, cluster.url(), &issuer.address, &rest_url)?;
-        let config =
-            Config { tls: certificate.as_ref().map(ThrowAwayCertificate::files).unwrap_or_default(), ..config };
-        let server = Server::new(&config)?;
-        let stop_serving = CancellationToken::new();
-        let listeners = Listeners { grpc, rest: Some(rest), admin: None };
-        let serving = tokio::spawn(server.serve(listeners, stop_serving.clone().cancelled_owned()));
-
-        let sample = Sample::new();
+        let rest_url = format!("{}://{}", scheme(certificate.as_ref()), rest.local_addr()?);
+        let config = config(&data_dir, cluster.url(), &issuer.address, &rest_url, certificate.as_ref())?;
+        let serving = start_service(&config, Listeners { grpc, rest: Some(rest), admin: None })?;
         let tokens = sample::tokens(&issuer)?;
-        let ca = certificate.as_ref().map(|certificate| certificate.ca_pem.as_bytes());
-        let transport = client::connect(&[format!("{scheme}://{address}")], ca)?;
-        let mut client = Client::over(transport, Credential::access_token(lookup(&tokens, "CATALOG_TOKEN")?)?);
-        sample.catalog.push(&mut client).await.context("pushing the sample catalog")?;
+        let sample = push_sample(address, certificate.as_ref(), &tokens).await?;
 
         let mut variables = variables(address, &rest_url, cluster.url(), &issuer.address, &sample, tokens);
         variables.extend(certificate.map(|certificate| ("CA_CERT", certificate.ca_file().display().to_string())));
-        let stack = Self {
-            address,
-            rest_url,
-            sample,
-            variables,
-            data_dir,
-            cluster,
-            stop_serving,
-            serving,
-            stop_issuer,
-            issuing,
-        };
+        let stack = Self { address, rest_url, variables, data_dir, cluster, issuing, serving };
         private_file::write(&stack.env_file(), stack.env_lines().as_bytes())?;
         Ok(stack)
     }
@@ -136,9 +108,14 @@ impl Stack {
         bytes_folder(&self.data_dir)
     }
 
+    /// The same folder, as `serve --store` names it.
+    pub fn store_url(&self) -> anyhow::Result<Url> {
+        store_url(&self.data_dir)
+    }
+
     /// Waits until the service ends by itself, which it does only when something is wrong.
     pub async fn failed(&mut self) -> anyhow::Error {
-        match (&mut self.serving).await {
+        match (&mut self.serving.task).await {
             Ok(Err(error)) => error,
             Ok(Ok(_)) => anyhow::anyhow!("the service has stopped"),
             Err(error) => error.into(),
@@ -147,10 +124,8 @@ impl Stack {
 
     /// Stops everything: the service first, Postgres last.
     pub async fn stop(self) -> anyhow::Result<Drained> {
-        self.stop_serving.cancel();
-        let drained = self.serving.await?;
-        self.stop_issuer.cancel();
-        self.issuing.await??;
+        let drained = self.serving.stop().await;
+        self.issuing.stop().await?;
         self.cluster.stop().await?;
         drained
     }
@@ -163,29 +138,30 @@ impl Stack {
     }
 }
 
-fn bytes_folder(data_dir: &Path) -> PathBuf {
-    data_dir.join("bytes")
+impl<T> Running<T> {
+    async fn stop(self) -> anyhow::Result<T> {
+        self.stop.cancel();
+        self.task.await?
+    }
 }
 
-fn config(data_dir: &Path, database_url: &str, issuer: &str, public_url: &str) -> anyhow::Result<Config> {
-    let key = private_file::load_or_create(&data_dir.join("upload-token-key"), || {
-        Ok(format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple()).into_bytes())
-    })?;
-    let store =
-        url::Url::from_file_path(bytes_folder(data_dir)).map_err(|()| anyhow::anyhow!("not an absolute path"))?;
-    Config::from_flags([
-        ("database-url", database_url),
-        ("store", store.as_str()),
-        ("issuer", issuer),
-        ("audience", AUDIENCE),
-        ("public-url", public_url),
-        ("catalog-client", sample::CATALOG_CLIENT),
-        ("upload-token-key", std::str::from_utf8(&key)?),
-    ])
+async fn start_postgres(data_dir: &Path, durability: Durability) -> anyhow::Result<Cluster> {
+    let cluster = Cluster::start(&data_dir.join("postgres"), durability).await?;
+    store::migrate(cluster.url(), None).await.context("migrating")?;
+    Ok(cluster)
 }
 
-/// Listens on the port that is written down, so that tokens of an earlier start still name this issuer; on a free one
-/// when that is taken.
+async fn start_issuer(data_dir: &Path) -> anyhow::Result<(TokenIssuer, Running<()>)> {
+    let listener = listen_as_before(&data_dir.join("issuer-port")).await?;
+    let issuer = TokenIssuer::open(data_dir, listener.local_addr()?)?;
+    issuer.write_address(data_dir)?;
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(issuer.clone().serve(listener, stop.clone()));
+    Ok((issuer, Running { stop, task }))
+}
+
+/// Listens on the port that an earlier start has written down: its tokens name this issuer with it. On a free port when
+/// that one is taken.
 async fn listen_as_before(port_file: &Path) -> anyhow::Result<TcpListener> {
     let before = fs::read_to_string(port_file).ok().and_then(|port| port.trim().parse().ok()).unwrap_or(0);
     let listener = match TcpListener::bind((Ipv4Addr::LOCALHOST, before)).await {
@@ -194,6 +170,69 @@ async fn listen_as_before(port_file: &Path) -> anyhow::Result<TcpListener> {
     };
     fs::write(port_file, listener.local_addr()?.port().to_string())?;
     Ok(listener)
+}
+
+fn make_certificate(data_dir: &Path, tls: bool) -> anyhow::Result<Option<ThrowAwayCertificate>> {
+    tls.then(|| ThrowAwayCertificate::make(&data_dir.join("tls"))).transpose()
+}
+
+async fn listen(options: Options) -> anyhow::Result<(TcpListener, TcpListener)> {
+    let Options { listen, rest_listen, .. } = options;
+    let grpc = TcpListener::bind(listen).await.with_context(|| format!("--listen {listen}"))?;
+    let rest = TcpListener::bind(rest_listen).await.with_context(|| format!("--rest-listen {rest_listen}"))?;
+    Ok((grpc, rest))
+}
+
+fn bytes_folder(data_dir: &Path) -> PathBuf {
+    data_dir.join("bytes")
+}
+
+fn store_url(data_dir: &Path) -> anyhow::Result<Url> {
+    Url::from_file_path(bytes_folder(data_dir)).map_err(|()| anyhow::anyhow!("not an absolute path"))
+}
+
+fn scheme(certificate: Option<&ThrowAwayCertificate>) -> &'static str {
+    if certificate.is_some() { "https" } else { "http" }
+}
+
+fn config(
+    data_dir: &Path,
+    database_url: &str,
+    issuer: &str,
+    public_url: &str,
+    certificate: Option<&ThrowAwayCertificate>,
+) -> anyhow::Result<Config> {
+    let key = private_file::load_or_create(&data_dir.join("upload-token-key"), private_file::random_secret)?;
+    let config = Config::from_flags([
+        ("database-url", database_url),
+        ("store", store_url(data_dir)?.as_str()),
+        ("issuer", issuer),
+        ("audience", AUDIENCE),
+        ("public-url", public_url),
+        ("catalog-client", sample::CATALOG_CLIENT),
+        ("upload-token-key", std::str::from_utf8(&key)?),
+    ])?;
+    Ok(Config { tls: certificate.map(ThrowAwayCertificate::files).unwrap_or_default(), ..config })
+}
+
+fn start_service(config: &Config, listeners: Listeners) -> anyhow::Result<Running<Drained>> {
+    let server = Server::new(config)?;
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(server.serve(listeners, stop.clone().cancelled_owned()));
+    Ok(Running { stop, task })
+}
+
+async fn push_sample(
+    address: SocketAddr,
+    certificate: Option<&ThrowAwayCertificate>,
+    tokens: &[(&'static str, String)],
+) -> anyhow::Result<Sample> {
+    let ca = certificate.map(|certificate| certificate.ca_pem.as_bytes());
+    let transport = client::connect(&[format!("{}://{address}", scheme(certificate))], ca)?;
+    let mut client = Client::over(transport, Credential::access_token(lookup(tokens, "CATALOG_TOKEN")?)?);
+    let sample = Sample::new();
+    sample.catalog.push(&mut client).await.context("pushing the sample catalog")?;
+    Ok(sample)
 }
 
 fn variables(
@@ -218,9 +257,8 @@ fn variables(
         ("DOCUMENT_NAME", Sample::document_name(&sample.job)),
         ("SECOND_DOCUMENT_NAME", Sample::document_name(&sample.second_job)),
     ];
-    // What the command line shows unless it is told otherwise.
-    let owner =
-        tokens.iter().find(|(name, _)| *name == "OWNER_TOKEN").map(|(_, token)| ("PRINT_UPLOAD_TOKEN", token.clone()));
+    // What the command line presents by default.
+    let owner = lookup(&tokens, "OWNER_TOKEN").map(|token| ("PRINT_UPLOAD_TOKEN", token.to_owned()));
     variables.extend(owner);
     variables.extend(tokens);
     variables
