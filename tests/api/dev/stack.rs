@@ -253,10 +253,10 @@ async fn what_smoke_checks_holds_and_it_reports_what_does_not() {
     let rest = format!("--rest-url={}", dev.variables["REST_URL"]);
 
     let (status, said) = Program::run_dev(&["smoke", &server, &rest, &data_dir]).await;
-    assert!(status.success() && said.contains("was not checked") && said.contains("all 42 checks held"), "{said}");
+    assert!(status.success() && said.contains("was not checked") && said.contains("all 44 checks held"), "{said}");
     let store = format!("--store=file://{}", folder.path().join("bytes").display());
     let (status, said) = Program::run_dev(&["smoke", &server, &rest, &data_dir, &store]).await;
-    assert!(status.success() && said.contains("all 47 checks held"), "{said}");
+    assert!(status.success() && said.contains("all 49 checks held"), "{said}");
     let elsewhere = format!("--store=file://{}", folder.path().join("elsewhere").display());
     let (status, said) = Program::run_dev(&["smoke", &server, &rest, &data_dir, &elsewhere]).await;
     assert_eq!(status.code(), Some(1), "{said}");

@@ -2,8 +2,8 @@
 
 mod demo;
 mod issuer;
-mod sample_document;
 mod smoke;
+mod story;
 mod token;
 mod up;
 mod with_postgres;

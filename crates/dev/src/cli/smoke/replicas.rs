@@ -1,82 +1,77 @@
-//! Writers that stall, on whichever replicas the balancer has put them, and a cancel that each of them must hear of.
+//! Writers that stall, on whichever replicas the balancer has chosen: a cancel notifies each of them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use print_upload::blobs::Blobs;
 use print_upload_client::{
-    Client, Credential, Reason, Transport,
+    Client,
     proto::{UploadRangeRequest, UploadRangeResponse},
     range_messages,
 };
-use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
+use tokio::{
+    sync::mpsc,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use super::{
-    Cast, Checks,
-    door::Door,
-    grpc::{Grpc, refusal},
-};
-use crate::cli::sample_document::{SIZE, bytes, header};
+use crate::cli::story::{Api, CANCELED, Caller, Checks, Grpc, bytes, header, quarter, refusal};
 
 /// How many writers stall: as many as one replica takes of one session.
 const WRITERS: usize = 4;
 
-/// How long a writer may take to be told. It takes milliseconds; without notifications, five seconds.
+/// How long it may take to notify a writer. It takes milliseconds; without notifications, five seconds.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// How long the first bytes of the writers have to arrive.
 const HEAD_START: Duration = Duration::from_millis(500);
 
 struct Stalled {
-    /// Held, so that the range is not at its end.
+    /// Kept open, so that the range does not end.
     _unfinished: mpsc::Sender<UploadRangeRequest>,
-    answer: JoinHandle<Result<UploadRangeResponse, Status>>,
+    response: JoinHandle<Result<UploadRangeResponse, Status>>,
 }
 
-/// Tells it, on a document of the owner's that awaits its upload.
-pub(super) async fn tell(
-    transport: &Transport,
-    cast: &Cast,
-    document: &str,
-    checks: &mut Checks,
-) -> anyhow::Result<()> {
-    let door = Grpc::new(transport);
-    let created = door.create(&cast.owner, document).await?;
-    let session = created.map_err(|refusal| anyhow::anyhow!("creating a session: {refusal}"))?;
-    let owner = Client::over(transport.clone(), Credential::access_token(&cast.owner)?);
+/// Returns how many checks held.
+pub(super) async fn check(api: &Grpc, document: &str, owner: &Caller, store: Option<&Blobs>) -> anyhow::Result<usize> {
+    let mut checks = Checks::new(Grpc::NAME, store);
+    let session = api.create(owner, document).await.context("creating a session")?;
+    let client = owner.client(&api.transport)?;
     let mut writers = Vec::new();
     for writer in 0..WRITERS {
-        writers.push(stall(&owner, &session.handle, writer).await?);
+        writers.push(stall(&client, &session.handle, writer).await?);
     }
-    // Whether a writer that has not begun is told or refused makes no difference that could be seen from here.
-    tokio::time::sleep(HEAD_START).await;
-    ensure!(writers.iter().all(|writer| !writer.answer.is_finished()), "a stalled writer was answered");
+    // A writer that has not begun would be refused, not notified. That makes no difference that is visible from here.
+    sleep(HEAD_START).await;
+    ensure!(writers.iter().all(|writer| !writer.response.is_finished()), "a stalled writer has ended");
 
-    let deleted = door.delete(&cast.owner, document).await?;
-    deleted.map_err(|refusal| anyhow::anyhow!("deleting: {refusal}"))?;
+    api.delete(owner, document).await.context("deleting")?;
+    let canceled_at = Instant::now();
 
     for writer in writers {
-        let answer = timeout(DEADLINE, writer.answer).await.context("a stalled writer is not told of the cancel")??;
-        let told = answer.err().context("a stalled writer was acknowledged after the cancel")?;
-        let told = refusal(&told);
-        let holds = told.code == Grpc::CONFLICT && told.reason == Reason::UploadSessionCanceled.wire_name();
-        checks.check(Grpc::NAME, &format!("a stalled writer is told of the cancel: {told}"), holds)?;
+        let response = timeout(DEADLINE, writer.response).await.context("a stalled writer is not notified")??;
+        let status = response.err().context("a stalled writer was acknowledged after the cancel")?;
+        let refusal = refusal(&status);
+        let holds = refusal.code == CANCELED.grpc && refusal.reason == CANCELED.reason.wire_name();
+        checks.check(&format!("a stalled writer is notified of the cancel: {refusal}"), holds)?;
     }
-    checks.nothing_is_left(Grpc::NAME, &session).await
+    checks.reclaimed(&session, canceled_at).await?;
+    Ok(checks.held)
 }
 
-/// Sends a range but for its last byte.
-async fn stall(owner: &Client, session: &str, writer: usize) -> anyhow::Result<Stalled> {
-    let range = writer * SIZE / WRITERS..(writer + 1) * SIZE / WRITERS;
+/// Sends a range without its last byte.
+async fn stall(client: &Client, session: &str, writer: usize) -> anyhow::Result<Stalled> {
+    let range = quarter(writer);
     let sent = bytes(range.start..range.end - 1);
     let messages = range_messages(header(session, &range), &sent);
     let (sender, receiver) = mpsc::channel(messages.len());
     for message in messages {
         sender.send(message).await.context("the queue of a writer")?;
     }
-    let mut sessions = owner.sessions.clone();
-    let answer =
+    let mut sessions = client.sessions.clone();
+    let response =
         tokio::spawn(async move { Ok(sessions.upload_range(ReceiverStream::new(receiver)).await?.into_inner()) });
-    Ok(Stalled { _unfinished: sender, answer })
+    Ok(Stalled { _unfinished: sender, response })
 }

@@ -1,64 +1,66 @@
-//! What both doors do, as one caller sees it.
+//! The calls of the story, over either transport.
 
-use std::{fmt, ops::Range};
+use std::{error::Error, fmt, ops::Range};
 
 use bytes::Bytes;
+use print_upload_client::Reason;
 
-/// What came back: a value or a refusal; an error only if there was no answer that makes sense.
-pub(super) type Answer<T> = anyhow::Result<Result<T, Refusal>>;
-
-/// Why a door says no.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Refusal {
-    /// The door's own code: gRPC's name, or HTTP's number.
-    pub code: String,
-    /// The reason, the same at both doors.
-    pub reason: String,
+/// Who calls.
+#[derive(Debug)]
+pub(in crate::cli) struct Caller {
+    pub name: &'static str,
+    pub token: Option<String>,
 }
 
-/// A session as one door names it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Session {
-    /// Its id.
+/// An upload session.
+#[derive(Debug)]
+pub(in crate::cli) struct Session {
     pub id: String,
     /// Its name over gRPC, its upload URL over REST.
     pub handle: String,
+    pub missing: Vec<Range<usize>>,
+    /// Whether its owner has canceled it.
+    pub is_canceled: bool,
 }
 
-/// A way into the stack. Who calls is the `token`; none when it is empty.
-pub(super) trait Door {
-    /// What the door is called.
+/// The error of a call that the service has refused.
+#[derive(Debug)]
+pub(in crate::cli) struct Refusal {
+    /// The name of gRPC's code, or the HTTP status.
+    pub code: String,
+    /// The same over both transports.
+    pub reason: String,
+}
+
+/// A refusal, as both transports word it.
+pub(in crate::cli) struct Expected {
+    pub grpc: &'static str,
+    pub rest: &'static str,
+    pub reason: Reason,
+}
+
+/// The service over one transport. A call fails with a [`Refusal`] when the service has refused it.
+pub(in crate::cli) trait Api {
+    /// The transport's name.
     const NAME: &'static str;
 
-    /// Its code for a late range.
-    const CONFLICT: &'static str;
-
-    /// Its code for somebody who may not.
-    const FORBIDDEN: &'static str;
-
-    /// Its code for what is not there.
-    const NOT_FOUND: &'static str;
-
-    /// Its code for a caller who shows nothing.
-    const UNAUTHENTICATED: &'static str;
-
-    /// Its code for deleting what is complete.
-    const TOO_LATE: &'static str;
+    /// The transport's code of a refusal.
+    fn code(expected: &Expected) -> &'static str;
 
     /// Creates the upload session of a document.
-    async fn create(&self, token: &str, document: &str) -> Answer<Session>;
+    async fn create(&self, caller: &Caller, document: &str) -> anyhow::Result<Session>;
 
-    /// Sends a range; answers whether the document is complete now.
-    async fn send(&self, token: &str, session: &Session, range: Range<usize>) -> Answer<bool>;
+    /// Sends a range. Returns whether the document is complete now.
+    async fn send(&self, caller: &Caller, session: &Session, range: Range<usize>) -> anyhow::Result<bool>;
 
-    /// The ranges that are still missing.
-    async fn missing(&self, token: &str, document: &str) -> Answer<Vec<Range<usize>>>;
+    /// Gets the upload session of a document.
+    async fn get(&self, caller: &Caller, document: &str) -> anyhow::Result<Session>;
 
     /// Deletes the upload session of a document.
-    async fn delete(&self, token: &str, document: &str) -> Answer<()>;
+    async fn delete(&self, caller: &Caller, document: &str) -> anyhow::Result<()>;
 
     /// Downloads a document.
-    async fn download(&self, token: &str, document: &str) -> Answer<Bytes>;
+    async fn download(&self, caller: &Caller, document: &str) -> anyhow::Result<Bytes>;
 }
 
 impl fmt::Display for Refusal {
@@ -66,3 +68,5 @@ impl fmt::Display for Refusal {
         write!(f, "{} {}", self.code, self.reason)
     }
 }
+
+impl Error for Refusal {}

@@ -1,14 +1,13 @@
-//! The document that `demo` and `smoke` upload.
+//! The document that the story uploads.
 
 use std::ops::Range;
 
 use bytes::Bytes;
 use print_upload_client::proto::{DocumentProperties, RangeHeader};
 
-/// How large it is.
-pub(super) const SIZE: usize = 8 * 1000 * 1000;
+/// In bytes.
+pub(in crate::cli) const SIZE: usize = 8 * 1000 * 1000;
 
-/// What is said of it when its session is created.
 pub(super) fn properties() -> DocumentProperties {
     DocumentProperties {
         document_name: "poster.pdf".into(),
@@ -17,13 +16,15 @@ pub(super) fn properties() -> DocumentProperties {
     }
 }
 
-/// The bytes of a range of it.
-pub(super) fn bytes(range: Range<usize>) -> Bytes {
-    range.map(|position| (position % 251) as u8).collect()
+/// The bytes of a range.
+pub(in crate::cli) fn bytes(range: Range<usize>) -> Bytes {
+    let pattern: Vec<u8> = (0..251).collect();
+    let start = range.start % pattern.len();
+    let end = start + range.len();
+    Bytes::from(pattern.repeat(end.div_ceil(pattern.len()))).slice(start..end)
 }
 
-/// The header of a range of it.
-pub(super) fn header(session: &str, range: &Range<usize>) -> RangeHeader {
+pub(in crate::cli) fn header(session: &str, range: &Range<usize>) -> RangeHeader {
     RangeHeader {
         name: session.into(),
         start: range.start as i64,
@@ -33,7 +34,6 @@ pub(super) fn header(session: &str, range: &Range<usize>) -> RangeHeader {
     }
 }
 
-/// A quarter of it.
-pub(super) fn quarter(number: usize) -> Range<usize> {
+pub(in crate::cli) fn quarter(number: usize) -> Range<usize> {
     number * SIZE / 4..(number + 1) * SIZE / 4
 }

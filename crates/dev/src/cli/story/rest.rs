@@ -1,4 +1,4 @@
-//! The REST door: plain HTTP, as any client of Microsoft Graph.
+//! The story's calls over REST: plain HTTP, as any client of Microsoft Graph.
 
 use std::{ops::Range, time::Duration};
 
@@ -8,36 +8,36 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use url::Url;
 
-use super::door::{Answer, Door, Refusal, Session};
-use crate::cli::sample_document::{SIZE, bytes, properties};
+use super::{
+    api::{Api, Caller, Expected, Refusal, Session},
+    document::{SIZE, bytes, properties},
+};
 
-/// How long an answer may take.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a response may take.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The door's address, and a client.
-pub(super) struct Rest {
+/// The gateway's address, and an HTTP client.
+pub(in crate::cli) struct Rest {
     base: Url,
     http: reqwest::Client,
 }
 
-struct Answered {
-    status: u16,
-    body: Bytes,
-}
-
 impl Rest {
-    pub(super) fn new(base: &str) -> anyhow::Result<Self> {
+    pub(in crate::cli) fn new(base: &str) -> anyhow::Result<Self> {
         let base = Url::parse(base).context("--rest-url")?;
-        Ok(Self { base, http: reqwest::Client::builder().timeout(ANSWER_TIMEOUT).no_proxy().build()? })
+        Ok(Self { base, http: reqwest::Client::builder().timeout(RESPONSE_TIMEOUT).no_proxy().build()? })
     }
 
     /// A request to a document's own paths.
-    fn graph(&self, method: Method, path: &str, token: &str) -> anyhow::Result<RequestBuilder> {
+    fn graph(&self, method: Method, path: &str, caller: &Caller) -> anyhow::Result<RequestBuilder> {
         let request = self.http.request(method, self.base.join(&format!("/v1.0/print/{path}"))?);
-        Ok(if token.is_empty() { request } else { request.bearer_auth(token) })
+        Ok(match &caller.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        })
     }
 
-    /// A request to an upload URL: seen from here, its host may be another one.
+    /// A request to an upload URL, at our own address of the gateway: its host may be reachable only from elsewhere.
     fn upload(&self, method: Method, upload_url: &str) -> anyhow::Result<RequestBuilder> {
         let mut url = Url::parse(upload_url).context("the upload URL")?;
         ensure!(url.set_scheme(self.base.scheme()).is_ok(), "--rest-url must be http or https");
@@ -47,77 +47,67 @@ impl Rest {
     }
 }
 
-impl Door for Rest {
+impl Api for Rest {
     const NAME: &'static str = "REST";
-    const CONFLICT: &'static str = "409";
-    const FORBIDDEN: &'static str = "403";
-    const NOT_FOUND: &'static str = "404";
-    const UNAUTHENTICATED: &'static str = "401";
-    const TOO_LATE: &'static str = "404";
 
-    async fn create(&self, token: &str, document: &str) -> Answer<Session> {
+    fn code(expected: &Expected) -> &'static str {
+        expected.rest
+    }
+
+    async fn create(&self, caller: &Caller, document: &str) -> anyhow::Result<Session> {
         let said = properties();
         let (name, content_type) = (said.document_name, said.content_type);
         let body = json!({"properties": {"documentName": name, "contentType": content_type, "size": said.size_bytes}});
-        let request = self.graph(Method::POST, &format!("{document}/createUploadSession"), token)?;
+        let request = self.graph(Method::POST, &format!("{document}/createUploadSession"), caller)?;
         let request = request.header("content-type", "application/json").body(body.to_string());
-        let created = match expect(request, &[200]).await? {
-            Ok(created) => created,
-            Err(refusal) => return Ok(Err(refusal)),
-        };
-        let handle = created.json()?["uploadUrl"].as_str().context("no uploadUrl")?.to_owned();
-        let path = Url::parse(&handle)?.path().to_owned();
-        let id = path.rsplit('/').next().unwrap_or_default().to_owned();
-        Ok(Ok(Session { id, handle }))
+        to_session(&call(request, &[200]).await?.1)
     }
 
-    async fn send(&self, _: &str, session: &Session, range: Range<usize>) -> Answer<bool> {
+    async fn send(&self, _: &Caller, session: &Session, range: Range<usize>) -> anyhow::Result<bool> {
         let content_range = format!("bytes {}-{}/{SIZE}", range.start, range.end - 1);
         let request = self.upload(Method::PUT, &session.handle)?.header("content-range", content_range);
-        let sent = expect(request.body(bytes(range)), &[201, 202]).await?;
-        Ok(sent.map(|sent| sent.status == 201))
+        let (status, _) = call(request.body(bytes(range)), &[201, 202]).await?;
+        Ok(status == 201)
     }
 
-    async fn missing(&self, token: &str, document: &str) -> Answer<Vec<Range<usize>>> {
-        let session =
-            match expect(self.graph(Method::GET, &format!("{document}/uploadSession"), token)?, &[200]).await? {
-                Ok(session) => session.json()?,
-                Err(refusal) => return Ok(Err(refusal)),
-            };
-        let ranges = session["nextExpectedRanges"].as_array().context("no nextExpectedRanges")?;
-        let ranges: Option<Vec<_>> = ranges.iter().map(|range| parse_range(range.as_str()?)).collect();
-        Ok(Ok(ranges.context("odd nextExpectedRanges")?))
+    async fn get(&self, caller: &Caller, document: &str) -> anyhow::Result<Session> {
+        let request = self.graph(Method::GET, &format!("{document}/uploadSession"), caller)?;
+        to_session(&call(request, &[200]).await?.1)
     }
 
-    async fn delete(&self, token: &str, document: &str) -> Answer<()> {
-        let request = self.graph(Method::DELETE, &format!("{document}/uploadSession"), token)?;
-        Ok(expect(request, &[204]).await?.map(|_| ()))
+    async fn delete(&self, caller: &Caller, document: &str) -> anyhow::Result<()> {
+        let request = self.graph(Method::DELETE, &format!("{document}/uploadSession"), caller)?;
+        call(request, &[204]).await.map(drop)
     }
 
-    async fn download(&self, token: &str, document: &str) -> Answer<Bytes> {
-        let request = self.graph(Method::GET, &format!("{document}/$value"), token)?;
-        Ok(expect(request, &[200]).await?.map(|downloaded| downloaded.body))
+    async fn download(&self, caller: &Caller, document: &str) -> anyhow::Result<Bytes> {
+        let request = self.graph(Method::GET, &format!("{document}/$value"), caller)?;
+        Ok(call(request, &[200]).await?.1)
     }
 }
 
-impl Answered {
-    fn json(&self) -> anyhow::Result<Value> {
-        serde_json::from_slice(&self.body).context("the answer is no JSON")
-    }
-}
-
-/// Sends a request. Any status but the expected ones is a refusal, which must say why.
-async fn expect(request: RequestBuilder, expected: &[u16]) -> Answer<Answered> {
-    // An upload URL is a secret, and an error would tell it.
+/// Sends a request. Returns the status and the body. Any status but the expected ones is a refusal.
+async fn call(request: RequestBuilder, expected: &[u16]) -> anyhow::Result<(u16, Bytes)> {
+    // An upload URL is a secret, which an error would print.
     let response = request.send().await.map_err(reqwest::Error::without_url)?;
     let status = response.status().as_u16();
-    let answered = Answered { status, body: response.bytes().await.map_err(reqwest::Error::without_url)? };
-    if expected.contains(&answered.status) {
-        return Ok(Ok(answered));
+    let body = response.bytes().await.map_err(reqwest::Error::without_url)?;
+    if expected.contains(&status) {
+        return Ok((status, body));
     }
-    let error = answered.json().with_context(|| format!("status {}", answered.status))?;
+    let error: Value = serde_json::from_slice(&body).with_context(|| format!("status {status}, without JSON"))?;
     let reason = error["error"]["innerError"]["reason"].as_str().unwrap_or_default().to_owned();
-    Ok(Err(Refusal { code: answered.status.to_string(), reason }))
+    Err(Refusal { code: status.to_string(), reason }.into())
+}
+
+fn to_session(body: &[u8]) -> anyhow::Result<Session> {
+    let session: Value = serde_json::from_slice(body).context("the session is not JSON")?;
+    let handle = session["uploadUrl"].as_str().context("no uploadUrl")?.to_owned();
+    let path = Url::parse(&handle)?.path().to_owned();
+    let id = path.rsplit('/').next().unwrap_or_default().to_owned();
+    let missing = session["nextExpectedRanges"].as_array().context("no nextExpectedRanges")?;
+    let missing: Option<_> = missing.iter().map(|range| parse_range(range.as_str()?)).collect();
+    Ok(Session { id, handle, missing: missing.context("odd nextExpectedRanges")?, is_canceled: false })
 }
 
 /// `first-last`, both included.
@@ -131,10 +121,10 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_door_that_does_not_answer_is_told_without_the_upload_url() {
-        let rest = Rest::new("http://127.0.0.1:1").expect("a door");
+    async fn an_error_does_not_contain_the_upload_url() {
+        let rest = Rest::new("http://127.0.0.1:1").expect("an address");
         let upload = rest.upload(Method::PUT, "http://elsewhere/uploadSessions/x?tempauthtoken=secret");
-        let Err(error) = expect(upload.expect("a request"), &[202]).await else { panic!("nobody is there") };
+        let error = call(upload.expect("a request"), &[202]).await.expect_err("nobody is there");
         assert!(!format!("{error:?}").contains("secret"), "{error:?}");
     }
 }
