@@ -1,7 +1,7 @@
 //! Files that only their owner may read.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{ErrorKind, Write},
     os::unix::fs::OpenOptionsExt,
     path::Path,
@@ -9,7 +9,10 @@ use std::{
 
 use anyhow::{Context, anyhow};
 
-/// The secret in a file, which is made when there is none. A half-written one never gets the name.
+/// Only the owner may read and write.
+const MODE: u32 = 0o600;
+
+/// The secret in a file. Creates it when there is none; a half-written one never gets the file's name.
 pub fn load_or_create(path: &Path, create: impl FnOnce() -> anyhow::Result<Vec<u8>>) -> anyhow::Result<Vec<u8>> {
     match fs::read(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -27,17 +30,24 @@ pub fn random_secret() -> anyhow::Result<Vec<u8>> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into_bytes())
 }
 
-/// Writes a file of mode 0600, in place of an older one.
+/// Opens a file of mode 0600 to read it and to append to it. Creates it when there is none.
+pub fn open(path: &Path) -> anyhow::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).append(true).create(true).mode(MODE);
+    options.open(path).with_context(|| format!("opening {}", path.display()))
+}
+
+/// Writes a file of mode 0600. Replaces an older one.
 pub fn write(path: &Path, contents: &[u8]) -> anyhow::Result<()> {
     let mut unfinished = path.as_os_str().to_owned();
     unfinished.push(".new");
     let write = || {
-        // A left-over of an earlier attempt may have another mode.
+        // What an earlier attempt has left may have another mode.
         match fs::remove_file(&unfinished) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(&unfinished)?;
         file.write_all(contents)?;
         file.sync_all()?;
         fs::rename(&unfinished, path)

@@ -1,32 +1,34 @@
 //! `print-upload-dev with-postgres -- COMMAND`: a command with a throw-away Postgres.
 
-use std::env;
-use std::ffi::OsString;
-use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
-use std::process::{ExitCode, ExitStatus};
+use std::{
+    env,
+    ffi::OsString,
+    os::unix::process::ExitStatusExt,
+    path::Path,
+    process::{ExitCode, ExitStatus},
+};
 
-use anyhow::{Context, Result, bail};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use tokio::process::{Child, Command};
-use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
+use anyhow::{Context, bail};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use tokio::{
+    process::{Child, Command},
+    signal::unix::{Signal as Signals, SignalKind, signal},
+};
 
 use crate::{
     ScratchFolder,
     postgres::{Cluster, Durability},
 };
 
-/// Runs the command with `DATABASE_URL` set: as it is when the environment has one, otherwise to
-/// a Postgres of the command's own, which is gone afterwards.
+/// Runs the command with `DATABASE_URL` set: to what the environment has, else to a Postgres of the command's own, which is
+/// removed afterwards.
 ///
-/// # Errors
-/// When Postgres or the command does not start. A command which fails is no error: its exit status
-/// is ours, 128 and the signal's number when a signal ended it.
-pub async fn run(command: Vec<OsString>) -> Result<ExitCode> {
-    let Some((program, arguments)) = command.split_first() else {
-        bail!("no command to run");
-    };
+/// Returns the exit code of the command: 128 plus the number of the signal when a signal ended it.
+pub(super) async fn run(command: Vec<OsString>) -> anyhow::Result<ExitCode> {
+    let Some((program, arguments)) = command.split_first() else { bail!("no command to run") };
     let mut command = Command::new(program);
     command.args(arguments);
     let mut interruptions = Interruptions::listen()?;
@@ -38,7 +40,11 @@ pub async fn run(command: Vec<OsString>) -> Result<ExitCode> {
     with_cluster(folder.path(), &mut command, &mut interruptions).await
 }
 
-async fn with_cluster(folder: &Path, command: &mut Command, interruptions: &mut Interruptions) -> Result<ExitCode> {
+async fn with_cluster(
+    folder: &Path,
+    command: &mut Command,
+    interruptions: &mut Interruptions,
+) -> anyhow::Result<ExitCode> {
     let cluster = Cluster::start(folder, Durability::Scratch).await?;
     command.env("DATABASE_URL", cluster.url()).env("SQLX_OFFLINE", "true");
     let code = interruptions.outlast(command).await;
@@ -48,14 +54,14 @@ async fn with_cluster(folder: &Path, command: &mut Command, interruptions: &mut 
     Ok(code)
 }
 
-/// The signals which would end us before we have cleaned up.
+/// The signals that would end this process before Postgres has stopped.
 struct Interruptions {
     interrupt: Signals,
     terminate: Signals,
 }
 
 impl Interruptions {
-    fn listen() -> Result<Self> {
+    fn listen() -> anyhow::Result<Self> {
         Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
@@ -66,7 +72,7 @@ impl Interruptions {
         }
     }
 
-    /// One which came while Postgres was starting: the command never saw it.
+    /// A signal that came while Postgres was starting: the command has not received it.
     async fn already(&mut self) -> Option<Signal> {
         tokio::select! {
             biased;
@@ -76,7 +82,7 @@ impl Interruptions {
     }
 
     /// Runs the command to its end, whatever signals come.
-    async fn outlast(&mut self, command: &mut Command) -> Result<ExitCode> {
+    async fn outlast(&mut self, command: &mut Command) -> anyhow::Result<ExitCode> {
         if let Some(signal) = self.already().await {
             return Ok(ExitCode::from(128 + signal as u8));
         }
@@ -91,11 +97,10 @@ impl Interruptions {
     }
 }
 
-/// The terminal interrupts the whole group and so the command as well; SIGTERM is for us alone.
+/// Sends SIGTERM on. The terminal interrupts the whole process group, and so the command too; SIGTERM comes to this process
+/// alone.
 fn pass_on(signal: Signal, child: &Child) {
-    let Some(pid) = child.id().and_then(|id| i32::try_from(id).ok()) else {
-        return;
-    };
+    let Some(pid) = child.id().and_then(|id| i32::try_from(id).ok()) else { return };
     if signal == Signal::SIGTERM && kill(Pid::from_raw(pid), signal).is_err() {
         tracing::debug!(pid, "the command has already ended");
     }

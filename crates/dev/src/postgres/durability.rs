@@ -1,16 +1,16 @@
-//! How much a cluster's data are worth.
+//! How much of a cluster's data may be lost.
 
-/// What a power cut may cost.
+/// What a power failure may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
     /// Nothing that was committed.
     Durable,
-    /// Everything: for tests, which throw the data away and want to be fast.
+    /// Everything. For tests, which are faster like this and do not keep their data.
     Scratch,
 }
 
 impl Durability {
-    /// The server's settings for it.
+    /// The settings of the server.
     pub(super) fn settings(self) -> &'static [&'static str] {
         match self {
             Self::Durable => &["fsync=on", "full_page_writes=on", "synchronous_commit=on"],

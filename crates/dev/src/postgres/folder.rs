@@ -1,25 +1,31 @@
 //! A cluster's folder: its files, its locks and the server's log.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
-use std::io::{Read, Seek, SeekFrom};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::{
+    fs::{self, DirBuilder, File, Permissions, TryLockError},
+    io::{self, Read, Seek, SeekFrom},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use anyhow::{Context, Result, bail};
-use nix::sys::signal::kill;
-use nix::unistd::{Pid, geteuid};
+use anyhow::{Context, bail};
+use nix::{
+    sys::signal::kill,
+    unistd::{Pid, geteuid},
+};
 use tokio::time::{Instant, sleep};
 
-/// How long a previous owner may take to let go of the folder: one that was killed, or has just started a program which
-/// holds its files until it runs.
+use crate::private_file;
+
+/// How long a previous owner may hold the folder: it was killed a moment ago, or a program that it has spawned still has its
+/// files open.
 const OWNER: Duration = Duration::from_secs(1);
 
-/// How long the server of an owner which was killed may take for its fast shutdown.
+/// How long the server of a killed owner may take for its fast shutdown.
 const PREVIOUS: Duration = Duration::from_secs(15);
 const POLL: Duration = Duration::from_millis(20);
 
-/// How much of the log an error shows.
+/// How much of the log an error contains.
 const TAIL_BYTES: u64 = 8192;
 const TAIL_LINES: usize = 15;
 
@@ -29,43 +35,42 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// Opens the folder, creating it when it is missing.
-    pub(super) fn open(path: &Path) -> Result<Self> {
+    /// Opens the folder. Creates it when it is missing.
+    pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
         let describe = || format!("the folder of Postgres, {}", path.display());
         if !path.exists() {
             DirBuilder::new().recursive(true).create(path).with_context(describe)?;
-            // As root the server runs as someone else, who has to pass through.
+            // As root the server runs under another account, which must be able to enter.
             let mode = if geteuid().is_root() { 0o711 } else { 0o700 };
             fs::set_permissions(path, Permissions::from_mode(mode)).with_context(describe)?;
         }
         let path = fs::canonicalize(path).with_context(describe)?;
         if path.to_str().is_none() {
-            bail!("{} is not UTF-8, which the folder of Postgres must be", path.display());
+            bail!("{} is not UTF-8: the folder of Postgres must be", path.display());
         }
         Ok(Self { path })
     }
 
-    /// Its path.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Postgres' data; there is one only once it is complete.
+    /// Postgres' data. It has this name only when it is complete.
     pub(super) fn data(&self) -> PathBuf {
         self.path.join("data")
     }
 
-    /// The data while `initdb` is at work.
+    /// The data while `initdb` runs.
     pub(super) fn unfinished_data(&self) -> PathBuf {
         self.path.join("data.new")
     }
 
-    /// Our copy of the password.
+    /// The password.
     pub(super) fn password(&self) -> PathBuf {
         self.path.join("password")
     }
 
-    /// The password's copy for `initdb`.
+    /// The copy of the password for `initdb`.
     pub(super) fn initial_password(&self) -> PathBuf {
         self.path.join("password.initdb")
     }
@@ -74,8 +79,8 @@ impl Folder {
         self.data().join("postmaster.pid")
     }
 
-    /// The major version which made the data; `None` when there is no data yet.
-    pub(super) fn major(&self) -> Result<Option<u32>> {
+    /// The major version that has made the data. `None` when there is no data yet.
+    pub(super) fn major(&self) -> anyhow::Result<Option<u32>> {
         let data = self.data();
         if !data.exists() {
             return Ok(None);
@@ -86,16 +91,16 @@ impl Folder {
         Ok(Some(major.with_context(|| format!("PG_VERSION in {}", data.display()))?))
     }
 
-    /// Makes us the only owner for as long as the file is held. Waits a moment for a previous owner that is about to end.
-    pub(super) async fn own(&self) -> Result<File> {
+    /// Makes this process the only owner, as long as it holds the file. Waits a moment for a previous owner to end.
+    pub(super) async fn own(&self) -> anyhow::Result<File> {
         match self.lock_within("lock", OWNER).await? {
             Some(file) => Ok(file),
             None => bail!("another process uses the Postgres in {}", self.path.display()),
         }
     }
 
-    /// Waits for a previous owner's server to be gone; the server holds the file in its turn.
-    pub(super) async fn server_lock(&self) -> Result<File> {
+    /// Waits until the server of a previous owner has ended. The next server then holds the file.
+    pub(super) async fn server_lock(&self) -> anyhow::Result<File> {
         match self.no_server_within(PREVIOUS).await? {
             Some(file) => Ok(file),
             None => bail!(
@@ -107,13 +112,13 @@ impl Folder {
         }
     }
 
-    /// The lock every server process holds, or `None` when it is still held at the deadline.
-    pub(super) async fn no_server_within(&self, limit: Duration) -> Result<Option<File>> {
+    /// The lock that every server process holds. `None` when one still holds it after `limit`.
+    pub(super) async fn no_server_within(&self, limit: Duration) -> anyhow::Result<Option<File>> {
         self.lock_within("server.lock", limit).await
     }
 
-    async fn lock_within(&self, name: &str, limit: Duration) -> Result<Option<File>> {
-        let file = self.open_private(name)?;
+    async fn lock_within(&self, name: &str, limit: Duration) -> anyhow::Result<Option<File>> {
+        let file = private_file::open(&self.path.join(name))?;
         let deadline = Instant::now() + limit;
         loop {
             match file.try_lock() {
@@ -125,21 +130,19 @@ impl Folder {
         }
     }
 
-    /// Removes a crashed server's pid file when its number has gone to some other process since,
-    /// which Postgres would take for a server. Only while holding the server's lock.
-    pub(super) fn remove_stale_pid_file(&self) -> Result<()> {
-        let Some(pid) = self.pid_file_line(0) else {
-            return Ok(());
-        };
+    /// Removes the pid file of a crashed server when another process has that pid now: Postgres would take it for a server.
+    /// To be called only while the server's lock is held.
+    pub(super) fn remove_stale_pid_file(&self) -> anyhow::Result<()> {
+        let Some(pid) = self.pid_file_line(0) else { return Ok(()) };
         if kill(Pid::from_raw(pid), None).is_err() {
             return Ok(());
         }
-        tracing::warn!(pid, "removing the pid file of a Postgres which is gone");
+        tracing::warn!(pid, "removing the pid file of a Postgres that does not run any more");
         fs::remove_file(self.pid_file()).context("removing a stale postmaster.pid")
     }
 
-    /// Whether the server has said that it is ready on that port.
-    pub(super) fn says_ready(&self, port: u16) -> bool {
+    /// Whether the pid file names this port and is marked ready.
+    pub(super) fn is_ready(&self, port: u16) -> bool {
         let ready = |text: String| text.lines().nth(7).is_some_and(|line| line.trim() == "ready");
         self.pid_file_line(3) == Some(i32::from(port)) && fs::read_to_string(self.pid_file()).is_ok_and(ready)
     }
@@ -149,14 +152,14 @@ impl Folder {
         text.lines().nth(number)?.trim().parse().ok()
     }
 
-    /// A new log: one which grew for ever would help nobody.
-    pub(super) fn new_log(&self) -> Result<File> {
-        let file = self.open_private("postgres.log")?;
+    /// A new log. It begins anew with each start, so that it does not grow for ever.
+    pub(super) fn new_log(&self) -> anyhow::Result<File> {
+        let file = private_file::open(&self.path.join("postgres.log"))?;
         file.set_len(0).context("emptying postgres.log")?;
         Ok(file)
     }
 
-    /// The last lines of the log after `start`, to end an error with.
+    /// The last lines of the log after `start`, to be appended to an error.
     pub(super) fn log_tail(&self, start: u64) -> String {
         let path = self.path.join("postgres.log");
         let text = read_end(&path, start).unwrap_or_default();
@@ -164,16 +167,9 @@ impl Folder {
         let lines = &lines[lines.len().saturating_sub(TAIL_LINES)..];
         format!("; the end of {}:\n{}", path.display(), lines.join("\n"))
     }
-
-    fn open_private(&self, name: &str) -> Result<File> {
-        let path = self.path.join(name);
-        let mut options = OpenOptions::new();
-        options.read(true).append(true).create(true).mode(0o600);
-        options.open(&path).with_context(|| format!("opening {}", path.display()))
-    }
 }
 
-fn read_end(path: &Path, start: u64) -> std::io::Result<String> {
+fn read_end(path: &Path, start: u64) -> io::Result<String> {
     let mut file = File::open(path)?;
     let start = file.metadata()?.len().saturating_sub(TAIL_BYTES).max(start);
     file.seek(SeekFrom::Start(start))?;
@@ -182,10 +178,10 @@ fn read_end(path: &Path, start: u64) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Removes a file, which may be missing.
-pub(super) fn remove_if_there(path: &Path) -> std::io::Result<()> {
+/// Removes a file, if there is one.
+pub(super) fn remove_if_there(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         result => result,
     }
 }

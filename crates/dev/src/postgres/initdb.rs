@@ -1,24 +1,28 @@
 //! The first start: a new data folder.
 
-use std::fs::{self, DirBuilder, File};
-use std::os::unix::fs::DirBuilderExt;
-use std::time::Duration;
+use std::{
+    fs::{self, DirBuilder, File},
+    os::unix::fs::DirBuilderExt,
+    time::Duration,
+};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, anyhow, bail};
 use tokio::time::timeout;
 
-use super::account::Account;
-use super::binaries::Binaries;
-use super::durability::Durability;
-use super::folder::{Folder, remove_if_there};
-use super::supervised::Supervised;
+use super::{
+    account::Account,
+    binaries::Binaries,
+    durability::Durability,
+    folder::{Folder, remove_if_there},
+    supervised::Supervised,
+};
 use crate::private_file;
 
-/// Far more than it takes, for slow disks.
+/// Much longer than it takes, for slow disks.
 const DEADLINE: Duration = Duration::from_secs(120);
 
-/// Makes the data folder: beside its place, so that one which was interrupted is never taken for
-/// a data folder and the next start begins anew.
+/// Makes the data folder. It gets its name only at the end: what an interrupted start leaves is never taken for data, and the
+/// next start begins anew.
 pub(super) async fn run(
     folder: &Folder,
     binaries: &Binaries,
@@ -26,7 +30,7 @@ pub(super) async fn run(
     durability: Durability,
     lock: &File,
     log: &File,
-) -> Result<()> {
+) -> anyhow::Result<()> {
     let unfinished = folder.unfinished_data();
     if unfinished.exists() {
         fs::remove_dir_all(&unfinished).context("removing an unfinished data folder")?;
@@ -34,16 +38,16 @@ pub(super) async fn run(
     DirBuilder::new().mode(0o700).create(&unfinished).context("creating the data folder")?;
     account.give(&unfinished)?;
 
-    // First ours: data without a known password would be lost.
-    let password = random_password()?;
-    private_file::write(&folder.password(), password.as_bytes())?;
-    let theirs = folder.initial_password();
-    private_file::write(&theirs, password.as_bytes())?;
-    account.give(&theirs)?;
+    // Written before there are data: without their password they would be lost.
+    let password = private_file::random_secret()?;
+    private_file::write(&folder.password(), &password)?;
+    let password_copy = folder.initial_password();
+    private_file::write(&password_copy, &password)?;
+    account.give(&password_copy)?;
 
     let mut arguments = vec![
         format!("--pgdata={}", unfinished.display()),
-        format!("--pwfile={}", theirs.display()),
+        format!("--pwfile={}", password_copy.display()),
         "--username=print_upload".to_owned(),
         "--auth=scram-sha-256".to_owned(),
         "--encoding=UTF8".to_owned(),
@@ -53,9 +57,9 @@ pub(super) async fn run(
         arguments.push("--no-sync".to_owned());
     }
     let mut initdb = Supervised::spawn(account, &binaries.program("initdb"), &arguments, lock, log)?;
-    let ended = timeout(DEADLINE, initdb.end()).await;
-    remove_if_there(&theirs).context("removing the password's copy")?;
-    let status = ended.map_err(|_| anyhow!("initdb took too long{}", folder.log_tail(0)))??;
+    let status = timeout(DEADLINE, initdb.wait_for_end()).await;
+    remove_if_there(&password_copy).context("removing the copy of the password")?;
+    let status = status.map_err(|_| anyhow!("initdb took too long{}", folder.log_tail(0)))??;
     if !status.success() {
         bail!("initdb failed ({status}){}", folder.log_tail(0));
     }
@@ -64,10 +68,4 @@ pub(super) async fn run(
         File::open(folder.path())?.sync_all().context("syncing the folder of Postgres")?;
     }
     Ok(())
-}
-
-fn random_password() -> Result<String> {
-    let mut bytes = [0_u8; 32];
-    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| anyhow!("no random numbers for a password"))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -1,32 +1,37 @@
-//! Starting a cluster: everything from the folder to a server which answers.
+//! Starting a cluster: from a folder to a server that accepts connections.
 
-use std::fs::{self, File};
-use std::net::{Ipv4Addr, TcpListener};
-use std::path::Path;
-use std::time::Duration;
+use std::{
+    fs::{self, File},
+    net::{Ipv4Addr, TcpListener},
+    path::Path,
+    time::Duration,
+};
 
-use anyhow::{Context, Result, anyhow, bail};
-use sqlx::postgres::{PgConnectOptions, PgSslMode};
-use sqlx::{Connection, PgConnection};
+use anyhow::{Context, anyhow, bail};
+use sqlx::{
+    Connection, PgConnection,
+    postgres::{PgConnectOptions, PgSslMode},
+};
 use tokio::time::{sleep, timeout};
 
-use super::account::Account;
-use super::binaries::Binaries;
-use super::durability::Durability;
-use super::folder::Folder;
-use super::initdb;
-use super::supervised::{STOP, Supervised};
+use super::{
+    account::Account,
+    binaries::Binaries,
+    durability::Durability,
+    folder::Folder,
+    initdb,
+    supervised::{STOP, Supervised},
+};
 
-/// A start may have to recover from a crash first.
+/// Long: Postgres may have to recover from a crash first.
 const START: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(10);
 
-/// Between choosing a free port and using it, another process may take it.
+/// How many ports are tried: another process may take one between the moment it is chosen and the moment it is used.
 const PORT_TRIES: usize = 5;
 
 /// What a start needs.
 pub(super) struct Start {
-    /// Where.
     pub(super) folder: Folder,
     binaries: Binaries,
     account: Account,
@@ -38,8 +43,8 @@ pub(super) struct Start {
 }
 
 impl Start {
-    /// Makes sure of the folder, the programs and the data. The file makes us the folder's owner.
-    pub(super) async fn prepare(dir: &Path, durability: Durability) -> Result<(Self, File)> {
+    /// Prepares the folder, the programs and the data. As long as the file is open, this process owns the folder.
+    pub(super) async fn prepare(dir: &Path, durability: Durability) -> anyhow::Result<(Self, File)> {
         let folder = Folder::open(dir)?;
         let owned = folder.own().await?;
         let binaries = Binaries::find(folder.major()?)?;
@@ -51,13 +56,13 @@ impl Start {
             initdb::run(&folder, &binaries, &account, durability, &lock, &log).await?;
         }
         let password = fs::read_to_string(folder.password())
-            .with_context(|| format!("{}; without it the data beside it is lost", folder.password().display()))?;
+            .with_context(|| format!("{}: without it the data beside it are lost", folder.password().display()))?;
         folder.remove_stale_pid_file()?;
         Ok((Self { folder, binaries, account, durability, password, lock, log }, owned))
     }
 
     /// Starts the server on a free port.
-    pub(super) async fn on_any_port(&self) -> Result<(Supervised, u16)> {
+    pub(super) async fn on_any_port(&self) -> anyhow::Result<(Supervised, u16)> {
         for _ in 0..PORT_TRIES {
             let port = free_port()?;
             if let Some(server) = self.on_port(port).await? {
@@ -68,26 +73,26 @@ impl Start {
         bail!("no port for Postgres: {PORT_TRIES} were taken by others just before their use")
     }
 
-    /// `None` when the port belongs to someone else.
-    async fn on_port(&self, port: u16) -> Result<Option<Supervised>> {
+    /// Starts the server on a port. `None` when another process has the port.
+    async fn on_port(&self, port: u16) -> anyhow::Result<Option<Supervised>> {
         let log_start = self.log.metadata()?.len();
         let program = self.binaries.program("postgres");
         let arguments = self.arguments(port);
         let mut server = Supervised::spawn(&self.account, &program, &arguments, &self.lock, &self.log)?;
-        let ready = timeout(START, self.ready(&mut server, port, log_start)).await.unwrap_or_else(|_| {
+        let ready = timeout(START, self.wait_until_ready(&mut server, port, log_start)).await.unwrap_or_else(|_| {
             Err(anyhow!("Postgres is not ready after {} s{}", START.as_secs(), self.folder.log_tail(0)))
         });
         if let Ok(true) = ready {
             return Ok(Some(server));
         }
-        // So that nothing of ours runs on, and the next try finds the folder free.
+        // Nothing may keep running: the next try needs the folder.
         let stopped = server.stop(STOP).await;
         ready?;
         stopped.map(|()| None)
     }
 
     fn arguments(&self, port: u16) -> Vec<String> {
-        // On the command line rather than in the data folder: no old file has a say.
+        // On the command line, so that no old file in the data folder overrides them.
         let settings = [
             "listen_addresses=127.0.0.1",
             "unix_socket_directories=",
@@ -103,18 +108,19 @@ impl Start {
         arguments
     }
 
-    /// Waits until the server answers and has our database; `false` when the port is not ours.
-    async fn ready(&self, server: &mut Supervised, port: u16, log_start: u64) -> Result<bool> {
+    /// Waits until the server accepts connections, and makes sure that it has our database. `false` when the port belongs to
+    /// another process.
+    async fn wait_until_ready(&self, server: &mut Supervised, port: u16, log_start: u64) -> anyhow::Result<bool> {
         loop {
-            if let Some(status) = server.ended()? {
+            if let Some(status) = server.exit_status()? {
                 let tail = self.folder.log_tail(log_start);
                 if tail.contains("could not create any TCP/IP sockets") {
                     return Ok(false);
                 }
                 bail!("Postgres did not start ({status}){tail}");
             }
-            // Asking its file first keeps the password from whoever else may own the port.
-            if self.folder.says_ready(port)
+            // The pid file comes first: the password must not be sent to another process that has the port.
+            if self.folder.is_ready(port)
                 && let Some(mut connection) = self.connect(port).await?
             {
                 let ours = self.is_ours(&mut connection).await? && {
@@ -128,7 +134,7 @@ impl Start {
         }
     }
 
-    async fn connect(&self, port: u16) -> Result<Option<PgConnection>> {
+    async fn connect(&self, port: u16) -> anyhow::Result<Option<PgConnection>> {
         let options = PgConnectOptions::new_without_pgpass()
             .host("127.0.0.1")
             .port(port)
@@ -138,19 +144,19 @@ impl Start {
             .ssl_mode(PgSslMode::Disable);
         match PgConnection::connect_with(&options).await {
             Ok(connection) => Ok(Some(connection)),
-            // A crashed server's file says ready as well, until the new one has replaced it.
+            // The pid file of a crashed server is marked ready too, until the new server replaces it.
             Err(sqlx::Error::Io(_)) => Ok(None),
             Err(error) => Err(error).context("connecting to Postgres"),
         }
     }
 
-    async fn is_ours(&self, connection: &mut PgConnection) -> Result<bool> {
+    async fn is_ours(&self, connection: &mut PgConnection) -> anyhow::Result<bool> {
         let data: String = sqlx::query_scalar("show data_directory").fetch_one(connection).await?;
         Ok(Path::new(&data) == self.folder.data())
     }
 }
 
-async fn create_database(connection: &mut PgConnection) -> Result<()> {
+async fn create_database(connection: &mut PgConnection) -> anyhow::Result<()> {
     let exists = "select exists (select from pg_database where datname = 'print_upload')";
     if sqlx::query_scalar(exists).fetch_one(&mut *connection).await? {
         return Ok(());
@@ -159,22 +165,17 @@ async fn create_database(connection: &mut PgConnection) -> Result<()> {
     Ok(())
 }
 
-fn free_port() -> Result<u16> {
+fn free_port() -> anyhow::Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("looking for a free port")?;
     Ok(listener.local_addr()?.port())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, TcpListener};
-
-    use anyhow::{Context, Result};
-
-    use super::super::{durability::Durability, supervised::STOP};
-    use super::{Start, free_port};
+    use super::*;
 
     #[tokio::test]
-    async fn a_port_of_someone_else_is_left_alone() -> Result<()> {
+    async fn a_port_of_someone_else_is_left_alone() -> anyhow::Result<()> {
         let dir = std::env::temp_dir().join(format!("print-upload-test-{}", uuid::Uuid::new_v4()));
         let (start, _owned) = Start::prepare(&dir, Durability::Scratch).await?;
         let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;

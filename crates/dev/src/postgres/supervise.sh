@@ -1,10 +1,10 @@
-# Runs "$@" until it ends or standard input does, whichever comes first. Our owner holds the other
-# end of that pipe and never writes: however it dies, kill -9 included, the pipe ends and so do we.
-# Standard output is a locked file which "$@" keeps open as number 4: locked means still running.
+# Runs "$@" until it ends or standard input ends, whichever comes first. Standard input is a pipe: the owner holds its other
+# end and never writes to it, so that it ends with the owner, also after kill -9. Standard output is a locked file. "$@" keeps
+# it open as number 4: while it is locked, the program runs.
 
-# SIGINT is Postgres' fast shutdown. Repeated, for it is lost on a program which has only just begun:
-# what a shell runs in the background ignores SIGINT until it sets up a handler. Not for ever, for a
-# dead process which nobody waits for still takes signals.
+# SIGINT is the fast shutdown of Postgres. It is repeated, because a program that has just begun loses it: a background
+# process of a shell ignores SIGINT until it sets up a handler. Not for ever: a dead process that nobody waits for still
+# accepts signals.
 interrupt() {
     tries=50
     while [ "$tries" -gt 0 ] && kill -INT "$1" 2>/dev/null; do

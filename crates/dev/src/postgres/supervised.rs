@@ -1,19 +1,25 @@
-//! A program which ends when we do.
+//! A program that ends when this process does.
 //!
-//! `PR_SET_PDEATHSIG` follows the spawning thread and does not exist on macOS; a pipe ends with the
-//! process on both. A small shell reads it and interrupts the program at its end.
+//! `PR_SET_PDEATHSIG` follows the thread that has spawned the program, and macOS does not have it. A pipe is closed when the
+//! process ends, on both systems: a small shell script waits for that and interrupts the program.
 
-use std::fs::File;
-use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
-use std::process::{ExitStatus, Stdio};
-use std::time::Duration;
+use std::{
+    fs::File,
+    os::unix::process::ExitStatusExt,
+    path::Path,
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
 
-use anyhow::{Context, Result, bail};
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
-use tokio::process::{Child, ChildStdin};
-use tokio::time::timeout;
+use anyhow::{Context, bail};
+use nix::{
+    sys::signal::{Signal, killpg},
+    unistd::Pid,
+};
+use tokio::{
+    process::{Child, ChildStdin},
+    time::timeout,
+};
 
 use super::account::Account;
 
@@ -22,22 +28,22 @@ pub(super) const STOP: Duration = Duration::from_secs(30);
 
 const SUPERVISOR: &str = include_str!("supervise.sh");
 
-/// A program of Postgres; it is interrupted when this is dropped.
+/// A program of Postgres. It is interrupted when this is dropped.
 pub(super) struct Supervised {
     shell: Child,
-    /// Never written to: it only has to be open. Not inherited by what we spawn besides.
+    /// Open while the program is to run, and never written to. Other child processes do not inherit it.
     pipe: ChildStdin,
 }
 
 impl Supervised {
-    /// Starts a program, which holds `lock` while it runs.
+    /// Starts a program. It holds `lock` while it runs.
     pub(super) fn spawn(
         account: &Account,
         program: &Path,
         arguments: &[String],
         lock: &File,
         log: &File,
-    ) -> Result<Self> {
+    ) -> anyhow::Result<Self> {
         let mut shell = account
             .command("/bin/sh")
             .args(["-c", SUPERVISOR, "print-upload-postgres"])
@@ -46,7 +52,7 @@ impl Supervised {
             .stdin(Stdio::piped())
             .stdout(lock.try_clone()?)
             .stderr(log.try_clone()?)
-            // Ctrl-C at the terminal is for us: the server is needed until we have drained.
+            // Ctrl-C at the terminal does not reach the server: this process needs it until all calls have ended.
             .process_group(0)
             .spawn()
             .with_context(|| format!("starting {}", program.display()))?;
@@ -54,18 +60,18 @@ impl Supervised {
         Ok(Self { shell, pipe })
     }
 
-    /// How it ended, if it has.
-    pub(super) fn ended(&mut self) -> Result<Option<ExitStatus>> {
+    /// How it ended, or `None` while it runs.
+    pub(super) fn exit_status(&mut self) -> anyhow::Result<Option<ExitStatus>> {
         self.shell.try_wait().context("asking for the supervisor of Postgres")
     }
 
-    /// Waits for the program to end by itself.
-    pub(super) async fn end(&mut self) -> Result<ExitStatus> {
+    /// Waits until the program ends by itself.
+    pub(super) async fn wait_for_end(&mut self) -> anyhow::Result<ExitStatus> {
         self.shell.wait().await.context("waiting for the supervisor of Postgres")
     }
 
-    /// Interrupts the program and waits until it is gone; at the deadline it is ended by force.
-    pub(super) async fn stop(self, limit: Duration) -> Result<()> {
+    /// Interrupts the program and waits until it ends. After `limit` it is ended by force, and that is an error.
+    pub(super) async fn stop(self, limit: Duration) -> anyhow::Result<()> {
         let Self { mut shell, pipe } = self;
         let group = shell.id();
         drop(pipe);
@@ -74,10 +80,10 @@ impl Supervised {
             tracing::debug!(code = status.code(), signal = status.signal(), "postgres has stopped");
             return Ok(());
         }
-        // SIGQUIT: Postgres ends at once and recovers from its log at the next start.
+        // SIGQUIT ends Postgres at once. It recovers from its log at the next start.
         if let Some(group) = group.and_then(|id| i32::try_from(id).ok()) {
             killpg(Pid::from_raw(group), Signal::SIGQUIT).context("ending Postgres by force")?;
         }
-        bail!("Postgres has not stopped within {} s and was told to quit without finishing", limit.as_secs());
+        bail!("Postgres has not stopped within {} s, and was ended by force", limit.as_secs());
     }
 }
