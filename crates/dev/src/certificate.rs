@@ -14,20 +14,20 @@ use time::{Duration, OffsetDateTime};
 
 use super::private_file;
 
-/// What every certificate is for.
+/// The hosts that every certificate is for.
 const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
 const CA: &str = "ca.pem";
 const CERT: &str = "cert.pem";
 const KEY: &str = "key.pem";
 
-/// How long it holds.
+/// How long a certificate is valid.
 const LIFETIME: Duration = Duration::days(90);
 
-/// For how long it is kept where it is kept.
-const KEPT: std::time::Duration = std::time::Duration::from_secs(45 * 24 * 60 * 60);
+/// How long a certificate is used again.
+const KEEP: std::time::Duration = std::time::Duration::from_secs(45 * 24 * 60 * 60);
 
-/// A certificate whose authority nobody else knows. The authority's key is forgotten once it has signed.
+/// A certificate for this machine, and its authority. The authority's key is not kept: it signs nothing else.
 #[derive(Debug)]
 pub struct ThrowAwayCertificate {
     /// The authority's certificate, PEM.
@@ -41,13 +41,13 @@ impl ThrowAwayCertificate {
         Self::make_for(folder, &[])
     }
 
-    /// The certificate for a host that is in a folder below `parent`, so that who trusts its authority need not be told anew
-    /// when the host starts again; a new one when there is none, or it is old.
+    /// The certificate for a host that an earlier start has made in a folder below `parent`, so that clients that trust it
+    /// keep trusting it after a restart. A new one when there is none, or when it is old.
     pub fn keep_or_make(parent: &Path, host: &str) -> anyhow::Result<Self> {
         let folder = parent.join(host);
-        // Written last: with it, everything is there.
+        // The last file that is written: when it is there, all of them are.
         let made = fs::metadata(folder.join(KEY)).and_then(|metadata| metadata.modified());
-        let is_young = made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age < KEPT));
+        let is_young = made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age < KEEP));
         if !is_young {
             return Self::make_for(&folder, &[host]);
         }
@@ -87,12 +87,12 @@ impl ThrowAwayCertificate {
         Ok(made)
     }
 
-    /// What a client must trust.
+    /// The authority that a client must trust, PEM.
     pub fn ca_file(&self) -> PathBuf {
         self.folder.join(CA)
     }
 
-    /// What a listener shows.
+    /// The files that a listener is configured with.
     pub fn files(&self) -> TlsFiles {
         TlsFiles { tls_cert: Some(self.folder.join(CERT)), tls_key: Some(self.folder.join(KEY)) }
     }

@@ -1,5 +1,5 @@
 //! A token issuer for development: a template issuer like the Microsoft identity platform, with discovery and a real key
-//! set, over HTTP on a loopback address or over https. It issues any token to anybody who can read its keys.
+//! set, over HTTP on a loopback address or over https. Whoever can read its keys can issue any token.
 
 use std::{fs, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
@@ -18,17 +18,17 @@ use uuid::Uuid;
 
 use super::private_file;
 
-/// What the issuer's tokens are for.
+/// The audience of the issuer's tokens.
 pub const AUDIENCE: &str = "api://print-upload";
 
-/// How long its tokens hold unless asked otherwise.
+/// How long tokens are valid by default.
 pub const TOKEN_LIFETIME: Duration = Duration::from_secs(12 * 60 * 60);
 
 /// The files that hold the issuer's private keys, PKCS #8 in PEM.
 const RSA_KEY: &str = "issuer-rsa.pem";
 const P256_KEY: &str = "issuer-p256.pem";
 
-/// The file that says under which address they sign.
+/// The file that holds the issuer's address.
 const ADDRESS: &str = "issuer-address";
 
 /// Signs tokens.
@@ -40,7 +40,7 @@ pub struct TokenIssuer {
     ec: SigningKey,
 }
 
-/// Which of the issuer's keys signs. Neither publishes its `alg`: it follows from the key's type.
+/// Which of the issuer's keys signs. Neither is published with an `alg`: it follows from the type of the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyType {
     /// RSA, 2048 bits: RS256.
@@ -49,23 +49,13 @@ pub enum KeyType {
     P256,
 }
 
-/// Whom a token is issued to, and what they may do.
+/// Who a token is issued to, and what they may do.
 #[derive(Debug, Clone)]
 pub enum Subject {
-    /// A user, by object id, through some application.
-    User {
-        /// Object id.
-        oid: String,
-        /// Delegated scopes.
-        scopes: Vec<String>,
-    },
-    /// An application, by client id.
-    Application {
-        /// Client id.
-        app_id: String,
-        /// Application roles.
-        roles: Vec<String>,
-    },
+    /// A user, by object id, with delegated scopes.
+    User { oid: String, scopes: Vec<String> },
+    /// An application, by client id, with application roles.
+    Application { app_id: String, roles: Vec<String> },
 }
 
 #[derive(Clone)]
@@ -76,7 +66,7 @@ struct SigningKey {
 }
 
 impl TokenIssuer {
-    /// The issuer at a loopback address, with the keys in `folder`, which are made when there are none.
+    /// The issuer at a loopback address, with the keys in `folder`. Creates them when there are none.
     pub fn open(folder: &Path, address: SocketAddr) -> anyhow::Result<Self> {
         Self::with_keys(folder, format!("http://{address}/{{tenantid}}/v2.0"))
     }
@@ -98,7 +88,7 @@ impl TokenIssuer {
         Ok(Self { address, rsa, ec })
     }
 
-    /// The issuer that has written its address into a folder with its keys.
+    /// The issuer that has its keys and its address in a folder.
     pub fn of_folder(folder: &Path) -> anyhow::Result<Self> {
         let file = folder.join(ADDRESS);
         let is_there = fs::exists(&file)? && fs::exists(folder.join(RSA_KEY))?;
@@ -106,7 +96,7 @@ impl TokenIssuer {
         Self::with_keys(folder, fs::read_to_string(&file)?.trim().to_owned())
     }
 
-    /// Lets others sign in the issuer's name: those who can read its folder.
+    /// Writes the address into the folder. Whoever can read the folder can then sign in the issuer's name.
     pub fn write_address(&self, folder: &Path) -> anyhow::Result<()> {
         private_file::write(&folder.join(ADDRESS), self.address.as_bytes())
     }
@@ -148,7 +138,7 @@ impl TokenIssuer {
         encode(&header, claims, &key.key).context("signing a token")
     }
 
-    /// The public keys, as the issuer's `jwks_uri` shows them.
+    /// The public keys, as the issuer publishes them at its `jwks_uri`.
     pub fn key_set(&self) -> anyhow::Result<Value> {
         Ok(json!({"keys": [self.rsa.public()?, self.ec.public()?]}))
     }
@@ -160,7 +150,7 @@ impl TokenIssuer {
         Ok(())
     }
 
-    /// Discovery and the key set, for an issuer that is reached at `base`.
+    /// Serves discovery and the key set of an issuer whose base URL is `base`.
     pub fn router(&self, base: &str) -> anyhow::Result<Router> {
         let key_set = Arc::new(self.key_set()?);
         let jwks_uri = format!("{base}/discovery/v2.0/keys");

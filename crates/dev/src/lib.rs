@@ -1,5 +1,5 @@
-//! Everything that runs the service on one machine, tries it out or tests it: a private Postgres, a token issuer, a sample
-//! catalog, and the service on top of them. A library for tests, and a program of its own. Never part of what ships.
+//! Runs the service on one machine, tries it out and tests it: a private Postgres, a token issuer, a sample catalog, and the
+//! service that uses them. This is a library for tests, and a program of its own. It is never part of what ships.
 
 mod certificate;
 pub mod cli;

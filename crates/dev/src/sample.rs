@@ -1,4 +1,4 @@
-//! The sample catalog of the embedded default, and the people and programs in it.
+//! The sample catalog of `up`, and the users and applications in it.
 
 use std::time::{Duration, SystemTime};
 
@@ -30,10 +30,9 @@ pub const PRINTER: &str = "66666666-6666-4666-8666-666666666666";
 /// The share that leads to it.
 pub const SHARE: &str = "77777777-7777-4777-8777-777777777777";
 
-/// The sample catalog: every start has new jobs, so that there is always a document to upload.
+/// The sample catalog. Every start has new jobs, so that there is always a document that awaits its upload.
 #[derive(Debug, Clone)]
 pub struct Sample {
-    /// What is pushed to the service.
     pub catalog: Catalog,
     /// The first job, with its document.
     pub job: (String, Uuid),
@@ -42,7 +41,7 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// The sample catalog with jobs numbered after the clock.
+    /// The sample catalog, with jobs that are numbered by the clock.
     pub fn new() -> Self {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let number = now.as_millis() % 1_000_000_000;

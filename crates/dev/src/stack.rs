@@ -27,35 +27,34 @@ use super::{
     sample::{self, Sample},
 };
 
-/// How a stack is to run.
+/// How to run a stack.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// Where to serve gRPC.
+    /// Address to serve gRPC on.
     pub listen: SocketAddr,
-    /// Where to serve REST.
+    /// Address to serve REST on.
     pub rest_listen: SocketAddr,
-    /// Whether both speak TLS, with a certificate of a throw-away authority.
+    /// Whether both are served over TLS, with a certificate of a throw-away authority.
     pub tls: bool,
-    /// Whether Postgres syncs what it writes.
     pub durability: Durability,
 }
 
 impl Options {
-    /// Plain text, on whatever ports are free.
+    /// Without TLS, on free ports.
     pub fn anywhere(durability: Durability) -> Self {
         let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         Self { listen: free, rest_listen: free, tls: false, durability }
     }
 }
 
-/// A running stack. What it keeps is all under its data folder.
+/// A running stack. All its data are in its data folder.
 #[derive(Debug)]
 pub struct Stack {
-    /// Where gRPC is served.
+    /// The address of gRPC.
     pub address: SocketAddr,
     /// The base of every REST path.
     pub rest_url: String,
-    /// The lines of `dev.env`: what a person or a program needs to call the service.
+    /// The variables of `dev.env`: what people and programs need to call the service.
     pub variables: Vec<(&'static str, String)>,
     data_dir: PathBuf,
     cluster: Cluster,
@@ -71,7 +70,7 @@ struct Running<T> {
 }
 
 impl Stack {
-    /// Starts the stack on what `data_dir` holds, or from nothing.
+    /// Starts the stack with the data in `data_dir`, or with new ones.
     pub async fn start(data_dir: &Path, options: Options) -> anyhow::Result<Self> {
         fs::create_dir_all(data_dir).with_context(|| format!("--data-dir {}", data_dir.display()))?;
         let data_dir = fs::canonicalize(data_dir)?;
@@ -93,12 +92,12 @@ impl Stack {
         Ok(stack)
     }
 
-    /// Where the variables are written to, `KEY=value` a line, mode 0600.
+    /// The file with the variables, a line `KEY=value` each. Only its owner may read it.
     pub fn env_file(&self) -> PathBuf {
         self.data_dir.join("dev.env")
     }
 
-    /// One of the variables.
+    /// The value of a variable.
     pub fn variable(&self, name: &str) -> anyhow::Result<&str> {
         lookup(&self.variables, name)
     }
@@ -113,7 +112,7 @@ impl Stack {
         store_url(&self.data_dir)
     }
 
-    /// Waits until the service ends by itself, which it does only when something is wrong.
+    /// Waits until the service ends by itself. It does so only when it fails.
     pub async fn failed(&mut self) -> anyhow::Error {
         match (&mut self.serving.task).await {
             Ok(Err(error)) => error,

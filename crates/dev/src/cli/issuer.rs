@@ -14,22 +14,22 @@ use tokio_util::sync::CancellationToken;
 use super::default_data_dir;
 use crate::{ThrowAwayCertificate, issuer::TokenIssuer};
 
-/// How long an answer under way may take when the issuer stops.
+/// How long a call that is under way may take when the issuer stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What the issuer can be told. It issues any token to anybody who can read its folder: `print-upload-dev token`.
+/// How the issuer is configured. It issues any token to anybody who can read its folder: `print-upload-dev token`.
 #[derive(Debug, Args)]
 pub(super) struct Issuer {
     /// Address to serve discovery and keys on, over https; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:8443")]
     listen: SocketAddr,
 
-    /// Name that others reach it by. It is part of every token, and its certificate is for it.
+    /// Host name that others reach it by. Every token contains it, and the certificate is for it.
     #[arg(long, default_value = "localhost")]
     host: String,
 
-    /// Folder for its keys and, below tls, its certificate with that of the throw-away authority, ca.pem [default: as for
-    /// `up`].
+    /// Folder for its keys and, in the subfolder tls, its certificate and that of the throw-away authority, ca.pem [default:
+    /// as for `up`].
     #[arg(long)]
     data_dir: Option<PathBuf>,
 }

@@ -31,7 +31,7 @@ pub struct Cli {
 enum Command {
     /// Run everything on this machine: Postgres, local files, a token issuer, a sample catalog, the service.
     Up(up::Up),
-    /// Show the life of an upload, from its creation to its cancel, on scratch data.
+    /// Show an upload that is canceled and one that is completed, call by call, on scratch data.
     Demo,
     /// Check a running stack from outside: upload, delete, download, over gRPC and REST.
     Smoke(smoke::Smoke),
@@ -70,13 +70,13 @@ impl Command {
     }
 }
 
-/// Where data are kept unless `--data-dir` says otherwise: `/var/lib/print-upload` for root, else below `$XDG_DATA_HOME`.
+/// The folder for data unless `--data-dir` names one: `/var/lib/print-upload` for root, else below `$XDG_DATA_HOME`.
 fn default_data_dir() -> anyhow::Result<PathBuf> {
     if geteuid().is_root() {
         return Ok("/var/lib/print-upload".into());
     }
     let data_home = std::env::var_os("XDG_DATA_HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
     let below_home = || std::env::home_dir().map(|home| home.join(".local/share"));
-    let data_home = data_home.or_else(below_home).context("there is no home folder: say --data-dir")?;
+    let data_home = data_home.or_else(below_home).context("there is no home folder: give --data-dir")?;
     Ok(data_home.join("print-upload"))
 }

@@ -35,7 +35,7 @@ pub(super) struct Token {
     #[arg(long, default_value_t = sample::TENANT)]
     tenant: Uuid,
 
-    /// How long the token holds.
+    /// How long the token is valid.
     #[arg(long, default_value = "12h", value_parser = humantime::parse_duration)]
     lifetime: Duration,
 
@@ -52,7 +52,7 @@ impl Token {
         let subject = match (self.user, self.application) {
             (Some(oid), _) => Subject::User { oid, scopes: self.scopes },
             (None, Some(app_id)) => Subject::Application { app_id, roles: self.roles },
-            (None, None) => anyhow::bail!("say --user or --application"),
+            (None, None) => anyhow::bail!("give --user or --application"),
         };
         println!("{}", issuer.issue(self.tenant, &subject, self.lifetime)?);
         Ok(())

@@ -8,7 +8,7 @@ use print_upload::process::{log_stopped, shutdown_signal};
 use super::default_data_dir;
 use crate::{Options, Stack, postgres::Durability};
 
-/// What the embedded default can be told.
+/// How the stack is configured.
 #[derive(Debug, Args)]
 pub(super) struct Up {
     /// Address to serve gRPC on; port 0 takes a free one.
@@ -19,11 +19,11 @@ pub(super) struct Up {
     #[arg(long, default_value = "127.0.0.1:8080")]
     rest_listen: SocketAddr,
 
-    /// Speak TLS on both, with a certificate of a throw-away authority: $CA_CERT of dev.env.
+    /// Serve both over TLS, with a certificate of a throw-away authority: $CA_CERT in dev.env.
     #[arg(long)]
     tls: bool,
 
-    /// Folder that everything is kept in [default: /var/lib/print-upload for root, else below $XDG_DATA_HOME].
+    /// Folder for all data [default: /var/lib/print-upload for root, else below $XDG_DATA_HOME].
     #[arg(long)]
     data_dir: Option<PathBuf>,
 }
@@ -59,7 +59,7 @@ print-upload serves gRPC on {address} and REST on {rest_url}. Paste into another
   # the names and tokens below
   set -a; . '{env_file}'; set +a
 
-  # create an upload session for 11 bytes, look at it, and delete it: the upload is canceled, for good
+  # create an upload session for 11 bytes, get it, and delete it: the upload is canceled for good
   alias call='{curl} -i -H "Authorization: Bearer '$OWNER_TOKEN'"'
   call $REST_URL/v1.0/print/$DOCUMENT_NAME/createUploadSession --json '{{"properties": {{"documentName": "hello.txt", "contentType": "text/plain", "size": 11}}}}'
   call $REST_URL/v1.0/print/$DOCUMENT_NAME/uploadSession
