@@ -3,13 +3,13 @@
 use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::Context;
-use clap::{Args, Parser};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, builder::Resettable};
 use url::Url;
 
 use crate::{
     app_state::Limits,
     blobs::PUT_TIMEOUT,
-    secret_files::{DatabaseUrl, SECRETS, UploadTokenKeys},
+    secret_files::{DatabaseUrl, UploadTokenKeys},
     store::Terms,
     telemetry::Telemetry,
     tls::TlsFiles,
@@ -137,7 +137,7 @@ pub struct Config {
     pub drain_timeout: Duration,
 }
 
-/// For those who put a configuration together in code.
+/// For a configuration that is made in code.
 #[derive(Parser)]
 #[command(no_binary_name = true)]
 struct Flags {
@@ -146,17 +146,12 @@ struct Flags {
 }
 
 impl Config {
-    /// A configuration from flags, without their dashes. What is not named comes from the environment, as for `serve`.
+    /// A configuration from flags, without their dashes. Other than for `serve`, the environment changes nothing in it.
     pub fn from_flags<'a>(flags: impl IntoIterator<Item = (&'a str, &'a str)>) -> anyhow::Result<Self> {
-        let mut arguments = Vec::new();
-        for (flag, value) in flags {
-            arguments.push(format!("--{flag}={value}"));
-            // A file that the environment names does not go before what is said here.
-            if SECRETS.contains(&flag) {
-                arguments.push(format!("--{flag}-file="));
-            }
-        }
-        Ok(Flags::try_parse_from(arguments)?.config)
+        let command = Flags::command().mut_args(|argument| argument.env(Resettable::Reset));
+        let arguments = flags.into_iter().map(|(flag, value)| format!("--{flag}={value}"));
+        let matches = command.try_get_matches_from(arguments)?;
+        Ok(Flags::from_arg_matches(&matches)?.config)
     }
 
     /// Who else may sign the certificate of an issuer.
@@ -209,7 +204,38 @@ fn public_url(text: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::{env, process::Command};
+
     use super::*;
+
+    /// Set in the child process of the test below.
+    const IS_CHILD: &str = "CONFIG_TEST_CHILD";
+
+    #[test]
+    fn the_environment_changes_nothing_in_a_configuration_from_flags() {
+        if env::var_os(IS_CHILD).is_none() {
+            // In a child process: the environment of this one belongs to all tests.
+            let mut child = Command::new(env::current_exe().expect("this test's program"));
+            child.args(["--exact", "config::tests::the_environment_changes_nothing_in_a_configuration_from_flags"]);
+            child.env(IS_CHILD, "1").env("MAX_RANGE_BYTES", "7").env("REST_LISTEN", "127.0.0.1:7");
+            child.env("LISTEN", "not an address").env("DATABASE_URL_FILE", "/nowhere");
+            let output = child.output().expect("a child process");
+            let stdout = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success() && stdout.contains("1 passed"), "{stdout}");
+            return;
+        }
+        let required = [
+            ("database-url", "postgres://user:password@host/database"),
+            ("store", "memory://"),
+            ("issuer", "https://issuer.example"),
+            ("audience", "api://print-upload"),
+            ("upload-token-key", "a key for tests that nobody must guess"),
+        ];
+        let config = Config::from_flags(required).expect("a configuration");
+        assert_eq!((config.max_range_bytes, config.rest_listen), (10 << 20, None));
+        config.database.read().expect("the URL, not the file");
+        assert!(Config::from_flags(required.into_iter().skip(1)).is_err(), "no database");
+    }
 
     #[test]
     fn durations_that_no_clock_can_be_moved_by_are_refused() {

@@ -7,9 +7,6 @@ use anyhow::{Context, anyhow, ensure};
 use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
 
-/// The flags of them that a file can be given in place of: `--{flag}-file`.
-pub const SECRETS: [&str; 2] = ["database-url", "upload-token-key"];
-
 /// Where Postgres is.
 #[derive(Debug, Clone, Args)]
 #[group(required = true, multiple = true)]
