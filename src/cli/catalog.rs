@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use print_upload_client::{Client, Credential};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::remote::Server;
+use super::remote::ServiceAddress;
 use crate::catalog;
 
 /// Maintain the catalog.
@@ -26,29 +26,28 @@ enum Action {
         file: PathBuf,
 
         #[command(flatten)]
-        server: Server,
+        service: ServiceAddress,
 
         /// Access token of an application that maintains the catalog.
         #[arg(long, env = "CATALOG_TOKEN", hide_env_values = true)]
         token: Option<SecretString>,
 
-        /// File with the access token, read anew for every call; goes before --token.
+        /// File with the access token, read anew for every call; takes precedence over --token.
         #[arg(long, value_name = "FILE")]
         token_file: Option<PathBuf>,
     },
 }
 
 impl Catalog {
-    /// Does it.
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let Action::Apply { file, server, token, token_file } = self.action;
+        let Action::Apply { file, service, token, token_file } = self.action;
         let json = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
         let catalog = catalog::Catalog::from_json(&json).with_context(|| file.display().to_string())?;
         let credential = match token_file {
             Some(file) => Credential::token_file(&file)?,
-            None => Credential::access_token(token.context("say --token or --token-file")?.expose_secret())?,
+            None => Credential::access_token(token.context("give --token or --token-file")?.expose_secret())?,
         };
-        let mut client = Client::over(server.connect()?, credential);
+        let mut client = Client::over(service.connect()?, credential);
         let pushed = catalog.push(&mut client).await?;
         println!("{pushed} entries pushed");
         Ok(())

@@ -18,7 +18,7 @@ use crate::{
     tls::TlsFiles,
 };
 
-/// What the gateway can be told. It has no secret, no database and no rule of its own.
+/// How the gateway is configured. It needs no secret and no database, and has no rules of its own.
 #[derive(Debug, Args)]
 pub(super) struct Gateway {
     /// Address to serve REST on; port 0 takes a free one.
@@ -26,7 +26,7 @@ pub(super) struct Gateway {
     rest_listen: SocketAddr,
 
     /// Where the gRPC service is, http://host:port or https://host:port. Repeat it, or separate several with commas:
-    /// calls are spread over those that say that they serve (grpc.health.v1).
+    /// calls are spread over those that report that they serve (grpc.health.v1).
     #[arg(long = "upstream", env = "UPSTREAM", value_delimiter = ',', required = true)]
     upstreams: Vec<String>,
 

@@ -34,7 +34,6 @@ pub(super) struct Healthcheck {
 }
 
 impl Healthcheck {
-    /// Asks.
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let ca = self.ca.map(|file| fs::read(&file).with_context(|| format!("--ca {}", file.display()))).transpose()?;
         let asked = async {

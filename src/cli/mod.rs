@@ -8,7 +8,7 @@ mod man;
 mod remote;
 mod serve;
 
-pub use remote::Server;
+pub use remote::ServiceAddress;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -23,7 +23,8 @@ use crate::{
     telemetry::{self, Logs},
 };
 
-/// Upload sessions of print jobs, over gRPC: create, send byte ranges, look, resume, and delete to cancel for good.
+/// Upload sessions of print jobs, over gRPC: create them, send byte ranges, get their state, resume, and delete to cancel for
+/// good.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true)]
 pub struct Cli {
@@ -37,9 +38,9 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Upload a file to a document, or what is missing of it.
+    /// Upload a file to a document, or what the document is still missing.
     Upload(remote::Upload),
-    /// Tell how far an upload has come, or how it has ended.
+    /// Print how far an upload has come, or how it has ended.
     Status(remote::Status),
     /// Follow an upload until it has ended.
     Watch(remote::Watch),
@@ -60,7 +61,7 @@ enum Command {
         #[arg(long, hide = true)]
         source: Option<PathBuf>,
     },
-    /// Ask whether a service serves; the exit status is the answer.
+    /// Check whether a service serves; the exit status shows it.
     Healthcheck(healthcheck::Healthcheck),
     /// Maintain the catalog.
     Catalog(catalog::Catalog),
@@ -71,8 +72,8 @@ enum Command {
 }
 
 impl Cli {
-    /// Does what the command line says. Answers what came of it, and the log, to be flushed when nothing runs any more: what is
-    /// cut at the end has its lines as well.
+    /// Runs the command. Returns its exit code or its error, and the log. The log is to be flushed last: calls that are cut at
+    /// the end are logged too.
     pub async fn run(self) -> anyhow::Result<(anyhow::Result<ExitCode>, Logs)> {
         let (service, telemetry) = match &self.command {
             Command::Serve(config) => ("print-upload", Some(&config.telemetry)),
@@ -88,7 +89,7 @@ impl Cli {
 }
 
 impl Command {
-    /// What to log unless `RUST_LOG` says. Some commands are read by people, from top to bottom.
+    /// The level to log at without `RUST_LOG`. Commands whose output people read log less.
     fn log_level(&self) -> &'static str {
         match self {
             Self::Upload(_) | Self::Status(_) | Self::Watch(_) | Self::Cancel(_) | Self::Download(_) => "warn",

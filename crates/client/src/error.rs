@@ -8,6 +8,7 @@ use tonic_types::StatusExt;
 use crate::{
     proto::{Reason, upload_session::State},
     reason::reason_name,
+    retry::retry_delay,
 };
 
 /// Why something that a client was asked to do has failed.
@@ -79,6 +80,11 @@ impl Error {
     /// The name of the reason that the service gave, also one that this version does not know.
     pub fn reason_name(&self) -> Option<String> {
         if let Self::Call(status) = self { reason_name(status) } else { None }
+    }
+
+    /// Whether the same call may succeed later.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Call(status) if retry_delay(status).is_some())
     }
 
     /// Whether the caller's token admits to no such call, whatever it is about.

@@ -31,14 +31,14 @@ pub(in crate::cli) struct Cancel {
 }
 
 impl Cancel {
-    /// Cancels the upload. Of one that is canceled already it says the same.
+    /// Cancels the upload. Does the same when it is canceled already.
     pub(in crate::cli) async fn run(self) -> ExitCode {
         self.remote.end(self.cancel().await)
     }
 
     async fn cancel(&self) -> Result<ExitCode, Failure> {
         let name = self.target.session(&self.upload_url)?;
-        let client = self.remote.client_or_holder(&self.upload_url, self.target.is_named()).await?;
+        let client = self.remote.client(self.remote.caller(&self.upload_url, self.target.named())).await?;
         let (etag, allow_missing) = (self.etag.clone(), self.allow_missing);
         client.cancel(DeleteUploadSessionRequest { name: name.clone(), etag, allow_missing }).await?;
         if self.remote.json {

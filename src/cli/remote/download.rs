@@ -14,7 +14,8 @@ use tempfile::{Builder, NamedTempFile};
 use tokio::{fs::File, sync::watch};
 
 use super::{
-    EXIT_CODES, Failure, Patience, Remote, interrupt::Signals, output, progress::Shown, target::document_name,
+    Caller, EXIT_CODES, Exit, Failure, Remote, RetryOptions, interrupt::Signals, output, progress::Shown,
+    target::document_name,
 };
 use crate::proto::{PrintDocument, print_document::State};
 
@@ -35,7 +36,7 @@ pub(in crate::cli) struct Download {
     force: bool,
 
     #[command(flatten)]
-    patience: Patience,
+    retry: RetryOptions,
 
     #[command(flatten)]
     remote: Remote,
@@ -50,14 +51,14 @@ impl Download {
     async fn download(&self) -> Result<ExitCode, Failure> {
         let mut signals = Signals::listen()?;
         tokio::select! {
-            downloaded = self.to_its_place() => downloaded,
-            asked = signals.next() => Err(Failure::new(asked.exit_code(), "interrupted")),
+            downloaded = self.download_to_output() => downloaded,
+            asked = signals.next() => Err(Failure::new(asked.exit(), "interrupted")),
         }
     }
 
-    async fn to_its_place(&self) -> Result<ExitCode, Failure> {
+    async fn download_to_output(&self) -> Result<ExitCode, Failure> {
         let name = document_name(&self.document)?;
-        let client = &self.remote.client().await?.with_patience(self.patience.patience);
+        let client = &self.remote.client(Caller::Token).await?.with_patience(self.retry.patience);
         if self.output.as_deref() == Some(Path::new("-")) {
             if self.remote.json {
                 return Err(Failure::usage("--json and the document cannot both go to standard output"));
@@ -66,13 +67,13 @@ impl Download {
             self.receive(client, &name, &mut File::from_std(stdout.into())).await?;
             return Ok(ExitCode::SUCCESS);
         }
-        // Before any place for it is looked at: without a document that does not matter.
+        // Before the output is checked: without a document nothing is written.
         let document = uploaded(client, &name).await?;
         let file = match &self.output {
             Some(file) => file.clone(),
             None => own_name(&document)?,
         };
-        self.check_place(&file)?;
+        self.check_output(&file)?;
         // Beside the file that it becomes, and gone when it is dropped before.
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let as_usual = Permissions::from_mode(0o666);
@@ -81,27 +82,27 @@ impl Download {
         let mut output = File::from_std(partial.reopen().map_err(|error| failed(partial.path(), &error))?);
         let document = self.receive(client, &name, &mut output).await?;
         output.sync_all().await.map_err(|error| failed(partial.path(), &error))?;
-        // Again: much may have happened there in the meantime.
-        if let Some(replaced) = self.check_place(&file)? {
+        // Again: it may have changed in the meantime.
+        if let Some(replaced) = self.check_output(&file)? {
             fs::set_permissions(partial.path(), replaced).map_err(|error| failed(partial.path(), &error))?;
         }
         put_in_place(partial, &file, self.force)?;
-        self.tell(&file, &document)?;
+        self.print(&file, &document)?;
         Ok(ExitCode::SUCCESS)
     }
 
-    /// Fails when there is something that is not to be replaced; else tells the permissions of the file that is.
-    fn check_place(&self, file: &Path) -> Result<Option<Permissions>, Failure> {
+    /// Returns the permissions of the file that is to be replaced, if there is one. Fails when it must not be replaced.
+    fn check_output(&self, file: &Path) -> Result<Option<Permissions>, Failure> {
         let there = match fs::symlink_metadata(file) {
             Ok(there) => there,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed(file, &error)),
         };
         if there.is_dir() {
-            return Err(Failure::new(1, format!("{} is a folder: say a file in it", file.display())));
+            return Err(Failure::new(Exit::Other, format!("{} is a folder: name a file in it", file.display())));
         }
         if !there.is_file() {
-            return Err(Failure::new(1, format!("{} is no regular file, and not replaced", file.display())));
+            return Err(Failure::new(Exit::Other, format!("{} is no regular file, and not replaced", file.display())));
         }
         if self.force { Ok(Some(there.permissions())) } else { Err(exists(file)) }
     }
@@ -112,7 +113,7 @@ impl Download {
         Ok(client.download(document, output, &progress).await?)
     }
 
-    fn tell(&self, file: &Path, document: &PrintDocument) -> Result<(), Failure> {
+    fn print(&self, file: &Path, document: &PrintDocument) -> Result<(), Failure> {
         if self.remote.json {
             return output::print(
                 serde_json::json!({"file": file.to_string_lossy(), "document": output::document_json(document)?}),
@@ -129,7 +130,7 @@ async fn uploaded(client: &Client, name: &str) -> Result<PrintDocument, Failure>
     if document.state() == State::Uploaded {
         return Ok(document);
     }
-    // The service says why not, unless the last byte has come just now.
+    // The service gives the reason, unless the last byte has arrived in the meantime.
     Ok(client.download(name, &mut tokio::io::sink(), &watch::Sender::default()).await?)
 }
 
@@ -143,7 +144,7 @@ fn put_in_place(partial: NamedTempFile, file: &Path, force: bool) -> Result<(), 
     }
 }
 
-/// The name that the document was given, when it is a plain file name: whoever uploaded it chooses no folder and no hidden file of ours.
+/// The document's name, when it is a plain file name: the uploader must not choose another folder or a hidden file.
 fn own_name(document: &PrintDocument) -> Result<PathBuf, Failure> {
     let name = Path::new(&document.document_name);
     if document.document_name.starts_with('.') || name.file_name() != Some(name.as_os_str()) {
@@ -153,11 +154,11 @@ fn own_name(document: &PrintDocument) -> Result<PathBuf, Failure> {
 }
 
 fn exists(file: &Path) -> Failure {
-    Failure::new(1, format!("{} is there already: say --force to replace it", file.display()))
+    Failure::new(Exit::Other, format!("{} is there already: give --force to replace it", file.display()))
 }
 
 fn failed(file: &Path, error: &io::Error) -> Failure {
-    Failure::new(1, format!("{}: {error}", file.display()))
+    Failure::new(Exit::Other, format!("{}: {error}", file.display()))
 }
 
 #[cfg(test)]

@@ -1,37 +1,18 @@
-//! How a command fails: what it says, and its exit code.
+//! How a command fails: its message and its exit code.
 
 use std::process::ExitCode;
 
-use print_upload_client::{self as client, Error, Reason, code_name};
+use print_upload_client::{Error, Reason, code_name};
 use serde_json::json;
 use tonic::Code;
 
-use super::output;
+use super::{exit::Exit, output};
 use crate::proto::upload_session::State;
-
-/// For `--help` and the manual.
-pub(in crate::cli) const EXIT_CODES: &str = "\
-Exit codes:
-  0    done
-  1    any other failure
-  2    the command line is wrong
-  3    there is no such session, document or print job
-  4    not permitted, or no valid credential
-  5    the session has ended: canceled, expired or completed
-  6    the service cannot be reached or has no room: try again later
-  7    the document and the file differ, or the file changed meanwhile
-  130  interrupted (SIGINT); an upload session is kept, unless --on-interrupt or the answer says cancel: then it is 5
-  143  asked to end (SIGTERM); the same
-
-With --json a failure is one object on standard error:
-{\"error\": {\"code\": \"NOT_FOUND\", \"reason\": \"UPLOAD_SESSION_NOT_FOUND\", \"message\": \"…\", \"exitCode\": 3}}; code only when \
-the call of a service has failed, reason when the service gave one or the session has ended, \"session\" when it is known. Errors \
-found while parsing the command line are always plain text.";
 
 /// How a command fails.
 #[derive(Debug)]
 pub(super) struct Failure {
-    exit: u8,
+    exit: Exit,
     code: Option<Code>,
     reason: Option<String>,
     message: String,
@@ -40,18 +21,18 @@ pub(super) struct Failure {
 
 impl Failure {
     /// A failure of this program's own.
-    pub(super) fn new(exit: u8, message: impl Into<String>) -> Self {
+    pub(super) fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self { exit, code: None, reason: None, message: message.into(), session: None }
     }
 
     /// The command line is wrong.
     pub(super) fn usage(message: &str) -> Self {
-        Self::new(2, message)
+        Self::new(Exit::Usage, message)
     }
 
     /// The session has ended in this state.
     pub(super) fn ended(state: State, message: impl Into<String>) -> Self {
-        Self { reason: Some(Reason::of_ended_session(state).wire_name().into()), ..Self::new(5, message) }
+        Self { reason: Some(Reason::of_ended_session(state).wire_name().into()), ..Self::new(Exit::Ended, message) }
     }
 
     /// The same, about a session.
@@ -79,11 +60,11 @@ impl Failure {
         Self { message: format!("{problem} {servers}: {}", self.message), ..self }
     }
 
-    /// Tells it on standard error.
-    pub(super) fn tell(&self, as_json: bool) -> ExitCode {
+    /// Prints it on standard error. Returns its exit code.
+    pub(super) fn print(&self, as_json: bool) -> ExitCode {
         let code = self.code.map(code_name);
         if as_json {
-            let mut error = json!({"message": self.message, "exitCode": self.exit});
+            let mut error = json!({"message": self.message, "exitCode": self.exit as u8});
             let known = [("code", code), ("reason", self.reason.as_deref()), ("session", self.session.as_deref())];
             for (key, value) in known {
                 if let Some(value) = value {
@@ -96,7 +77,7 @@ impl Failure {
             let details = if details.is_empty() { String::new() } else { format!(" ({})", details.join(", ")) };
             output::note(format!("print-upload: {}{details}", self.message));
         }
-        ExitCode::from(self.exit)
+        ExitCode::from(self.exit as u8)
     }
 }
 
@@ -107,16 +88,16 @@ impl From<Error> for Failure {
         let exit = match (&error, error.reason()) {
             (Error::Ended(state), _) => return Self::ended(*state, message),
             (Error::DigestMismatch { .. } | Error::Changed { .. } | Error::OtherBytes { .. }, _)
-            | (_, Some(Reason::DigestConflict | Reason::DigestMismatch)) => 7,
+            | (_, Some(Reason::DigestConflict | Reason::DigestMismatch)) => Exit::Differs,
             (
                 _,
                 Some(Reason::UploadSessionCanceled | Reason::UploadSessionExpired | Reason::UploadSessionCompleted),
-            ) => 5,
+            ) => Exit::Ended,
             _ => match code {
-                Some(Code::NotFound) => 3,
-                Some(Code::PermissionDenied | Code::Unauthenticated) => 4,
-                Some(_) if is_passing(&error) => 6,
-                _ => 1,
+                Some(Code::NotFound) => Exit::NotFound,
+                Some(Code::PermissionDenied | Code::Unauthenticated) => Exit::NotPermitted,
+                _ if error.is_transient() => Exit::Unavailable,
+                _ => Exit::Other,
             },
         };
         Self { exit, code, reason: error.reason_name(), message, session: None }
@@ -125,12 +106,8 @@ impl From<Error> for Failure {
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Self::new(1, format!("{error:#}"))
+        Self::new(Exit::Other, format!("{error:#}"))
     }
-}
-
-fn is_passing(error: &Error) -> bool {
-    matches!(error, Error::Call(status) if client::retry_delay(status).is_some())
 }
 
 #[cfg(test)]
@@ -167,7 +144,7 @@ mod tests {
         ];
         for (error, expected) in table {
             let shown = format!("{error:?}");
-            assert_eq!(Failure::from(error).exit, expected, "{shown}");
+            assert_eq!(Failure::from(error).exit as u8, expected, "{shown}");
         }
     }
 }

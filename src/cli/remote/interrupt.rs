@@ -1,4 +1,4 @@
-//! What happens to an upload when the program is asked to end: the session is kept, or canceled.
+//! What happens to an upload when the program is asked to end: its session is kept or canceled.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -12,7 +12,7 @@ use tokio::{
     sync::oneshot,
 };
 
-use super::output;
+use super::{exit::Exit, output};
 
 /// What to do with the session when the upload is interrupted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -28,10 +28,17 @@ pub(super) enum OnInterrupt {
 /// How the program was asked to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Asked {
-    /// By whoever sits at the terminal.
+    /// With SIGINT, which Ctrl-C sends.
     Interrupt,
-    /// By another program.
+    /// With SIGTERM.
     Terminate,
+}
+
+/// What is done with the session.
+pub(super) enum Decision {
+    Cancel,
+    /// Keep it. The program ends as it was asked to last.
+    Keep(Asked),
 }
 
 /// The signals that ask the program to end.
@@ -42,16 +49,15 @@ pub(super) struct Signals {
 
 impl Asked {
     /// The exit code of a program that ends because of this.
-    pub(super) fn exit_code(self) -> u8 {
-        128 + match self {
-            Self::Interrupt => 2,
-            Self::Terminate => 15,
+    pub(super) fn exit(self) -> Exit {
+        match self {
+            Self::Interrupt => Exit::Interrupted,
+            Self::Terminate => Exit::Terminated,
         }
     }
 }
 
 impl Signals {
-    /// Listens from now on.
     pub(super) fn listen() -> anyhow::Result<Self> {
         let interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
         let terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
@@ -66,22 +72,21 @@ impl Signals {
         }
     }
 
-    /// Whether to cancel the upload; else how the program was asked to end, last. Whoever interrupts again, or says nothing,
-    /// keeps it: that can still be changed.
-    pub(super) async fn cancels(&mut self, on_interrupt: OnInterrupt, asked: Asked) -> Result<(), Asked> {
+    /// Decides what to do with the session. A second interruption and an empty answer keep it: it can be canceled later.
+    pub(super) async fn decide(&mut self, on_interrupt: OnInterrupt, asked: Asked) -> Decision {
         match on_interrupt {
-            OnInterrupt::Cancel => Ok(()),
+            OnInterrupt::Cancel => Decision::Cancel,
             OnInterrupt::Ask if asked == Asked::Interrupt && is_attended() => tokio::select! {
-                answer = question() => match answer {
-                    Ok(answer) if answer.trim().eq_ignore_ascii_case("c") => Ok(()),
-                    _ => Err(asked),
+                answer = ask() => match answer {
+                    Ok(answer) if answer.trim().eq_ignore_ascii_case("c") => Decision::Cancel,
+                    _ => Decision::Keep(asked),
                 },
                 again = self.next() => {
                     output::note("");
-                    Err(again)
+                    Decision::Keep(again)
                 }
             },
-            OnInterrupt::Ask | OnInterrupt::Keep => Err(asked),
+            OnInterrupt::Ask | OnInterrupt::Keep => Decision::Keep(asked),
         }
     }
 }
@@ -90,9 +95,9 @@ fn is_attended() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
-/// Asks on the terminal. The thread that reads the answer is left behind when nobody waits for it any more: a task of the
+/// Asks on the terminal. A thread of its own reads the answer, and keeps waiting for it when this is dropped: a task of the
 /// runtime would keep the program from ending.
-fn question() -> oneshot::Receiver<String> {
+fn ask() -> oneshot::Receiver<String> {
     let (answer, answered) = oneshot::channel();
     thread::spawn(move || {
         let mut line = String::new();

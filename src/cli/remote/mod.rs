@@ -1,7 +1,8 @@
-//! The commands that call a service: what they have in common.
+//! What the commands that call a service have in common.
 
 mod cancel;
 mod download;
+mod exit;
 mod failure;
 mod interrupt;
 mod output;
@@ -14,7 +15,7 @@ mod watch;
 
 pub(super) use cancel::Cancel;
 pub(super) use download::Download;
-pub(super) use failure::EXIT_CODES;
+pub(super) use exit::EXIT_CODES;
 pub(super) use status::Status;
 pub(super) use upload::Upload;
 pub(super) use watch::Watch;
@@ -30,14 +31,14 @@ use print_upload_client::{self as client, Client, Credential, Transport};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::task::spawn_blocking;
 
-use self::failure::Failure;
+use self::{exit::Exit, failure::Failure};
 use crate::config::duration;
 
 /// Where the service is.
 #[derive(Debug, Args)]
-pub struct Server {
+pub struct ServiceAddress {
     /// Where the service is: host:port, http://host:port or https://host:port. Repeat it, or separate several with commas:
-    /// calls are spread over those that say that they serve. Without a scheme it is https when --ca is given, else http.
+    /// calls are spread over those that report that they serve. Without a scheme it is https when --ca is given, else http.
     #[arg(
         long = "server",
         value_name = "ADDRESS",
@@ -54,17 +55,17 @@ pub struct Server {
     ca: Option<PathBuf>,
 }
 
-/// How a command calls the service, and how it answers.
+/// How a command calls the service, and how it prints.
 #[derive(Debug, Args)]
 pub(super) struct Remote {
     #[command(flatten)]
-    server: Server,
+    service: ServiceAddress,
 
-    /// Access token [env: PRINT_UPLOAD_TOKEN]. On a command line others can read it: better use the environment, or a file.
+    /// Access token [env: PRINT_UPLOAD_TOKEN]. Other users can read command lines: prefer the environment, or a file.
     #[arg(long, help_heading = "Service")]
     token: Option<SecretString>,
 
-    /// File with the access token, read anew for every call; a pipe is read once. Goes before --token.
+    /// File with the access token, read anew for every call; a pipe is read once. Takes precedence over --token.
     #[arg(long, value_name = "FILE", help_heading = "Service")]
     token_file: Option<PathBuf>,
 
@@ -77,7 +78,7 @@ pub(super) struct Remote {
     json: bool,
 }
 
-/// In place of an access token, for those who were handed an upload URL.
+/// In place of an access token, for callers who have an upload URL.
 #[derive(Debug, Args)]
 pub(super) struct UploadUrl {
     /// Upload URL, as printed by `status --show-upload-url` [env: PRINT_UPLOAD_URL]. It names the session and replaces the token.
@@ -87,16 +88,16 @@ pub(super) struct UploadUrl {
     url: Option<SecretString>,
 }
 
-/// How long a command that takes its time goes on trying.
+/// How a command that may take long retries.
 #[derive(Debug, Args)]
-pub(super) struct Patience {
+pub(super) struct RetryOptions {
     /// How long to go on, once under way, while the service cannot be reached or has no room.
     #[arg(long, default_value = "1m", value_parser = duration, help_heading = "Service")]
     patience: Duration,
 }
 
-impl Server {
-    /// The way to the service. Nothing is connected yet.
+impl ServiceAddress {
+    /// A transport to the service. It connects when the first call is made.
     pub fn connect(&self) -> anyhow::Result<Transport> {
         let ca = self.ca.as_ref().filter(|file| !file.as_os_str().is_empty());
         let endpoints: Vec<String> = self.servers.iter().map(|server| with_scheme(server, ca.is_some())).collect();
@@ -109,10 +110,25 @@ impl Server {
     }
 }
 
-/// An address of a service, with a scheme where it has none: https where there is an authority to trust.
+/// Adds a scheme to an address that has none: https when an authority is given.
 pub(super) fn with_scheme(server: &str, has_ca: bool) -> String {
     let scheme = if has_ca { "https" } else { "http" };
     if server.contains("://") { server.to_owned() } else { format!("{scheme}://{server}") }
+}
+
+/// Who calls.
+pub(super) enum Caller {
+    /// The owner of the access token.
+    Token,
+    /// Whoever has this upload URL.
+    UploadUrl(SecretString),
+}
+
+/// How a session is named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Named {
+    ByArgument,
+    ByUploadUrl,
 }
 
 impl UploadUrl {
@@ -123,39 +139,45 @@ impl UploadUrl {
 }
 
 impl Remote {
-    /// A client with the caller's token.
-    async fn client(&self) -> Result<Client, Failure> {
-        let credential = match (&self.token_file, self.token.clone().or_else(|| variable("PRINT_UPLOAD_TOKEN"))) {
-            (Some(file), _) => token_file(file.clone()).await,
-            (None, Some(token)) => Credential::access_token(token.expose_secret()),
-            (None, None) => return Err(Failure::usage("say who you are: --token, --token-file or PRINT_UPLOAD_TOKEN")),
-        };
-        self.client_with(credential)
-    }
-
-    /// A client with the upload URL where one is given, else with the caller's token. What the command line says goes before
-    /// the environment; when that has both, a session that is named is the token's.
-    async fn client_or_holder(&self, upload_url: &UploadUrl, is_named: bool) -> Result<Client, Failure> {
+    /// Who calls about a session. The command line takes precedence over the environment. When the environment has both a
+    /// token and an upload URL, the token is for a session that is named by an argument.
+    fn caller(&self, upload_url: &UploadUrl, named: Named) -> Caller {
         let has_token = self.token.is_some() || self.token_file.is_some();
-        let is_by_token = has_token || (is_named && variable("PRINT_UPLOAD_TOKEN").is_some());
+        let is_by_token = has_token || (named == Named::ByArgument && variable("PRINT_UPLOAD_TOKEN").is_some());
         match upload_url.given() {
-            Some(url) if upload_url.url.is_some() || !is_by_token => {
-                self.client_with(Credential::of_upload_url(url.expose_secret()))
-            }
-            _ => self.client().await,
+            Some(url) if upload_url.url.is_some() || !is_by_token => Caller::UploadUrl(url),
+            _ => Caller::Token,
         }
     }
 
-    fn client_with(&self, credential: anyhow::Result<Credential>) -> Result<Client, Failure> {
-        let credential = credential.map_err(|error| Failure::new(4, format!("{error:#}")))?;
-        let transport = self.server.connect().map_err(|error| Failure::usage(&format!("{error:#}")))?;
+    async fn client(&self, caller: Caller) -> Result<Client, Failure> {
+        let credential = match caller {
+            Caller::Token => self.access_token().await?,
+            Caller::UploadUrl(url) => valid(Credential::of_upload_url(url.expose_secret()))?,
+        };
+        let transport = self.service.connect().map_err(|error| Failure::usage(&format!("{error:#}")))?;
         Ok(Client::over(transport, credential).with_timeout(self.timeout))
     }
 
-    /// Tells how a command has ended.
-    fn end(&self, result: Result<ExitCode, Failure>) -> ExitCode {
-        result.unwrap_or_else(|failure| failure.at(&self.server.servers.join(", ")).tell(self.json))
+    async fn access_token(&self) -> Result<Credential, Failure> {
+        let credential = match (&self.token_file, self.token.clone().or_else(|| variable("PRINT_UPLOAD_TOKEN"))) {
+            (Some(file), _) => token_file(file.clone()).await,
+            (None, Some(token)) => Credential::access_token(token.expose_secret()),
+            (None, None) => {
+                return Err(Failure::usage("no credential: give --token, --token-file or PRINT_UPLOAD_TOKEN"));
+            }
+        };
+        valid(credential)
     }
+
+    /// Prints how a command has failed, if it has. Returns its exit code.
+    fn end(&self, result: Result<ExitCode, Failure>) -> ExitCode {
+        result.unwrap_or_else(|failure| failure.at(&self.service.servers.join(", ")).print(self.json))
+    }
+}
+
+fn valid(credential: anyhow::Result<Credential>) -> Result<Credential, Failure> {
+    credential.map_err(|error| Failure::new(Exit::NotPermitted, format!("{error:#}")))
 }
 
 /// A secret in the environment. An empty one counts as absent.
@@ -163,7 +185,7 @@ fn variable(name: &str) -> Option<SecretString> {
     std::env::var(name).ok().filter(|value| !value.is_empty()).map(SecretString::from)
 }
 
-/// Reads the token beside everything else: a pipe may have no writer yet.
+/// Reads the token on a thread of its own: a pipe may have no writer yet.
 async fn token_file(file: PathBuf) -> anyhow::Result<Credential> {
     spawn_blocking(move || Credential::token_file(&file)).await?
 }

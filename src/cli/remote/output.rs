@@ -11,19 +11,19 @@ use print_upload_client::state_name;
 use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use serde_json::Value;
 
-use super::Failure;
+use super::{Exit, Failure};
 use crate::proto::{DESCRIPTOR, Principal, PrintDocument, UploadSession, principal::Identity, upload_session::State};
 
-/// How many missing ranges are shown to people.
+/// How many missing ranges the text for people has.
 const SHOWN_RANGES: usize = 4;
 
-/// Prints lines on standard output. Nobody may be reading any more.
+/// Prints lines on standard output. Fails when nobody reads it any more.
 pub(super) fn print(lines: impl Display) -> Result<(), Failure> {
     writeln!(io::stdout().lock(), "{}", shown(&lines.to_string()))
-        .map_err(|error| Failure::new(1, format!("standard output: {error}")))
+        .map_err(|error| Failure::new(Exit::Other, format!("standard output: {error}")))
 }
 
-/// Says something on standard error. That nobody hears it changes nothing.
+/// Prints lines on standard error. It does not matter whether anybody reads them.
 pub(super) fn note(lines: impl Display) {
     drop(writeln!(io::stderr().lock(), "{}", shown(&lines.to_string())));
 }

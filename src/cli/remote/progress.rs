@@ -1,4 +1,4 @@
-//! The progress of a transfer: a bar where standard error is a terminal, and what keeps it back as lines elsewhere.
+//! The progress of a transfer: a bar on a terminal; elsewhere a line for each failure that is being retried.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::{sync::watch, task::JoinHandle};
 
 use super::output;
 
-/// How often the bar is drawn when nothing happens: rate and time left change all the same.
+/// How often the bar is drawn when nothing happens: rate and time left change even then.
 const TICK: Duration = Duration::from_millis(250);
 
 const TEMPLATE: &str = "{bar:30} {bytes} of {total_bytes}  {binary_bytes_per_sec}  {eta} left  {msg}";
@@ -20,7 +20,7 @@ pub(super) struct Shown {
 }
 
 impl Shown {
-    /// Begins to show it; nothing at all when it is quiet.
+    /// Begins to show it. Shows nothing when it is quiet.
     pub(super) fn begin(progress: watch::Receiver<Progress>, is_quiet: bool) -> Self {
         let bar = if is_quiet { ProgressBar::hidden() } else { ProgressBar::new(0) };
         if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
@@ -40,19 +40,18 @@ impl Drop for Shown {
 
 async fn follow(bar: ProgressBar, mut progress: watch::Receiver<Progress>, is_quiet: bool) {
     let mut has_begun = false;
-    let mut told = None;
+    let mut shown = None;
     while progress.changed().await.is_ok() {
         let now = progress.borrow_and_update().clone();
         bar.set_length(now.size);
         bar.set_position(now.done + now.in_flight);
-        // Not before there is a size: a bar of nothing is drawn as full. And what an earlier run has sent says nothing about
-        // how fast this one is.
+        // Not before there is a size: an empty bar is drawn as full. The rate must not count what an earlier run has sent.
         if !has_begun {
             bar.reset_eta();
             bar.enable_steady_tick(TICK);
             has_begun = true;
         }
-        if now.trouble == told {
+        if now.trouble == shown {
             continue;
         }
         if bar.is_hidden()
@@ -64,6 +63,6 @@ async fn follow(bar: ProgressBar, mut progress: watch::Receiver<Progress>, is_qu
         bar.set_message(
             now.trouble.as_ref().map(|trouble| output::shown(&format!("waiting: {trouble}"))).unwrap_or_default(),
         );
-        told = now.trouble;
+        shown = now.trouble;
     }
 }

@@ -1,4 +1,4 @@
-//! Sizes as people write them.
+//! Sizes as people write them. Stricter than the crate `bytesize`, which also takes `8mib`, `8m` and `0`.
 
 use std::num::NonZero;
 

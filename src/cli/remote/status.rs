@@ -6,14 +6,14 @@ use clap::Args;
 
 use super::{EXIT_CODES, Failure, Remote, UploadUrl, output, target::Target};
 
-/// Which session, and how to ask for it.
+/// Which session, and how to print it.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("With --json the session is an UploadSession of the proto in JSON.\n\n{EXIT_CODES}"))]
 pub(in crate::cli) struct Status {
     #[command(flatten)]
     target: Target,
 
-    /// Tell the upload URL as well: whoever has it may send to the session, look at it and cancel it.
+    /// Print the upload URL as well: whoever has it may send to the session, get its state and cancel it.
     #[arg(long)]
     show_upload_url: bool,
 
@@ -25,14 +25,14 @@ pub(in crate::cli) struct Status {
 }
 
 impl Status {
-    /// Asks, and prints the answer.
+    /// Gets the session and prints it.
     pub(in crate::cli) async fn run(self) -> ExitCode {
         self.remote.end(self.show().await)
     }
 
     async fn show(&self) -> Result<ExitCode, Failure> {
         let name = self.target.session(&self.upload_url)?;
-        let client = self.remote.client_or_holder(&self.upload_url, self.target.is_named()).await?;
+        let client = self.remote.client(self.remote.caller(&self.upload_url, self.target.named())).await?;
         let session = client.session(&name).await?;
         if self.remote.json {
             output::print(output::session_json(&session, self.show_upload_url)?)?;

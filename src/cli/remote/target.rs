@@ -4,7 +4,7 @@ use clap::Args;
 use secrecy::ExposeSecret;
 use url::Url;
 
-use super::{Failure, UploadUrl};
+use super::{Failure, Named, UploadUrl};
 use crate::name::{DocumentName, SessionName};
 
 /// What a command is about.
@@ -21,13 +21,12 @@ impl Target {
         match (&self.target, upload_url.given()) {
             (Some(target), _) => session_name(target).map_err(|problem| Failure::usage(&problem)),
             (None, Some(url)) => session_in(url.expose_secret()),
-            (None, None) => Err(Failure::usage("say which session, or document")),
+            (None, None) => Err(Failure::usage("name a session or a document")),
         }
     }
 
-    /// Whether it is named, and not only by an upload URL.
-    pub(super) fn is_named(&self) -> bool {
-        self.target.is_some()
+    pub(super) fn named(&self) -> Named {
+        if self.target.is_some() { Named::ByArgument } else { Named::ByUploadUrl }
     }
 }
 

@@ -9,8 +9,8 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::{
-    EXIT_CODES, Failure, Patience, Remote, UploadUrl,
-    interrupt::{Asked, OnInterrupt, Signals},
+    Caller, EXIT_CODES, Exit, Failure, Named, Remote, RetryOptions, UploadUrl,
+    interrupt::{Asked, Decision, OnInterrupt, Signals},
     output,
     progress::Shown,
     size::size,
@@ -35,7 +35,7 @@ pub(in crate::cli) struct Upload {
     #[arg(long, conflicts_with = "url")]
     document: Option<String>,
 
-    /// The document's name, as shown to people [default: the file's].
+    /// The document's name, as people see it [default: the file's].
     #[arg(long, conflicts_with = "url")]
     name: Option<String>,
 
@@ -47,7 +47,7 @@ pub(in crate::cli) struct Upload {
     #[arg(long, default_value = "4")]
     parallel: NonZero<u32>,
 
-    /// How large a range is; smaller when the service says so.
+    /// How large a range is; smaller when the service demands it.
     #[arg(long, default_value = "8MiB", value_parser = size)]
     range_size: NonZero<u64>,
 
@@ -63,7 +63,7 @@ pub(in crate::cli) struct Upload {
     upload_url: UploadUrl,
 
     #[command(flatten)]
-    patience: Patience,
+    retry: RetryOptions,
 
     #[command(flatten)]
     remote: Remote,
@@ -77,11 +77,11 @@ enum Place {
     Session(String),
 }
 
-/// How an upload begins.
+/// What an upload begins with.
 enum Begun {
-    /// With a session, new or an earlier one's.
+    /// A session: a new one, or that of an earlier run.
     Session(Box<UploadSession>),
-    /// Not at all: an earlier run has completed it.
+    /// A document that an earlier run has completed.
     Uploaded(PrintDocument),
 }
 
@@ -100,7 +100,7 @@ impl Upload {
             asked = signals.next() => return Err(self.interrupted_early(asked)),
         };
         match begun {
-            Begun::Uploaded(document) => self.tell(None, &document, source.size_bytes(), 0),
+            Begun::Uploaded(document) => self.print(None, &document, source.size_bytes(), 0),
             Begun::Session(session) => {
                 let sent = self.send(&client, &session, &source, &mut signals).await;
                 sent.map_err(|failure| failure.with_advice().of_session(&session.name))
@@ -112,20 +112,21 @@ impl Upload {
         if let Some(document) = &self.document {
             return Ok(Place::Document(document_name(document)?));
         }
-        let url = self.upload_url.given().ok_or_else(|| Failure::usage("say which --document, or --upload-url"))?;
+        let url = self.upload_url.given().ok_or_else(|| Failure::usage("give --document or --upload-url"))?;
         Ok(Place::Session(session_in(url.expose_secret())?))
     }
 
     async fn begin(&self, place: Place, source: &Source) -> Result<(Client, Begun), Failure> {
-        let patience = self.patience.patience;
+        let patience = self.retry.patience;
         match place {
             Place::Document(document) => {
-                let client = self.remote.client().await?.with_patience(patience);
+                let client = self.remote.client(Caller::Token).await?.with_patience(patience);
                 let begun = self.create(&client, &document, source).await?;
                 Ok((client, begun))
             }
             Place::Session(session) => {
-                let client = self.remote.client_or_holder(&self.upload_url, false).await?.with_patience(patience);
+                let caller = self.remote.caller(&self.upload_url, Named::ByUploadUrl);
+                let client = self.remote.client(caller).await?.with_patience(patience);
                 let session = client.session(&session).await?;
                 Ok((client, Begun::Session(session.into())))
             }
@@ -134,10 +135,10 @@ impl Upload {
 
     async fn create(&self, client: &Client, document: &str, source: &Source) -> Result<Begun, Failure> {
         match client.create(document, &self.properties(source)?).await {
-            // Perhaps by an earlier run, which never heard of it.
+            // Perhaps by an earlier run, which got no response.
             Err(error) if error.reason() == Some(Reason::DocumentAlreadyUploaded) => {
                 let uploaded = match client.document(document).await {
-                    // Who may only upload is told why that fails, not what else is forbidden.
+                    // A caller who may only upload gets the first error, not this one.
                     Err(denied) if denied.is_permission_missing() => return Err(error.into()),
                     looked => looked?,
                 };
@@ -167,9 +168,9 @@ impl Upload {
         };
         drop(shown);
         match outcome {
-            Ok(document) => self.tell(Some(session), &document?, resumed, watching.borrow().sent),
+            Ok(document) => self.print(Some(session), &document?, resumed, watching.borrow().sent),
             Err(asked) if watching.borrow().is_complete() => Err(Failure::new(
-                asked.exit_code(),
+                asked.exit(),
                 "interrupted after the upload was completed, before the document was compared with the file",
             )),
             Err(asked) => Err(self.interrupted(client, session, signals, asked).await),
@@ -185,11 +186,11 @@ impl Upload {
     ) -> Failure {
         let name = &session.name;
         let on_interrupt = match self.on_interrupt {
-            // A script reads the JSON, and nobody is there to be asked.
+            // A script reads the JSON: there is nobody to ask.
             OnInterrupt::Ask if self.remote.json => OnInterrupt::Keep,
             chosen => chosen,
         };
-        if let Err(asked) = signals.cancels(on_interrupt, asked).await {
+        if let Decision::Keep(asked) = signals.decide(on_interrupt, asked).await {
             return kept(session, asked);
         }
         tokio::select! {
@@ -199,7 +200,7 @@ impl Upload {
             },
             again = signals.next() => {
                 let message = format!("interrupted before the cancel of {name} was confirmed: check with `print-upload status {name}`");
-                Failure::new(again.exit_code(), message)
+                Failure::new(again.exit(), message)
             }
         }
     }
@@ -208,7 +209,7 @@ impl Upload {
         let hint = self.document.as_ref().map_or_else(String::new, |document| {
             format!("; a session may exist all the same: `print-upload cancel {document}` ends it")
         });
-        Failure::new(asked.exit_code(), format!("interrupted before the upload began{hint}"))
+        Failure::new(asked.exit(), format!("interrupted before the upload began{hint}"))
     }
 
     fn announce(&self, session: &UploadSession, source: &Source) {
@@ -226,7 +227,7 @@ impl Upload {
         }
     }
 
-    fn tell(
+    fn print(
         &self,
         session: Option<&UploadSession>,
         document: &PrintDocument,
@@ -252,7 +253,8 @@ impl Upload {
         let file_name = || self.file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let extension = self.file.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
         let content_type = self.content_type.clone().unwrap_or_else(|| content_type(extension).to_owned());
-        let size_bytes = source.size_bytes().try_into().map_err(|_| Failure::new(1, "the file is too large"))?;
+        let size_bytes =
+            source.size_bytes().try_into().map_err(|_| Failure::new(Exit::Other, "the file is too large"))?;
         Ok(DocumentProperties { document_name: self.name.clone().unwrap_or_else(file_name), content_type, size_bytes })
     }
 }
@@ -267,7 +269,7 @@ fn kept(session: &UploadSession, asked: Asked) -> Failure {
     let message = format!(
         "interrupted; {name} is kept until {until} at least: the same command resumes it, `print-upload cancel {name}` cancels it"
     );
-    Failure::new(asked.exit_code(), message)
+    Failure::new(asked.exit(), message)
 }
 
 /// The media types of what printers take.

@@ -3,28 +3,28 @@
 use std::{process::ExitCode, time::Duration};
 
 use clap::Args;
-use print_upload_client::{Client, Error, retry_delay, state_name};
+use print_upload_client::{Client, Error, state_name};
 use tokio::time::{Instant, sleep};
 
-use super::{EXIT_CODES, Failure, Patience, Remote, UploadUrl, output, target::Target};
+use super::{EXIT_CODES, Failure, Remote, RetryOptions, UploadUrl, output, target::Target};
 use crate::{
     config::duration,
     proto::{UploadSession, upload_session::State},
 };
 
-/// Which session, and how often to ask for it.
+/// Which session, and how often to get it.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("Ends with 0 when the upload is completed, with 5 when it was canceled or has expired. With --json every change is a line: an UploadSession of the proto in JSON.\n\n{EXIT_CODES}"))]
 pub(in crate::cli) struct Watch {
     #[command(flatten)]
     target: Target,
 
-    /// How often to ask.
+    /// How often to get the session.
     #[arg(long, default_value = "1s", value_parser = duration)]
     interval: Duration,
 
     #[command(flatten)]
-    patience: Patience,
+    retry: RetryOptions,
 
     #[command(flatten)]
     upload_url: UploadUrl,
@@ -41,15 +41,15 @@ impl Watch {
 
     async fn watch(&self) -> Result<ExitCode, Failure> {
         let name = self.target.session(&self.upload_url)?;
-        let client = self.remote.client_or_holder(&self.upload_url, self.target.is_named()).await?;
+        let client = self.remote.client(self.remote.caller(&self.upload_url, self.target.named())).await?;
         let mut session = client.session(&name).await?;
         // From here on exactly this one, whatever sessions the document gets.
         let name = session.name.clone();
-        let mut told = None;
+        let mut printed = None;
         loop {
             let now = (session.state(), session.received_bytes);
-            if told.replace(now) != Some(now) {
-                self.tell(&session)?;
+            if printed.replace(now) != Some(now) {
+                self.print(&session)?;
             }
             match session.state() {
                 State::Active => {}
@@ -60,21 +60,20 @@ impl Watch {
         }
     }
 
-    /// The session after a while. A service that cannot be reached for a moment ends nothing.
+    /// The session after the interval. Transient failures are retried.
     async fn next(&self, client: &Client, name: &str) -> Result<UploadSession, Error> {
         sleep(self.interval).await;
         let asked = Instant::now();
         loop {
             match client.session(name).await {
-                Err(Error::Call(status))
-                    if retry_delay(&status).is_some() && asked.elapsed() < self.patience.patience => {}
-                answer => return answer,
+                Err(error) if error.is_transient() && asked.elapsed() < self.retry.patience => {}
+                returned => return returned,
             }
             sleep(self.interval).await;
         }
     }
 
-    fn tell(&self, session: &UploadSession) -> Result<(), Failure> {
+    fn print(&self, session: &UploadSession) -> Result<(), Failure> {
         if self.remote.json {
             output::print(output::session_json(session, false)?)?;
         } else {

@@ -7,7 +7,7 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context;
 use clap::Args;
-use print_upload::{blobs::Blobs, cli::Server};
+use print_upload::{blobs::Blobs, cli::ServiceAddress};
 use tokio::time::timeout;
 
 use super::{
@@ -24,7 +24,7 @@ const SMOKE_TIMEOUT: Duration = Duration::from_secs(300);
 pub(super) struct Smoke {
     /// Where gRPC is served.
     #[command(flatten)]
-    server: Server,
+    service: ServiceAddress,
 
     /// Where REST is served. Upload URLs are called there as well, whatever host they name.
     #[arg(long, env = "REST_URL", default_value = "http://127.0.0.1:8080")]
@@ -53,7 +53,7 @@ impl Smoke {
     async fn check(self) -> anyhow::Result<()> {
         let data_dir = self.data_dir.map_or_else(default_data_dir, Ok)?;
         let callers = Callers::new(&TokenIssuer::of_folder(&data_dir)?)?;
-        let transport = self.server.connect()?;
+        let transport = self.service.connect()?;
         let open = |url: &String| Blobs::open(url, self.store_settings.as_deref(), &std::env::temp_dir());
         let store = self.store.as_ref().map(open).transpose().context("--store")?;
         let store = store.as_ref();
