@@ -1,5 +1,5 @@
-//! Access tokens: JWTs of a trusted issuer, with the claim names of the Microsoft identity platform ("access token claims
-//! reference").
+//! Access tokens: JWTs of a trusted issuer, with the claim names of the Microsoft identity platform ("access token
+//! claims reference").
 
 use axum::http::{HeaderMap, header::AUTHORIZATION};
 use jsonwebtoken::{Validation, dangerous::insecure_decode_claims, decode, decode_header, errors::ErrorKind};
@@ -18,9 +18,9 @@ const LEEWAY_SECONDS: u64 = 60;
 /// A verified access token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessToken {
-    /// Who calls.
+    /// The user or application that calls.
     pub caller: Caller,
-    /// What they may do.
+    /// What the issuer has granted.
     pub grant: Grant,
 }
 
@@ -43,7 +43,7 @@ struct Claims {
     idtyp: Option<String>,
     /// Delegated scopes, separated by spaces. Only in user tokens.
     scp: Option<String>,
-    /// Application roles; in user tokens the user's own roles, which are no application permissions.
+    /// Application roles. In a user's token these are the user's own roles, which grant nothing here.
     roles: Option<Vec<String>>,
 }
 
@@ -56,8 +56,8 @@ pub fn bearer(headers: &HeaderMap) -> Result<&str, Error> {
 }
 
 impl AccessToken {
-    /// Verifies a token: its issuer is trusted, its key is the issuer's, its signature, audience and time hold, and its
-    /// claims say who calls.
+    /// Verifies a token: the issuer is trusted, the key is one of the issuer's, signature, audience and time are valid,
+    /// and the claims identify the caller.
     pub async fn verify(token: &str, issuers: &Issuers) -> Result<Self, Error> {
         let header = decode_header(token).map_err(|_| TokenProblem::NotSigned)?;
         let claims: IssuerClaims = insecure_decode_claims(token).map_err(|_| TokenProblem::NoIssuerOrTenant)?;
@@ -83,7 +83,7 @@ impl AccessToken {
 }
 
 impl Claims {
-    /// `idtyp=app` says application; else `scp` says delegated; both or neither is refused.
+    /// `idtyp=app` marks the token of an application, `scp` that of a user. A token with both or neither is refused.
     fn into_token(self, tenant: TenantId) -> Result<AccessToken, Error> {
         let is_application = self.idtyp.as_deref() == Some("app");
         let (principal, grant) = match (is_application, self.scp) {
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_users_roles_are_no_application_permissions() {
+    fn a_users_roles_are_not_application_permissions() {
         let token = read(r#"{"oid": "ada", "scp": "PrintJob.Read", "roles": ["PrintJob.ReadWrite.All"]}"#);
         let token = token.expect("a delegated token");
         assert_eq!(token.caller.principal, Principal::User("ada".into()));
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn an_application_is_its_client_id() {
+    fn an_application_is_identified_by_its_client_id() {
         for claim in ["appid", "azp"] {
             let token = read(&format!(r#"{{"oid": "o", "{claim}": "robot", "idtyp": "app"}}"#)).expect("a token");
             assert_eq!(token.caller.principal, Principal::Application("robot".into()));

@@ -1,4 +1,4 @@
-//! The way of a call through the interceptor, from its headers to the proof that its handler gets.
+//! The steps of the guard for one call, from its headers to the proof that its handler receives.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{error::Error, telemetry::RequestLog};
 
-/// The middleware: passes a call on with its proof, or responds with the error.
+/// The middleware: runs the handler with the proof, or responds with the error.
 pub async fn check(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
     match guard.authorize(request).await {
         Ok(request) => next.run(request).await,
@@ -29,10 +29,10 @@ pub async fn check(State(guard): State<Arc<Guard>>, request: Request, next: Next
 }
 
 impl Guard {
-    // Operators know the span by this name.
+    // The name of the span is documented for operators.
     #[tracing::instrument(name = "guard.admit", level = "debug", skip_all)]
     async fn authorize(&self, request: Request) -> Result<Request, Error> {
-        // Apart: a body is not `Sync`, and the parts are borrowed across awaits.
+        // Split, because a body is not `Sync` and the parts are borrowed across awaits.
         let (mut parts, body) = request.into_parts();
         let rule = self.rules.of(parts.uri.path()).ok_or(Error::MethodUnknown)?;
         let credentials = self.authenticate(&parts.headers).await?;
@@ -49,7 +49,7 @@ impl Guard {
         Ok(Request::from_parts(parts, body))
     }
 
-    /// When an upload token is present, it alone is judged: it replaces every permission.
+    /// If the call has an upload token, only that is verified: it replaces the access token and its permissions.
     async fn authenticate(&self, headers: &HeaderMap) -> Result<Credentials, Error> {
         if let Some(token) = headers.get(UPLOAD_TOKEN) {
             return Ok(Credentials::Capability(self.upload_urls.verify(token.as_bytes())?));

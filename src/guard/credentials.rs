@@ -1,4 +1,4 @@
-//! Who calls: what the request's headers have proved.
+//! The credential that a call presents in its headers.
 
 use super::{PERSONAL_ACCOUNTS_TENANT, access_token::AccessToken, permission, permits::Holder, rules::Rule};
 use crate::{
@@ -14,7 +14,7 @@ pub(super) enum Credentials {
 }
 
 impl Credentials {
-    /// Records in the request's log who calls.
+    /// Records the caller in the request's log.
     pub(super) fn record(&self, log: &RequestLog) {
         match self {
             Self::Token(AccessToken { caller: Caller { tenant, principal }, .. }) => {
@@ -31,7 +31,7 @@ impl Credentials {
         }
     }
 
-    /// Who is behind the call, as a tenant and as one of it.
+    /// The tenant and the caller that the call is counted for.
     pub(super) fn holders(&self) -> [Holder; 2] {
         match self {
             Self::Token(token) => [Holder::Tenant(token.caller.tenant), Holder::Caller(token.caller.clone())],
@@ -39,7 +39,7 @@ impl Credentials {
         }
     }
 
-    /// Fails unless the caller may make calls of this kind at all.
+    /// Fails unless the credential is sufficient for the rule, before any resource is known.
     pub(super) fn require_permission(&self, rule: &Rule) -> Result<(), Error> {
         match self {
             Self::Token(token) if token.caller.tenant.0 == PERSONAL_ACCOUNTS_TENANT => Err(Error::PersonalAccount),

@@ -1,6 +1,6 @@
-//! The first message of a call, read ahead of the handler: it names the resource. The bytes are given back in front of
-//! the rest of the body, so that the handler reads the same stream. Of a call that has one message the end is waited for as
-//! well: the handler would wait for it without a limit.
+//! The first message of a call, which names the resource. The guard reads it, and puts its bytes back in front of the
+//! rest of the body: the handler reads the same stream. If the method takes only one message, the guard waits for the
+//! end of the body as well, because the handler would wait for it without a limit.
 
 use std::time::Duration;
 
@@ -22,13 +22,13 @@ pub const MAX_FIRST_MESSAGE_BYTES: usize = 64 * 1024;
 /// How long the first message may take to arrive.
 const FIRST_MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The gRPC frame before every message: one byte "compressed", four bytes length, big-endian.
+/// The length of the gRPC prefix of every message: one byte for the compression, four bytes for the length, big-endian.
 const PREFIX_BYTES: usize = 5;
 
-/// What the interceptor reads from the first message.
+/// What the guard reads from the first message.
 #[derive(Debug)]
 pub struct FirstMessage<'rule> {
-    /// The rule that says which fields are read.
+    /// The rule, which names the fields to read.
     pub rule: &'rule Rule,
     resource: Option<String>,
     etag: Option<String>,
@@ -53,32 +53,32 @@ pub async fn read(body: Body, rule: &Rule) -> Result<(FirstMessage<'_>, Body), E
 }
 
 impl FirstMessage<'_> {
-    /// The resource, a printer or share.
+    /// The resource's name, parsed as that of a printer or share.
     pub fn queue(&self) -> Result<Queue, Error> {
         self.resource(Queue::parse)
     }
 
-    /// The resource, a job.
+    /// The resource's name, parsed as that of a job.
     pub fn job_name(&self) -> Result<JobName, Error> {
         self.resource(JobName::parse)
     }
 
-    /// The resource, a document.
+    /// The resource's name, parsed as that of a document.
     pub fn document_name(&self) -> Result<DocumentName, Error> {
         self.resource(DocumentName::parse)
     }
 
-    /// The resource, a session.
+    /// The resource's name, parsed as that of a session.
     pub fn session_name(&self) -> Result<SessionName, Error> {
         self.resource(SessionName::parse)
     }
 
-    /// A document's name where only a session's id will do.
+    /// The error for `{document}/uploadSession` where the rule accepts only `uploadSessions/{id}`.
     pub fn session_id_required(&self) -> Error {
         self.invalid("must be uploadSessions/{id}: a document's name could lead to a newer session".into())
     }
 
-    /// The resource, an entry of a catalog.
+    /// The resource's name, parsed as that of a catalog entry.
     pub fn catalog_name(&self) -> Result<CatalogName, Error> {
         self.resource(CatalogName::parse)
     }
@@ -97,7 +97,7 @@ impl FirstMessage<'_> {
         self.etag.as_deref()
     }
 
-    /// Whether a session that does not exist is fine with the caller.
+    /// Whether the call succeeds when the session does not exist.
     pub fn allow_missing(&self) -> bool {
         self.allow_missing
     }
@@ -172,7 +172,7 @@ async fn read_head(stream: &mut BodyDataStream) -> Result<Head, Error> {
             return Ok(head);
         }
         match stream.next().await {
-            // An empty frame says nothing, and must cost nothing.
+            // Not kept: a caller can send any number of empty frames.
             Some(Ok(chunk)) if chunk.is_empty() => {}
             Some(Ok(chunk)) => head.push(chunk),
             Some(Err(_)) => return Err(StreamProblem::FirstMessageBroken.into()),
@@ -181,7 +181,7 @@ async fn read_head(stream: &mut BodyDataStream) -> Result<Head, Error> {
     }
 }
 
-/// Reads on to the end of a call that has only one message.
+/// Reads to the end of a call that has only one message.
 async fn expect_end(head: &Head, stream: &mut BodyDataStream) -> Result<(), Error> {
     if head.length > PREFIX_BYTES + head.message()?.len() {
         return Err(StreamProblem::MoreThanOneMessage.into());
@@ -221,7 +221,7 @@ mod tests {
     const UPLOAD_RANGE: &str = "/print.upload.v1.UploadSessions/UploadRange";
 
     #[tokio::test(start_paused = true)]
-    async fn a_first_message_that_does_not_come_is_not_waited_for() {
+    async fn waiting_for_the_first_message_has_a_limit() {
         let rules = Rules::load().expect("the compiled-in proto has rules");
         let rule = rules.of(DELETE).expect("a rule");
         let silent = Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>());
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_end_of_a_call_with_one_message_is_not_waited_for_without_limit() {
+    async fn waiting_for_the_end_of_a_call_with_one_message_has_a_limit() {
         let rules = Rules::load().expect("the compiled-in proto has rules");
         let nameless = Bytes::from_static(&[0; PREFIX_BYTES]);
         let open = |rule| {

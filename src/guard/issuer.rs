@@ -1,5 +1,5 @@
-//! The trusted issuers of access tokens and their keys: OpenID Connect discovery and a JSON Web Key Set over HTTP, cached,
-//! refreshed in the background, and fetched once more when a token names an unknown key.
+//! The trusted issuers of access tokens and their keys: OpenID Connect discovery and a JSON Web Key Set over HTTP,
+//! cached, refreshed in the background, and fetched once more when a token names an unknown key.
 
 use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
@@ -16,10 +16,10 @@ use crate::error::Error;
 /// The tenant whose metadata describe a template issuer, as at the Microsoft identity platform.
 const COMMON_TENANT: &str = "common";
 
-/// Keys that could not be confirmed for this long are not used any more.
+/// Keys that could not be confirmed for this long are no longer used.
 const MAX_KEY_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How soon a failed refresh is tried again.
+/// How soon a failed refresh is retried.
 const REFRESH_RETRY: Duration = Duration::from_secs(10);
 
 /// How long one fetch may take.
@@ -28,16 +28,16 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 /// The largest metadata document or key set, in bytes.
 const MAX_DOCUMENT_BYTES: usize = 1024 * 1024;
 
-/// Every issuer whose access tokens are accepted, and the audience they must be for.
+/// The issuers whose access tokens are accepted, and the audiences that the tokens may have.
 #[derive(Debug)]
 pub struct Issuers {
     issuers: Vec<Arc<Issuer>>,
-    /// What a token's `aud` may be.
+    /// The accepted values of a token's `aud`.
     pub(super) audiences: Vec<String>,
     refresh: Duration,
 }
 
-/// One issuer. Its address may hold `{tenantid}`: then it speaks for many tenants.
+/// One issuer. If its address holds `{tenantid}`, it issues the tokens of many tenants.
 #[derive(Debug)]
 pub struct Issuer {
     address: String,
@@ -45,7 +45,7 @@ pub struct Issuer {
     refetch: Duration,
     /// Never locked across an await.
     keys: RwLock<Option<KeySet>>,
-    /// When a fetch for an unknown key last ended, and whether it went through. Held while fetching: one at a time.
+    /// When the last fetch for an unknown key ended, and whether it succeeded. Locked during a fetch: one at a time.
     last_fetch: Mutex<Option<(Instant, bool)>>,
 }
 
@@ -55,7 +55,7 @@ struct KeySet {
     fetched: Instant,
 }
 
-/// A configured issuer that cannot be trusted.
+/// Why an issuer cannot be used, or its keys not be fetched.
 #[derive(Debug, thiserror::Error)]
 #[error("issuer {address}: {problem}")]
 pub struct IssuerError {
@@ -75,9 +75,9 @@ struct PublishedKeys {
 }
 
 impl Issuers {
-    /// Trusts the issuers at `addresses`, for tokens whose `aud` is one of `audiences`. Beside the system's authorities,
-    /// those in `ca` (PEM) may sign an issuer's certificate. Keys are fetched anew every `refresh`; for an unknown key at
-    /// most every `refetch`.
+    /// Trusts the issuers at `addresses`, for tokens whose `aud` is one of `audiences`. An issuer's certificate may be
+    /// signed by the system's authorities or by those in `ca` (PEM). Keys are fetched every `refresh`, and for an
+    /// unknown key at most every `refetch`.
     pub fn new(
         addresses: &[String],
         ca: Option<&[u8]>,
@@ -89,12 +89,12 @@ impl Issuers {
         Ok(Self { issuers: issuers.collect::<Result<_, _>>()?, audiences, refresh })
     }
 
-    /// The issuer whose address, with the tenant put in its place, is exactly `iss`.
+    /// The issuer whose address, with `tid` in place of `{tenantid}`, is exactly `iss`.
     pub fn of(&self, iss: &str, tid: &str) -> Option<&Issuer> {
         self.issuers.iter().find(|issuer| substitute(&issuer.address, tid) == iss).map(Arc::as_ref)
     }
 
-    /// For each issuer, as it is configured, how long ago its keys were confirmed; nothing where there are none to use.
+    /// For each issuer, by its configured address: how long ago its keys were confirmed. `None` without usable keys.
     pub fn ages_of_keys(&self) -> impl Iterator<Item = (&str, Option<Duration>)> {
         self.issuers.iter().map(|issuer| (issuer.address.as_str(), issuer.age_of_keys()))
     }
@@ -116,7 +116,7 @@ impl Issuer {
         let authorities =
             Certificate::from_pem_bundle(ca.unwrap_or_default()).map_err(|error| fail(error.to_string()))?;
         if ca.is_some() && authorities.is_empty() {
-            return Err(fail("the file of its authority holds no certificate".into()));
+            return Err(fail("the file of --issuer-ca holds no certificate".into()));
         }
         let client = Client::builder().timeout(FETCH_TIMEOUT).redirect(Policy::none());
         let client = client.tls_certs_merge(authorities).build();
@@ -129,33 +129,34 @@ impl Issuer {
         })
     }
 
-    /// The key of this id. An unknown one is looked for once more at the issuer, at most every `refetch`.
+    /// The key with this id. If it is unknown, the issuer's keys are fetched again, at most every `refetch`.
     pub async fn key(&self, kid: &str) -> Result<Option<Key>, Error> {
         if let Some(key) = self.fresh_keys().and_then(|keys| keys.get(kid).cloned()) {
             return Ok(Some(key));
         }
         let mut last_fetch = self.last_fetch.lock().await;
         let recent = last_fetch.filter(|(ended, _)| ended.elapsed() < self.refetch);
-        let went_through = match recent {
-            Some((_, went_through)) => went_through,
+        let has_succeeded = match recent {
+            Some((_, has_succeeded)) => has_succeeded,
             None => self.fetch(&mut last_fetch).await,
         };
         match self.fresh_keys().map(|keys| keys.get(kid).cloned()) {
             Some(Some(key)) => Ok(Some(key)),
-            Some(None) if went_through => Ok(None),
-            // The key may be a new one: that cannot be known while the issuer does not answer.
+            Some(None) if has_succeeded => Ok(None),
+            // The key may be a new one: while the keys cannot be fetched, nobody knows.
             Some(None) | None => Err(Error::KeysUnavailable),
         }
     }
 
     async fn refresh_forever(&self, refresh: Duration) {
         loop {
-            let went_through = {
+            let has_succeeded = {
                 let _one_at_a_time = self.last_fetch.lock().await;
-                // Not counted: a key that is published right after this one is not made to wait.
+                // Not recorded: otherwise a key that is published right after this fetch would be unknown for
+                // `refetch`.
                 self.fetch(&mut None).await
             };
-            tokio::time::sleep(if went_through { refresh } else { REFRESH_RETRY.min(refresh) }).await;
+            tokio::time::sleep(if has_succeeded { refresh } else { REFRESH_RETRY.min(refresh) }).await;
         }
     }
 
@@ -169,11 +170,11 @@ impl Issuer {
         keys.as_ref().map(|keys| keys.fetched.elapsed()).filter(|age| *age < MAX_KEY_AGE)
     }
 
-    /// Fetches the keys; the old ones stay when that fails.
+    /// Fetches the keys. Returns whether that succeeded; if not, the old ones stay.
     async fn fetch(&self, last_fetch: &mut Option<(Instant, bool)>) -> bool {
         let begun = Instant::now();
         let fetched = self.fetch_keys().await;
-        // Counted from its end: who waited for a slow one does not begin the next.
+        // Its end is recorded: a call that waited for a slow fetch does not begin another one.
         *last_fetch = Some((Instant::now(), fetched.is_ok()));
         match fetched {
             Ok(keys) => {
@@ -193,20 +194,20 @@ impl Issuer {
         let metadata_url = format!("{}/.well-known/openid-configuration", base.trim_end_matches('/'));
         let metadata: Metadata = self.fetch_json(&metadata_url).await?;
         if metadata.issuer != self.address {
-            return Err(self.fail(format!("its metadata are those of {}", metadata.issuer)));
+            return Err(self.fail(format!("its metadata name another issuer, {}", metadata.issuer)));
         }
         let published: PublishedKeys = self.fetch_json(&metadata.jwks_uri).await?;
-        // Keys of a kind that is not ours to judge are passed over: a set may hold more than signing keys.
+        // Unusable keys are skipped: a set may also hold keys of other kinds.
         let keys: HashMap<String, Key> = published.keys.into_iter().filter_map(Key::read).collect();
         if keys.is_empty() {
-            return Err(self.fail("it publishes no key that access tokens are signed with".into()));
+            return Err(self.fail("it publishes no key that can sign access tokens".into()));
         }
         Ok(keys)
     }
 
     async fn fetch_json<T: DeserializeOwned>(&self, url: &str) -> Result<T, IssuerError> {
         let url = Url::parse(url).map_err(|error| self.fail(error.to_string()))?;
-        // Whoever is trusted over https may not send us anywhere else.
+        // An issuer that is trusted over https must not name a URL without it.
         if !is_confidential(&url) || (self.address.starts_with("https:") && url.scheme() != "https") {
             return Err(self.fail(format!("{url} must be https, or http on a loopback address")));
         }
@@ -216,7 +217,7 @@ impl Issuer {
         while let Some(chunk) = response.chunk().await.map_err(failed)? {
             document.extend_from_slice(&chunk);
             if document.len() > MAX_DOCUMENT_BYTES {
-                return Err(self.fail("its answer is too large".into()));
+                return Err(self.fail("its response is too large".into()));
             }
         }
         serde_json::from_slice(&document).map_err(|error| self.fail(error.to_string()))
@@ -227,7 +228,7 @@ impl Issuer {
     }
 }
 
-/// Whether what is fetched from there cannot be read or replaced on the way.
+/// Whether nobody on the network can read or replace what is fetched from the URL.
 fn is_confidential(url: &Url) -> bool {
     let Some(host) = url.host_str() else { return false };
     let is_loopback =

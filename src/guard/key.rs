@@ -1,4 +1,4 @@
-//! A published key (RFC 7517), as far as access tokens are signed with it.
+//! Published keys (RFC 7517) that sign access tokens.
 
 use jsonwebtoken::{
     Algorithm, DecodingKey,
@@ -14,12 +14,13 @@ pub struct Key {
     pub key: DecodingKey,
     /// The only algorithm that it is used with.
     pub algorithm: Algorithm,
-    /// The issuer, or template of issuers, that the key may sign for; none means any tenant of the key set's issuer.
+    /// The issuer, or template of issuers, that the key may sign for. `None`: every tenant of the issuer that publishes
+    /// it.
     issuer: Option<String>,
 }
 
 impl Key {
-    /// Reads a published key with its id; `None` for one that access tokens are not signed with.
+    /// Reads a published key, and returns it with its id. `None` for a key that cannot sign access tokens.
     pub fn read(published: serde_json::Value) -> Option<(String, Self)> {
         let issuer = match published.get("issuer") {
             Some(issuer) => Some(issuer.as_str()?.to_owned()),
@@ -40,7 +41,7 @@ impl Key {
     }
 }
 
-/// The key's algorithm: its own `alg` when that is allowed, else by its type.
+/// The key's algorithm: its `alg`, else the default of its type. `None` if that is not accepted.
 fn algorithm(jwk: &Jwk) -> Option<Algorithm> {
     let by_type = match &jwk.algorithm {
         AlgorithmParameters::RSA(_) => Algorithm::RS256,

@@ -1,8 +1,8 @@
-//! The interceptor: one layer in front of every RPC that decides who may do what.
+//! The guard: the layer in front of every RPC. It authenticates the caller and authorizes the call.
 //!
-//! authenticate from the headers, before any body byte is read → scopes or roles → the first message → tenant
-//! subscription → printer permission → the resource → ownership → a typed proof in the request's extensions.
-//! The rule of each RPC stands beside it in the proto. An error never depends on whether something exists before the
+//! Its steps: authenticate from the headers, before any byte of the body is read → scopes or roles → the first message
+//! → tenant subscription → printer permission → the resource → ownership → a typed proof in the request's extensions.
+//! The rule of each RPC is next to it in the proto. An error never depends on whether something exists before the
 //! caller may know it.
 
 mod access_token;
@@ -30,23 +30,23 @@ pub use upload_url::UploadUrls;
 
 use crate::store::Store;
 
-/// The directory that personal Microsoft accounts live in, see "access token claims reference" of the Microsoft identity
-/// platform, claim `tid`.
+/// The tenant of personal Microsoft accounts, see "access token claims reference" of the Microsoft identity platform,
+/// claim `tid`.
 pub const PERSONAL_ACCOUNTS_TENANT: Uuid = uuid!("9188040d-6c67-4c5b-b112-36a304b66dad");
 
-/// Everything the interceptor asks.
+/// Everything that the guard needs to decide.
 #[derive(Debug)]
 pub struct Guard {
     /// The rule of each RPC.
     pub rules: Rules,
-    /// Who issues access tokens.
+    /// The issuers of access tokens.
     pub issuers: Arc<Issuers>,
-    /// Who issues capabilities: this service.
+    /// Signs and verifies the capabilities in upload URLs.
     pub upload_urls: Arc<UploadUrls>,
     /// Where resources are looked up.
     pub store: Store,
     /// The client ids of the applications that maintain the catalog.
     pub catalog_clients: Vec<String>,
-    /// One permit per range that is received at once: each holds a few MiB.
+    /// The permits to receive ranges. Their number is limited, because each range holds a few MiB.
     pub range_permits: RangePermits,
 }

@@ -1,4 +1,4 @@
-//! Which permissions admit to what. Pure: the table of the rules on one side, the token's grant on the other.
+//! Which permissions allow which call. Pure functions that compare an RPC's rule with the token's grant.
 
 use std::collections::BTreeSet;
 
@@ -14,11 +14,11 @@ pub enum Grant {
     Application(BTreeSet<String>),
 }
 
-/// Grant "Get printer", for users and applications.
+/// The permissions for "Get printer", of users and applications.
 const PRINTER: [&str; 2] = ["Printer.Read.All", "Printer.ReadWrite.All"];
-/// Grants "Get printer" as well, for users only.
+/// One more permission for "Get printer", of users only.
 const PRINTER_DELEGATED: &str = "Printer.FullControl.All";
-/// Grant "Get printer share", which applications cannot have.
+/// The permissions for "Get printer share", of users only.
 const SHARE: [&str; 3] = ["PrinterShare.ReadBasic.All", "PrinterShare.Read.All", "PrinterShare.ReadWrite.All"];
 
 /// Fails unless the grant has one of the rule's permissions.
@@ -42,24 +42,24 @@ pub fn require_subscription(subscription_active: bool) -> Result<(), Error> {
     if subscription_active { Ok(()) } else { Err(Error::NoSubscription) }
 }
 
-/// Fails where an application lacks the print task that the rule asks of it. Users need none.
+/// Fails for an application without the print task that the rule requires. Users need none.
 pub fn require_task(rule: &Rule, grant: &Grant, has_own_task: bool) -> Result<(), Error> {
     let needs_task = rule.processing_task && matches!(grant, Grant::Application(_));
     if needs_task && !has_own_task { Err(Error::NoProcessingTask) } else { Ok(()) }
 }
 
-/// Fails unless the grant lets its holder use the printer or the share that a document is named by.
+/// Fails unless the grant allows the use of the printer or share in the resource's name.
 pub fn require_queue(grant: &Grant, queue: &Queue) -> Result<(), Error> {
-    let admitted = match queue {
-        Queue::Printer(_) => grant.admits_to_printers(),
-        Queue::Share(_) => grant.admits_to_shares(),
+    let is_allowed = match queue {
+        Queue::Printer(_) => grant.may_use_printers(),
+        Queue::Share(_) => grant.may_use_shares(),
     };
-    if admitted { Ok(()) } else { Err(Error::NoPrinterPermission) }
+    if is_allowed { Ok(()) } else { Err(Error::NoPrinterPermission) }
 }
 
-/// Fails unless the grant lets its holder use printers or shares: a session's id says nothing of the way to it.
+/// Fails unless the grant allows the use of printers or shares. A session's id does not name which of the two.
 pub fn require_any_queue(grant: &Grant) -> Result<(), Error> {
-    if grant.admits_to_printers() || grant.admits_to_shares() { Ok(()) } else { Err(Error::NoPrinterPermission) }
+    if grant.may_use_printers() || grant.may_use_shares() { Ok(()) } else { Err(Error::NoPrinterPermission) }
 }
 
 fn needed<'rule>(rule: &'rule Rule, grant: &Grant) -> &'rule [String] {
@@ -81,12 +81,12 @@ impl Grant {
         permissions.iter().any(|permission| self.permissions().contains(*permission))
     }
 
-    fn admits_to_printers(&self) -> bool {
+    fn may_use_printers(&self) -> bool {
         let delegated = matches!(self, Self::Delegated(_));
         self.has_any(&PRINTER) || (delegated && self.has_any(&[PRINTER_DELEGATED]))
     }
 
-    fn admits_to_shares(&self) -> bool {
+    fn may_use_shares(&self) -> bool {
         matches!(self, Self::Delegated(_)) && self.has_any(&SHARE)
     }
 }

@@ -1,10 +1,10 @@
-//! Permits to receive a range. Each range takes one before anything of it is read, since what a connection buffers for it
-//! must be bounded as well.
+//! Permits to receive a range. A range takes one before its first byte is read, because the bytes that the connection
+//! buffers for it must be bounded as well.
 //!
-//! At first an [`UnprovenRange`] holds the permit: its caller has presented a credential, and has not yet proved that there
-//! is a session of theirs. How many such ranges one caller and one tenant may have is limited, so that nobody blocks others
-//! with ranges for which nothing is done. Per replica: fairness, not an invariant. With the proof it becomes a
-//! [`RangePermit`], which lasts as long as the range.
+//! At first an [`UnprovenRange`] holds the permit: its caller has presented a valid credential, but has not yet proved
+//! to own the session. The number of unproven ranges is limited per caller and per tenant, so that one of them cannot
+//! take all permits. The limits are per replica: they are for fairness, and no invariant depends on them. With the
+//! proof the range becomes a [`RangePermit`], which lasts as long as the range.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -33,18 +33,18 @@ struct Unproven {
     holders: Mutex<HashMap<Holder, usize>>,
 }
 
-/// Whose unproven ranges are counted together.
+/// A group of callers whose unproven ranges are counted together.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Holder {
     /// A tenant: may have half of the permits.
     Tenant(TenantId),
     /// A user or an application: a quarter.
     Caller(Caller),
-    /// Those who have the upload URL of one session: a quarter.
+    /// The callers with the upload URL of one session: a quarter.
     Session(SessionId),
 }
 
-/// A range whose caller has not yet proved that there is a session of theirs.
+/// A range whose caller has not yet proved to own the session.
 #[derive(Debug)]
 pub(super) struct UnprovenRange {
     holders: [HolderPermit; 2],
@@ -92,7 +92,7 @@ impl Unproven {
 }
 
 impl UnprovenRange {
-    /// The caller has proved that the session is theirs: the range is no longer counted as unproven.
+    /// The caller has proved to own the session: the range is no longer counted as unproven.
     pub(super) fn proven(self) -> RangePermit {
         drop(self.holders);
         self.permit
@@ -100,7 +100,7 @@ impl UnprovenRange {
 }
 
 impl RangePermit {
-    /// Gives the permit back. Whoever needs it until a certain point says so with this call.
+    /// Gives the permit back. An explicit call marks the point until which the permit is needed.
     pub fn release(self) {
         drop(self.0);
     }

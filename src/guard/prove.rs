@@ -1,4 +1,4 @@
-//! The proofs that handlers get. Each check resolves the resource that the first message names.
+//! The proofs that handlers receive. Each check resolves the resource that the first message names.
 
 use axum::http::Extensions;
 use uuid::Uuid;
@@ -52,10 +52,10 @@ impl Guard {
         let found = self.store.printer_of(token.caller.tenant, &queue).await?;
         permission::require_subscription(found.subscription_active)?;
         permission::require_queue(&token.grant, &queue)?;
-        found.printer.and_then(|printer| printer.open_to(&token.caller)).ok_or(Error::PrinterNotFound)
+        found.printer.and_then(|printer| printer.permitted_to(&token.caller)).ok_or(Error::PrinterNotFound)
     }
 
-    /// A job's document, which the request names, or its job alone.
+    /// A document. The request names the document, or only its job.
     async fn prove_document(
         &self,
         message: &FirstMessage<'_>,
@@ -89,10 +89,10 @@ impl Guard {
                 permission::require_any_queue(&token.grant)?;
                 found.session
             }
-            // A range must never land in a newer session than the one it was meant for.
+            // A range must never go to a newer session than the caller means.
             SessionName::OfDocument(_) if message.rule.only_session_ids => return Err(message.session_id_required()),
             SessionName::OfDocument(DocumentName { job, document }) => {
-                // An etag that is no id is that of no session: it is looked up like any other, and not found.
+                // An etag that is not an id belongs to no session. It is looked up like any other, and not found.
                 let wanted = etag.map(|etag| SessionId::parse_etag(etag).unwrap_or(SessionId(Uuid::nil())));
                 let found = self.store.document_of(&token.caller, &job, Some(document), wanted).await?;
                 permission::require_subscription(found.subscription_active)?;
@@ -111,7 +111,7 @@ impl Guard {
         Ok(Some(proof))
     }
 
-    /// The session that the capability opens, or `None` where it does not exist any more.
+    /// The capability's session, or `None` where it does not exist any more.
     async fn prove_capability(
         &self,
         message: &FirstMessage<'_>,
@@ -123,7 +123,7 @@ impl Guard {
         let found = self.store.session_by_id(capability.tenant, capability.session).await?;
         let Some(session) = found.session else { return Ok(None) };
         match_etag(message.etag(), session.id)?;
-        session.opened_by(capability).map(Some).map_err(|_| Error::UploadTokenNotAccepted)
+        session.authorized_by(capability).map(Some).map_err(|_| Error::UploadTokenNotAccepted)
     }
 
     fn prove_catalog_caller(&self, message: &FirstMessage<'_>, caller: &Caller) -> Result<CatalogCaller, Error> {
@@ -132,7 +132,8 @@ impl Guard {
     }
 }
 
-/// Without a session the call fails, unless the caller said that there need not be one. Then the handler gets that as its proof.
+/// Without a session the call fails, unless the caller allows it to be missing. Then the handler receives
+/// [`MissingSession`].
 fn insert_session(
     proofs: &mut Extensions,
     session: Option<OwnedSession>,

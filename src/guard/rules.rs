@@ -1,4 +1,4 @@
-//! The rule of each RPC, read from the proto's own method option at start-up.
+//! The rule of each RPC, read from the method's option in the proto at start-up.
 
 use std::collections::HashMap;
 
@@ -18,21 +18,21 @@ pub struct Rules {
 /// One RPC's rule, in the form that a call is checked against.
 #[derive(Debug)]
 pub struct Rule {
-    /// Scopes, any of which admits a user.
+    /// Scopes, of which a user needs one.
     pub scopes: Vec<String>,
-    /// Roles, any of which admits an application.
+    /// Roles, of which an application needs one.
     pub roles: Vec<String>,
     /// Whether an upload token is accepted.
     pub capability: bool,
-    /// What is proved to the handler.
+    /// The proof that the handler receives.
     pub proof: Proof,
-    /// Whether an application needs a print task of its own in `processing`.
+    /// Whether an application needs a print task in `processing` that one of its triggers has started.
     pub processing_task: bool,
-    /// Whether a session may be named by its id only.
+    /// Whether a session must be named by its id.
     pub only_session_ids: bool,
     /// Whether more messages follow the first one.
     pub is_client_streaming: bool,
-    /// The field that names the resource, dots between its parts.
+    /// The field that names the resource, with dots between its parts.
     pub resource_field: String,
     /// The field that holds the etag, if the RPC takes one.
     pub etag_field: Option<String>,
@@ -42,7 +42,7 @@ pub struct Rule {
     pub input: MessageDescriptor,
 }
 
-/// The proto does not say who may call a method, or says it in a way that cannot be enforced. The server does not start.
+/// A method has no rule, or one that cannot be enforced. The server does not start.
 #[derive(Debug, thiserror::Error)]
 #[error("{method}: {problem}")]
 pub struct RuleError {
@@ -88,7 +88,7 @@ impl Rule {
         let option = pool.get_extension_by_name(OPTION).ok_or_else(|| fail("the option `rule` is not defined"))?;
         let options = method.options();
         if !options.has_extension(&option) {
-            return Err(fail("has no rule: say who may call it with `option (rule)`"));
+            return Err(fail("has no rule: add `option (rule)`"));
         }
         let value = options.get_extension(&option);
         let message = value.as_message().ok_or_else(|| fail("the rule is not a message"))?;
@@ -112,26 +112,26 @@ impl Rule {
     }
 }
 
-/// Fails unless the interceptor can enforce the rule of a method.
+/// Fails unless the guard can enforce the rule of a method.
 fn check_enforceable(rule: &ProtoRule, method: &MethodDescriptor) -> Result<(), &'static str> {
-    let of_tenant = !matches!(rule.proof(), Proof::CatalogCaller);
+    let is_catalog = rule.proof() == Proof::CatalogCaller;
     if rule.proof() == Proof::Unspecified {
         return Err("the rule proves nothing");
     }
     if rule.delegated_scopes.is_empty() && rule.application_roles.is_empty() {
-        return Err("the rule admits nobody");
+        return Err("the rule authorizes nobody");
     }
-    if of_tenant != rule.printer_permission {
-        return Err("what is on a printer needs a printer permission, the catalog has none");
+    if is_catalog == rule.printer_permission {
+        return Err("all methods except the catalog's need a printer permission");
     }
     if rule.processing_task && rule.proof() != Proof::PermittedDocument {
-        return Err("only where a document is named are print tasks looked up");
+        return Err("print tasks are only looked up if the request names a document");
     }
     if method.is_client_streaming() && !rule.only_session_ids {
-        return Err("what is sent must not land in a newer session than the one that is meant");
+        return Err("a method that streams its request must accept only session ids");
     }
     if rule.capability && rule.proof() != Proof::OwnedSession {
-        return Err("an upload token opens sessions only");
+        return Err("an upload token only authorizes calls for a session");
     }
     for field in [&rule.resource_field, &rule.etag_field, &rule.allow_missing_field] {
         if !field.is_empty() && !has_field(&method.input(), field) {
@@ -170,20 +170,20 @@ mod tests {
     #[test]
     fn a_method_without_a_rule_is_refused() {
         let mut set = prost_types::FileDescriptorSet::default();
-        let request = prost_types::DescriptorProto { name: Some("Ask".into()), ..Default::default() };
+        let request = prost_types::DescriptorProto { name: Some("Request".into()), ..Default::default() };
         let method = prost_types::MethodDescriptorProto {
-            name: Some("Open".into()),
-            input_type: Some(".print.upload.v1.Ask".into()),
-            output_type: Some(".print.upload.v1.Ask".into()),
+            name: Some("Call".into()),
+            input_type: Some(".print.upload.v1.Request".into()),
+            output_type: Some(".print.upload.v1.Request".into()),
             ..Default::default()
         };
         let service = prost_types::ServiceDescriptorProto {
-            name: Some("Doors".into()),
+            name: Some("WithoutRule".into()),
             method: vec![method],
             ..Default::default()
         };
         set.file.push(prost_types::FileDescriptorProto {
-            name: Some("doors.proto".into()),
+            name: Some("without_rule.proto".into()),
             package: Some(PACKAGE.into()),
             message_type: vec![request],
             service: vec![service],
@@ -192,6 +192,6 @@ mod tests {
         });
         let descriptor = prost::Message::encode_to_vec(&set);
         let error = Rules::from_descriptor(&descriptor).expect_err("no rule");
-        assert!(error.to_string().starts_with("print.upload.v1.Doors.Open: "), "{error}");
+        assert!(error.to_string().starts_with("print.upload.v1.WithoutRule.Call: "), "{error}");
     }
 }

@@ -1,9 +1,9 @@
-//! Addresses that stand for an issuer of many tenants, each with its own.
+//! Template addresses: one address for the issuers of many tenants.
 
-/// What such an address says where the tenant's id belongs.
+/// The placeholder for the tenant's id.
 const TENANT_PLACEHOLDER: &str = "{tenantid}";
 
-/// The address of one tenant. One without the placeholder is that of every tenant.
+/// The address for one tenant. Without the placeholder it is the same for every tenant.
 pub fn substitute(address: &str, tenant: &str) -> String {
     address.replace(TENANT_PLACEHOLDER, tenant)
 }

@@ -1,4 +1,4 @@
-//! The capability in an `upload_url`: a token that this service signs for one session, with keys of its own.
+//! The capability in an `upload_url`: a token that this service signs for one session, with its own keys.
 
 use std::time::{Duration, SystemTime};
 
@@ -13,7 +13,8 @@ use crate::{
     session::Capability,
 };
 
-/// What an upload token's `aud` is: it is never accepted where an access token is wanted, nor the other way round.
+/// The `aud` of every upload token. Because of it, an upload token is never accepted as an access token, nor the other
+/// way round.
 const AUDIENCE: &str = "print-upload/upload-url";
 
 /// The shortest key, in bytes: what HMAC-SHA-256 can use.
@@ -26,13 +27,13 @@ pub struct UploadUrls {
     verifying: Vec<DecodingKey>,
 }
 
-/// Keys that upload tokens cannot be signed with.
+/// Why keys cannot sign upload tokens.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// No key at all.
     #[error("at least one upload token key is needed")]
     None,
-    /// A key that can be guessed.
+    /// A key that is short enough to be guessed.
     #[error("an upload token key needs at least {MIN_KEY_BYTES} bytes")]
     TooShort,
 }
@@ -46,7 +47,7 @@ struct Claims {
 }
 
 impl UploadUrls {
-    /// Upload URLs below `public_url`. The first key signs, all verify; replicas share them.
+    /// Upload URLs below `public_url`. The first key signs, all keys verify. Replicas share the keys.
     pub fn new(public_url: &str, keys: &[SecretString]) -> Result<Self, KeyError> {
         if keys.iter().any(|key| key.expose_secret().len() < MIN_KEY_BYTES) {
             return Err(KeyError::TooShort);
@@ -59,8 +60,8 @@ impl UploadUrls {
         })
     }
 
-    /// `{public url}/uploadSessions/{id}?tempauthtoken={token}`, with a token that holds until `expire_limit`, the
-    /// session's hard cap. Whether the session still takes anything, its row decides.
+    /// `{public url}/uploadSessions/{id}?tempauthtoken={token}`, with a token that is valid until `expire_limit`, the
+    /// session's hard cap. Whether the session still accepts calls is decided by its row.
     pub fn sign(&self, tenant: TenantId, session: SessionId, expire_limit: SystemTime) -> Result<String, Error> {
         let since_epoch = expire_limit.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
         let claims = Claims { aud: AUDIENCE.into(), exp: since_epoch.as_secs(), tid: tenant.0, sid: session.0 };
@@ -114,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_opens_the_session_it_was_signed_for() {
+    fn a_token_authorizes_calls_for_the_session_it_was_signed_for() {
         let (tenant, session) = (TenantId(Uuid::from_u128(1)), SessionId(Uuid::from_u128(2)));
         let url = urls(&["a"]).sign(tenant, session, in_an_hour()).expect("a url");
         assert!(url.starts_with(&format!("https://upload.example/uploadSessions/{}?tempauthtoken=", session.0)));

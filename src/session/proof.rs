@@ -1,5 +1,5 @@
-//! A permission is a value: whoever holds a proof has passed the check that makes it, and its fields cannot change between
-//! the check and the use. The only constructors are the checks.
+//! Proofs: values that only a successful check makes. Code that has a proof knows that the check was passed, and the
+//! fields cannot change between the check and the use.
 
 use super::{Caller, Capability, Credential, Principal};
 use crate::name::{DocumentId, DocumentName, JobKey, SessionId, TenantId};
@@ -32,7 +32,7 @@ pub struct Printer {
 
 impl Printer {
     /// Checks that the printer is of the caller's tenant.
-    pub fn open_to(&self, caller: &Caller) -> Option<PermittedPrinter> {
+    pub fn permitted_to(&self, caller: &Caller) -> Option<PermittedPrinter> {
         let same_tenant = self.tenant == caller.tenant;
         same_tenant.then(|| PermittedPrinter { printer: self.clone(), caller: caller.clone() })
     }
@@ -51,7 +51,7 @@ impl PermittedPrinter {
         &self.printer
     }
 
-    /// Who may create jobs on it.
+    /// The caller, who may create jobs on it.
     pub fn caller(&self) -> &Caller {
         &self.caller
     }
@@ -64,9 +64,9 @@ pub struct Document {
     pub tenant: TenantId,
     /// Its id.
     pub id: DocumentId,
-    /// Its job, by printer, whatever the way to it.
+    /// Its job, by its printer, also when the caller has named a share.
     pub job: JobKey,
-    /// Who created the job.
+    /// The user or application that created the job.
     pub job_creator: Principal,
 }
 
@@ -99,20 +99,20 @@ impl PermittedDocument {
         &self.document
     }
 
-    /// Who may work with it.
+    /// The caller, who may work with it.
     pub fn caller(&self) -> &Caller {
         &self.caller
     }
 }
 
-/// An upload session as the store resolved it from its name: what never changes in its life.
+/// An upload session as the store resolved it from its name. These fields never change.
 #[derive(Debug, Clone)]
 pub struct Session {
     /// Its tenant.
     pub tenant: TenantId,
     /// Its id.
     pub id: SessionId,
-    /// Who created it.
+    /// The user or application that created it.
     pub owner: Principal,
 }
 
@@ -126,7 +126,7 @@ impl Session {
     }
 
     /// Checks that the capability was issued for the session.
-    pub fn opened_by(&self, capability: &Capability) -> Result<OwnedSession, NotSessionOwner> {
+    pub fn authorized_by(&self, capability: &Capability) -> Result<OwnedSession, NotSessionOwner> {
         if self.tenant != capability.tenant || self.id != capability.session {
             return Err(NotSessionOwner);
         }
@@ -134,7 +134,7 @@ impl Session {
     }
 }
 
-/// Proof: the session exists and the caller owns it, or holds its capability.
+/// Proof: the session exists, and the caller owns it or has its capability.
 #[derive(Debug, Clone)]
 pub struct OwnedSession {
     session: Session,
@@ -152,18 +152,18 @@ impl OwnedSession {
         self.session.id
     }
 
-    /// Who created the session; the holder of its capability acts in their name.
+    /// The user or application that created the session. A caller with the capability acts in the owner's name.
     pub fn owner(&self) -> &Principal {
         &self.session.owner
     }
 
-    /// What admitted the caller.
+    /// The kind of credential that authorized the call.
     pub fn credential(&self) -> Credential {
         self.credential
     }
 }
 
-/// In place of an [`OwnedSession`]: there is no session, and the caller said that there need not be one.
+/// Replaces an [`OwnedSession`]: the session does not exist, and the caller allows that.
 #[derive(Debug, Clone, Copy)]
 pub struct MissingSession;
 
@@ -175,7 +175,7 @@ pub struct CatalogCaller {
 }
 
 impl CatalogCaller {
-    /// Checks that the caller is one of the applications that maintain catalogs, and lets it work on `tenant`.
+    /// Checks that the caller is an application that maintains catalogs. It may do so for every `tenant`.
     pub fn authorize(caller: &Caller, catalog_clients: &[String], tenant: TenantId) -> Option<Self> {
         let Principal::Application(app_id) = &caller.principal else { return None };
         let known = catalog_clients.contains(app_id);
@@ -223,14 +223,14 @@ mod tests {
     }
 
     #[test]
-    fn a_capability_opens_its_own_session_only() {
+    fn a_capability_authorizes_calls_for_its_own_session_only() {
         let capability = |tenant, session| Capability {
             tenant: TenantId(Uuid::from_u128(tenant)),
             session: SessionId(Uuid::from_u128(session)),
         };
-        assert!(session().opened_by(&capability(1, 7)).is_ok());
-        assert!(session().opened_by(&capability(1, 8)).is_err());
-        assert!(session().opened_by(&capability(2, 7)).is_err());
+        assert!(session().authorized_by(&capability(1, 7)).is_ok());
+        assert!(session().authorized_by(&capability(1, 8)).is_err());
+        assert!(session().authorized_by(&capability(2, 7)).is_err());
     }
 
     #[test]
