@@ -1,5 +1,5 @@
-//! Ids and resource names: `printers/{printer}/jobs/{job}/documents/{document}` and its parents, `uploadSessions/{id}` and the catalog's
-//! `tenants/{tenant}/…`. Parsing is strict: but for the case of a GUID, a name has one spelling.
+//! Ids and resource names: `printers/{printer}/jobs/{job}/documents/{document}` and its parents, `uploadSessions/{id}`
+//! and the catalog's `tenants/{tenant}/…`. Parsing is strict: except for the case of a GUID, a name has one spelling.
 
 use std::fmt;
 
@@ -27,12 +27,12 @@ pub struct NameError {
     expected: &'static str,
 }
 
-/// The way a caller reaches a job.
+/// A printer or a printer share. A caller can name a job by either.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Queue {
     /// `printers/{printer}`.
     Printer(String),
-    /// `shares/{share}`, which leads to a printer.
+    /// `shares/{share}`, which stands for a printer.
     Share(String),
 }
 
@@ -59,11 +59,11 @@ pub struct DocumentName {
 pub enum SessionName {
     /// `uploadSessions/{id}`: exactly one session, for ever.
     Id(SessionId),
-    /// `{document}/uploadSession`: whichever session of the document is meant for the caller.
+    /// `{document}/uploadSession`: the session of the document that the store chooses for the caller.
     OfDocument(DocumentName),
 }
 
-/// What a catalog request names, below `tenants/{tenant}`.
+/// The name of a catalog entry, below `tenants/{tenant}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CatalogName {
     /// The tenant.
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_and_its_queue_have_names_of_their_own() {
+    fn a_job_and_its_queue_have_different_names() {
         for queue in ["printers/p-1", "shares/s.2"] {
             assert_eq!(Queue::parse(queue).map(|queue| queue.to_string()), Ok(queue.to_owned()));
             let job = format!("{queue}/jobs/1825");

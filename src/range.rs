@@ -7,16 +7,16 @@ pub struct ByteRange {
     end: u64,
 }
 
-/// Why two numbers are no range of a document.
+/// Why two numbers are not a range of a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RangeError {
     /// A bound below zero.
     #[error("must not be negative")]
     Negative,
-    /// No byte, or fewer.
+    /// An end that is not greater than the start.
     #[error("end must be greater than start")]
     Empty,
-    /// A byte that the document does not have.
+    /// An end past the document's size.
     #[error("ends past the document's size")]
     PastEnd,
     /// More bytes than one range may have.
@@ -41,7 +41,7 @@ impl ByteRange {
         Ok(Self { start, end })
     }
 
-    /// A range that is known to hold at least one byte: one that the database has computed.
+    /// A range that is known to be valid, because the database has computed it.
     pub(crate) fn known(start: u64, end: u64) -> Self {
         debug_assert!(start < end);
         Self { start, end }
@@ -67,28 +67,28 @@ impl ByteRange {
 /// Part of a range, with the CRC32C of its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Piece {
-    /// Which bytes.
+    /// The bytes of the piece.
     pub range: ByteRange,
     /// Their CRC32C.
     pub crc32c: u32,
 }
 
-/// The CRC32C of adjacent pieces, combined from theirs.
+/// The CRC32C of adjacent pieces together, combined from the checksum of each.
 pub fn combined_crc32c<'a>(pieces: impl IntoIterator<Item = &'a Piece>) -> u32 {
     pieces.into_iter().fold(0, |crc, piece| crc32c::crc32c_combine(crc, piece.crc32c, piece.range.len() as usize))
 }
 
-/// Computes the CRC32C of every piece of a range while its bytes pass, in one pass.
+/// Computes the CRC32C of every piece of a range, in one pass while the bytes arrive.
 ///
-/// The range is cut at the bounds of its new pieces, so that what lies between them has a checksum as well and the
-/// range's own is the combination of all.
+/// The range is cut at the bounds of its new pieces. The parts between them have a checksum as well, so that the
+/// checksum of the whole range can be combined from all of them.
 #[derive(Debug)]
 pub struct PieceChecksums {
-    /// Adjacent, ascending, and together the range; each with whether it is new.
+    /// Adjacent and ascending; together they are the range. The flag is true for a new piece.
     pieces: Vec<(Piece, bool)>,
-    /// The piece that the next byte belongs to, and how many of its bytes have passed.
+    /// The piece that the next byte belongs to, and how many bytes of it have arrived.
     current: usize,
-    passed: u64,
+    arrived: u64,
 }
 
 impl PieceChecksums {
@@ -107,21 +107,21 @@ impl PieceChecksums {
         if position < range.end {
             pieces.push((piece(position, range.end), false));
         }
-        Self { pieces, current: 0, passed: 0 }
+        Self { pieces, current: 0, arrived: 0 }
     }
 
     /// Takes the next bytes of the range. More bytes than the range has are ignored.
     pub fn update(&mut self, mut bytes: &[u8]) {
         while let Some((piece, _)) = self.pieces.get_mut(self.current) {
-            let left = piece.range.len() - self.passed;
+            let left = piece.range.len() - self.arrived;
             let (now, later) = bytes.split_at(bytes.len().min(left as usize));
             piece.crc32c = crc32c::crc32c_append(piece.crc32c, now);
-            self.passed += now.len() as u64;
-            if self.passed < piece.range.len() {
+            self.arrived += now.len() as u64;
+            if self.arrived < piece.range.len() {
                 return;
             }
             self.current += 1;
-            self.passed = 0;
+            self.arrived = 0;
             bytes = later;
         }
     }

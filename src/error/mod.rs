@@ -1,7 +1,8 @@
-//! Every way a call can fail: one type. Its `status` alone knows the gRPC code, the reason and the details of each.
+//! One type for every failure of a call. Only its module `status` knows the gRPC code, the reason and the details of
+//! each.
 //!
 //! A client sees the message, exactly one `ErrorInfo` (`reason`, domain [`DOMAIN`], metadata), field violations for bad
-//! input and `RetryInfo` where trying again can help. What went wrong inside is logged here and never sent.
+//! input and `RetryInfo` where a retry can help. The cause of an internal failure is logged here and never sent.
 
 mod problem;
 mod status;
@@ -20,28 +21,28 @@ use crate::{blobs, name::SessionId, proto::upload_session::State, session::Ended
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    // === who are you ===
+    // === The credential ===
     /// Neither an access token nor an upload token came with the call.
     #[error("the call needs a credential: an access token (`authorization: Bearer …`) or an upload token")]
     MissingToken,
-    /// The access token or upload token does not hold.
+    /// The access token or upload token is not valid.
     #[error(transparent)]
     InvalidToken(#[from] TokenProblem),
-    /// The issuer's keys cannot be had, so that nobody can be told from anybody.
+    /// The issuer's keys cannot be fetched, so that no access token can be verified.
     #[error("the token issuer's keys are not available at the moment")]
     KeysUnavailable,
 
-    // === may you ===
-    /// A personal Microsoft account.
+    // === Permissions ===
+    /// The caller has a personal Microsoft account.
     #[error("personal accounts are not supported")]
     PersonalAccount,
     /// The access token lacks the method's permissions.
     #[error("the access token has none of the permissions the call needs: {needed}")]
     MissingPermission {
-        /// The permissions, any of which would do.
+        /// The permissions, separated by commas. The caller needs one of them.
         needed: String,
     },
-    /// An upload token for a method or a resource that it is not good for.
+    /// The upload token is not valid for this method or resource.
     #[error(
         "the upload token only allows sending to, getting and deleting its own session, named uploadSessions/{{id}}"
     )]
@@ -52,32 +53,32 @@ pub enum Error {
     /// The access token lacks a permission on the printer or share.
     #[error("the access token has no permission that grants the use of the printer or printer share")]
     NoPrinterPermission,
-    /// Another user's job, without an `.All` permission.
+    /// Another caller created the job, and this one has no `.All` permission.
     #[error("the print job was created by somebody else")]
     NotJobCreator,
-    /// Another owner's session.
+    /// Another caller created the session.
     #[error("the upload session was created by somebody else")]
     NotSessionOwner,
-    /// An application without a print task of its own on the job.
+    /// The job has no print task in `processing` that a trigger of the calling application has started.
     #[error("the print job has no print task in processing that a trigger of this application has started")]
     NoProcessingTask,
-    /// An application that does not maintain the catalog.
+    /// The application does not maintain the catalog.
     #[error("the application is not one of those that maintain the catalog")]
     NotCatalogClient,
 
-    // === what do you mean ===
-    /// A method that this service does not have.
+    // === The request ===
+    /// The method does not exist.
     #[error("the service has no such method")]
     MethodUnknown,
-    /// Bad input, with the field and what is wrong with it.
+    /// A field of the request has a value that is not allowed.
     #[error("{field}: {problem}")]
     InvalidField {
-        /// The request's field, dots between its parts.
+        /// The field, with dots between its parts.
         field: Cow<'static, str>,
-        /// What is wrong with it.
+        /// The problem of its value.
         problem: String,
     },
-    /// More bytes than this service takes.
+    /// More bytes than the service accepts.
     #[error("{}: must be at most {limit} bytes", .what.field())]
     TooLarge {
         /// What is too large.
@@ -96,7 +97,7 @@ pub enum Error {
     BodyTooLong {
         /// The range's length.
         expected: u64,
-        /// The bytes that came.
+        /// The bytes that arrived.
         received: u64,
     },
     /// The body has fewer bytes than its range.
@@ -104,14 +105,14 @@ pub enum Error {
     BodyTooShort {
         /// The range's length.
         expected: u64,
-        /// The bytes that came.
+        /// The bytes that arrived.
         received: u64,
     },
-    /// The body does not have the digest that its header says.
+    /// The body does not have the digest in its header. Holds the name of the digest.
     #[error("the body's {0} is not the one in the header")]
     DigestMismatch(&'static str),
 
-    // === what is there ===
+    // === Resources ===
     /// No such printer or share in the caller's tenant.
     #[error("no such printer or printer share")]
     PrinterNotFound,
@@ -127,24 +128,24 @@ pub enum Error {
     /// The etag is not that of the session that was named.
     #[error("the etag is not that of an upload session of this name")]
     EtagMismatch,
-    /// The catalog entry above the one that was sent does not exist.
+    /// The catalog entry above the one that was sent does not exist. Holds its kind.
     #[error("the {0} above it does not exist")]
     ParentNotFound(&'static str),
 
-    // === what state is it in ===
+    // === States and limits ===
     /// Another session of the document is active.
     #[error("the document has an active upload session with another owner or other properties: {0}")]
     SessionActive(SessionId),
-    /// The document's bytes are here already.
+    /// Every byte of the document is committed.
     #[error("the document is already uploaded")]
     DocumentAlreadyUploaded,
-    /// The document's bytes are not here yet.
+    /// The upload of the document is not complete.
     #[error("the document is not uploaded yet")]
     DocumentNotUploaded,
     /// The session was deleted, or its job was canceled or deleted.
     #[error("{}", ended_session_message(State::Canceled))]
     SessionCanceled,
-    /// The session's time passed.
+    /// The session's `expire_time` passed.
     #[error("{}", ended_session_message(State::Expired))]
     SessionExpired,
     /// The session's document is complete.
@@ -156,45 +157,45 @@ pub enum Error {
     /// Another writer committed a part of the range first.
     #[error("another range took some of the same bytes first; ask for the missing ranges and send those")]
     RangeRaced,
-    /// The committed bytes are others than the ones that were sent again.
+    /// The range was sent again, with other bytes than the committed ones.
     #[error("the bytes received before have another digest")]
     DigestConflict,
     /// The range took too long.
     #[error("the range was not complete within {} s", .0.as_secs())]
     RangeTimeout(Duration),
-    /// A download that was given up before its end.
+    /// The caller of a download did not read for too long.
     #[error("the download was not read for {} s", .0.as_secs())]
     DownloadTimeout(Duration),
     /// The session has as many writers as it may have.
     #[error("the upload session already has {0} writers")]
     TooManyWriters(usize),
-    /// This replica is busy.
+    /// No permit is free on this replica, or the caller or tenant has as many as it may.
     #[error("the service has as many transfers as it can take at the moment")]
     TooManyTransfers,
-    /// The document is cut too small.
+    /// The document would have too many fragments.
     #[error("the upload session already has {0} fragments; send larger ranges")]
     TooManyFragments(u32),
-    /// A catalog entry that never changes was sent with other content.
+    /// The job was sent with another creator or document.
     #[error("the print job exists with another creator or document, which never change")]
     PrintJobChanged,
-    /// The job is canceled, for good.
+    /// The job is canceled.
     #[error("the print job was canceled")]
     PrintJobCanceled,
-    /// The job is deleted, for good.
+    /// The job is deleted.
     #[error("the print job was deleted")]
     PrintJobDeleted,
-    /// An offset past the end.
+    /// The offset of a download is past the document's end.
     #[error("the offset lies past the document's {0} bytes")]
     OffsetOutOfRange(u64),
 
-    // === what went wrong inside ===
-    /// The database.
+    // === Inside the service ===
+    /// A call to the database failed.
     #[error("the service cannot reach its database at the moment")]
     Database(#[from] sqlx::Error),
-    /// The object store.
+    /// A call to the object store failed.
     #[error("the service cannot use its object store at the moment")]
     Blobs(blobs::Error),
-    /// Committed bytes are not in the object store: the object that should hold them, for the log.
+    /// Committed bytes are not in the object store. Holds the name of their object, for the log.
     #[error("bytes of the document are missing")]
     BytesMissing(String),
     /// A bug, or data that the service did not write.
@@ -203,7 +204,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Bad input in a field, dots between its parts.
+    /// A field has a value that is not allowed. `field` has dots between its parts.
     pub fn invalid_field(field: impl Into<Cow<'static, str>>, problem: impl Into<String>) -> Self {
         Self::InvalidField { field: field.into(), problem: problem.into() }
     }

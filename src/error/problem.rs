@@ -1,8 +1,8 @@
-//! What can be wrong with a token, with a request's messages, and with a size: each has its reason.
+//! The problems of a token, of a request's messages, and of a size, each with its reason.
 
 use crate::proto::Reason;
 
-/// What is wrong with an access token or an upload token.
+/// Why an access token or an upload token is not valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TokenProblem {
     #[error("the authorization metadata is not `Bearer` and a token")]
@@ -45,15 +45,15 @@ pub enum TokenProblem {
     UploadTokenExpired,
 }
 
-/// How the messages of a request do not follow the protocol of its method.
+/// Why the messages of a request do not follow the protocol of the method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum StreamProblem {
     #[error("the request ended before its first message")]
     NoFirstMessage,
     #[error("the request broke off in its first message")]
     FirstMessageBroken,
-    /// A call with one message, whose end did not arrive.
-    #[error("the request broke off behind its message")]
+    /// The request has its one message, but its end did not arrive.
+    #[error("the request broke off after its message")]
     EndBroken,
     #[error("the first message must not be compressed")]
     FirstMessageCompressed,
@@ -77,7 +77,7 @@ pub enum StreamProblem {
     Broken,
 }
 
-/// What may have a limited number of bytes.
+/// A value with a limit on its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limited {
     /// A document, by the size given when its session is created.
@@ -136,7 +136,7 @@ impl Limited {
         }
     }
 
-    /// The field of the request that says how many bytes there are, dots between its parts.
+    /// The field of the request that exceeds the limit, with dots between its parts.
     pub(super) fn field(self) -> &'static str {
         match self {
             Self::Document => "properties.size_bytes",

@@ -1,4 +1,4 @@
-//! What a caller is told of a failure: the gRPC code, the reason and the details.
+//! The status of a failure: the gRPC code, the reason and the details.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -67,7 +67,7 @@ impl Error {
         }
     }
 
-    /// How long to wait before the same call can succeed; nothing where it would fail again.
+    /// How long to wait before the same call can succeed. `None` where it would fail again.
     fn retry_after(&self) -> Option<Duration> {
         match (self.code_and_reason().0, self) {
             (Code::Unavailable, _) | (_, Self::TooManyWriters(_) | Self::TooManyTransfers) => {
@@ -79,7 +79,7 @@ impl Error {
         }
     }
 
-    /// What a program may want to know beside the reason.
+    /// The values that a program may need besides the reason.
     fn metadata(&self) -> HashMap<String, String> {
         let pair = match self {
             Self::SessionActive(session) => ("session", session.to_string()),
@@ -94,7 +94,7 @@ impl Error {
         HashMap::from([(pair.0.to_owned(), pair.1)])
     }
 
-    /// Logs what the client must not see.
+    /// Logs the cause, which the client must not see.
     fn log_cause(&self) {
         match self {
             Self::Database(cause) => tracing::error!(error = %cause, "database call failed"),
@@ -126,11 +126,11 @@ impl From<Error> for Status {
     }
 }
 
-/// Whether the database may well answer the next time: it cannot be reached, does not let us in, is starting or stopping,
-/// is out of resources, was told to cancel, or had to choose between two transactions.
+/// Whether a retry may succeed: the database cannot be reached, refuses the login, is starting or stopping, is out of
+/// resources, canceled the statement, or aborted one of two conflicting transactions.
 fn is_transient(error: &sqlx::Error) -> bool {
     const TRANSIENT_CLASSES: [&str; 7] = ["08", "28", "3D", "40", "53", "57", "58"];
-    // A read-only replica, and a transaction that stood still for too long.
+    // A read-only replica, and a transaction that was idle for too long.
     const TRANSIENT_CODES: [&str; 2] = ["25006", "25P03"];
     match error {
         sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => true,

@@ -119,7 +119,7 @@ fn the_proto_names_the_code_of_every_reason() {
         assert!(comment.starts_with(&format!("`{}`: ", code_name(code))), "{reason:?}: {comment}");
         given.insert(reason.wire_name());
     }
-    // The others are the REST gateway's own.
+    // Only the REST gateway uses the others.
     for (name, comment) in comments.iter().filter(|(name, _)| !given.contains(name.as_str())) {
         assert!(comment.starts_with("REST "), "nothing fails with {name}: {comment}");
     }

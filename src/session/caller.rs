@@ -1,4 +1,4 @@
-//! Who calls, and with what.
+//! The caller of a request, and the kinds of its credential.
 
 use std::fmt;
 
@@ -44,7 +44,7 @@ pub struct Caller {
     pub principal: Principal,
 }
 
-/// What the holder of an `upload_url` may do: send to one session, look at it, cancel it.
+/// The capability in an `upload_url`: a caller with it may send to one session, get it and delete it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capability {
     /// The session's tenant.
@@ -53,7 +53,7 @@ pub struct Capability {
     pub session: SessionId,
 }
 
-/// What admitted a caller.
+/// The kind of credential that authorized a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Credential {
     /// An access token.
@@ -63,7 +63,7 @@ pub enum Credential {
 }
 
 impl Credential {
-    /// The form kept in the audit trail.
+    /// The form that is stored in the audit trail.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::AccessToken => "access-token",

@@ -1,5 +1,5 @@
-//! The pure rules of an upload session: who owns it, what states it has, which proof a caller gets, and what may be done
-//! with a range. No I/O and no clock.
+//! The pure rules of an upload session: its states, its owner, the proofs that a caller can get, and the plan for a
+//! range. No I/O and no clock.
 
 mod caller;
 mod plan;

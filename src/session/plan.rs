@@ -1,4 +1,4 @@
-//! What to do with a range, given what its session holds when the range begins.
+//! The plan for a range, from the state of its session when the range begins.
 
 use super::{Ended, State};
 use crate::range::ByteRange;
@@ -6,7 +6,7 @@ use crate::range::ByteRange;
 /// A session as one range sees it.
 #[derive(Debug, Clone)]
 pub struct RangeView {
-    /// What has become of the session.
+    /// The session's state.
     pub state: State,
     /// The document's size in bytes.
     pub size_bytes: u64,
@@ -21,7 +21,7 @@ pub struct RangeView {
 /// A range as its header announces it.
 #[derive(Debug, Clone, Copy)]
 pub struct RangeRequest {
-    /// Which bytes follow.
+    /// The bytes that follow.
     pub range: ByteRange,
     /// The size of the whole document in bytes, as the caller knows it.
     pub total: u64,
@@ -45,7 +45,7 @@ pub enum Plan {
 pub enum Repeat {
     /// The committed bytes of an active session.
     Committed,
-    /// The CRC32C of the range that completed the document. That range is answered as it was the first time.
+    /// The CRC32C of the range that completed the document. The response is the same as the first time.
     Completing(u32),
 }
 
@@ -58,17 +58,17 @@ pub enum Refusal {
     Completed,
     /// The document has another size.
     WrongTotal {
-        /// The right one, in bytes.
+        /// The document's size, in bytes.
         size_bytes: u64,
     },
-    /// Nothing is new, and without a digest nothing shows that these are the same bytes.
+    /// No byte is missing, and without a digest it is unknown whether these are the same bytes.
     AlreadyReceived,
     /// With this range the document would have too many fragments.
     TooManyFragments,
 }
 
-/// Plans a range. The pieces to commit are fixed here: if another writer commits one of them meanwhile, the commit changes
-/// nothing.
+/// Plans a range. The pieces to commit are fixed here: if another writer commits a part of them first, the commit
+/// changes nothing.
 pub fn plan(view: RangeView, request: RangeRequest, max_fragments: u32) -> Plan {
     match view.state {
         State::Active => plan_active(view, request, max_fragments),
@@ -96,7 +96,7 @@ fn plan_active(view: RangeView, request: RangeRequest, max_fragments: u32) -> Pl
     Plan::Take(new)
 }
 
-/// A completed session takes one range: the one that completed it, once more.
+/// A completed session accepts one range: a repetition of the one that completed it.
 fn plan_completed(view: &RangeView, request: RangeRequest) -> Plan {
     let completing = view.completing.filter(|(range, _)| *range == request.range);
     let Some((_, crc32c)) = completing else { return Plan::Refuse(Refusal::Completed) };
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_completed_session_repeats_only_its_last_answer() {
+    fn a_completed_session_repeats_only_its_last_response() {
         let same = Some(ByteRange::known(4, 8));
         let other = Some(ByteRange::known(4, 9));
         assert_eq!(decide(State::Completed, &[], same, false), Plan::Repeat(Repeat::Completing(42)));

@@ -8,7 +8,7 @@ use crate::{
     range::ByteRange,
 };
 
-/// What has become of an upload. A state other than `Active` never changes.
+/// The state of an upload. Every state except `Active` is final.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// Ranges are accepted.
@@ -17,7 +17,7 @@ pub enum State {
     Completed,
     /// Its owner deleted it, or its job was canceled or deleted.
     Canceled,
-    /// It was not finished in time.
+    /// It was not completed in time.
     Expired,
 }
 
@@ -34,12 +34,12 @@ impl State {
     }
 }
 
-/// How a session ended under a writer's feet.
+/// How a session ended without being completed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
     /// Deleted, or its job was canceled or deleted.
     Canceled,
-    /// Past its time.
+    /// Its `expire_time` passed.
     Expired,
 }
 
@@ -48,13 +48,13 @@ pub enum Ended {
 pub enum EndReason {
     /// The last missing byte was committed.
     UploadCompleted,
-    /// Its owner deleted it.
+    /// It was deleted: DeleteUploadSession.
     Deleted,
     /// Its print job was deleted.
     PrintJobDeleted,
     /// Its print job was canceled.
     PrintJobCanceled,
-    /// Its time passed.
+    /// Its `expire_time` passed.
     Expired,
 }
 
@@ -72,14 +72,14 @@ impl EndReason {
     }
 }
 
-/// What is uploaded, as its creator declared it.
+/// The properties of the document, as the session's creator declared them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Properties {
     /// The document's name as shown to people.
     pub document_name: String,
     /// Its media type.
     pub content_type: String,
-    /// Its exact size.
+    /// Its exact size, in bytes.
     pub size_bytes: u64,
 }
 
@@ -90,11 +90,11 @@ pub struct UploadSession {
     pub id: SessionId,
     /// The document, by its printer.
     pub document: DocumentName,
-    /// Who created the session.
+    /// The user or application that created the session.
     pub owner: Principal,
-    /// What is uploaded.
+    /// The properties of the document.
     pub properties: Properties,
-    /// What has become of it; a session past its time is `Expired`, swept or not.
+    /// Its state. An overdue session is `Expired`, swept or not.
     pub state: State,
     /// The missing bytes, ascending. Empty unless active.
     pub missing: Vec<ByteRange>,
@@ -108,7 +108,7 @@ pub struct UploadSession {
     pub expire_limit: SystemTime,
     /// When it ended.
     pub end_time: Option<SystemTime>,
-    /// Who ended it.
+    /// The user or application that ended it.
     pub ended_by: Option<Principal>,
     /// Why it ended.
     pub end_reason: Option<EndReason>,
