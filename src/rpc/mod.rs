@@ -1,5 +1,5 @@
-//! The handlers, one file a service: parse → decide → reply. Who may call, the interceptor has decided: a handler takes
-//! its proof from the request.
+//! The handlers, one file for each service: parse → decide → reply. The guard has authorized the call already: a
+//! handler takes its proof from the request.
 
 mod print_catalog;
 mod print_documents;
@@ -30,10 +30,11 @@ use crate::{
     telemetry::RequestId,
 };
 
-/// The largest message that is decoded at all: a chunk with its framing, and room to say that a chunk is too large.
+/// The largest message that is decoded, in bytes. More than a chunk with its framing, so that a chunk over the limit is
+/// decoded and gets its own error.
 const MAX_MESSAGE_BYTES: usize = 2 * MAX_CHUNK_BYTES;
 
-/// The gRPC services, without the interceptor in front of them.
+/// The gRPC services, without the guard in front of them.
 pub fn routes(app: AppState) -> Routes {
     let app = Arc::new(app);
     let sessions = UploadSessionsServer::new(UploadSessionsService(Arc::clone(&app)));
@@ -57,7 +58,7 @@ fn request_id(extensions: &Extensions) -> String {
     extensions.get::<RequestId>().map(|id| id.as_str().to_owned()).unwrap_or_default()
 }
 
-/// The result of a task that only a bug can break.
-fn finished<T>(joined: Result<Result<T, Error>, tokio::task::JoinError>) -> Result<T, Error> {
+/// The result of a task. Only a bug makes the task itself fail.
+fn task_result<T>(joined: Result<Result<T, Error>, tokio::task::JoinError>) -> Result<T, Error> {
     joined.unwrap_or_else(|error| Err(Error::Internal(error.to_string())))
 }

@@ -1,11 +1,11 @@
-//! `PrintCatalog`: what other services own and push.
+//! `PrintCatalog`: the entries that other services own and push.
 
 use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 use tracing::Instrument;
 
-use super::{finished, from_guard, reply, request_id};
+use super::{from_guard, reply, request_id, task_result};
 use crate::{
     app_state::AppState,
     error::Error,
@@ -126,17 +126,17 @@ impl PrintCatalog for PrintCatalogService {
         };
         let revision = revision(sent.revision, "revision")?;
 
-        // In a task of its own: once the session has ended, its writers are told, whether the caller still listens or not.
+        // In its own task: if the caller hangs up, the writers of the ended session must still be notified.
         let deletion = async move {
             match app.store.delete_print_job(&caller, &job, revision, &request_id).await {
                 Ok(Some((session, ended))) => app.announce_end(session, ended),
-                // Bytes of a completed session may be waiting.
+                // The bytes of a completed session may have to be dropped.
                 Ok(None) => app.wake_sweeper.notify_one(),
                 Err(error) => return Err(error.into()),
             }
             Ok(())
         };
-        finished(tokio::spawn(deletion.in_current_span()).await)?;
+        task_result(tokio::spawn(deletion.in_current_span()).await)?;
         Ok(Response::new(()))
     }
 }

@@ -1,4 +1,4 @@
-//! `PrintDocuments`: what has been uploaded, and its bytes.
+//! `PrintDocuments`: the documents' states and bytes.
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
@@ -103,8 +103,8 @@ impl PrintDocumentsService {
         }
     }
 
-    /// The document's bytes from `offset` on, read ahead by a task that ends when the caller hangs up, or stalls too long.
-    /// The task holds the permit.
+    /// The document's bytes from `offset` on. A task reads them ahead, and ends when the caller hangs up or does not
+    /// read for `stall_timeout`. The task holds the permit.
     fn chunks(
         &self,
         download: Download,
@@ -112,7 +112,7 @@ impl PrintDocumentsService {
         offset: u64,
     ) -> ReceiverStream<Result<DownloadPrintDocumentResponse, Status>> {
         let app = Arc::clone(&self.0);
-        let patience = app.limits.range_timeout;
+        let stall_timeout = app.limits.range_timeout;
         let (chunks, receiver) = mpsc::channel(1);
         let reading = async move {
             let folder = Folder { tenant: download.permitted.document().tenant, session: download.session.id };
@@ -126,7 +126,7 @@ impl PrintDocumentsService {
                     Err(error) => Err(explain(error, &app, &download).await.into()),
                 };
                 let has_failed = message.is_err();
-                if chunks.send_timeout(message, patience).await.is_err() || has_failed {
+                if chunks.send_timeout(message, stall_timeout).await.is_err() || has_failed {
                     break;
                 }
             }
@@ -137,11 +137,12 @@ impl PrintDocumentsService {
     }
 }
 
-/// The chunks of `left` bytes. When they end before, the reader was too slow: a part must not look like the whole.
+/// The chunks of `left` bytes. If they end early, the caller has stalled, and the last message is an error: a part must
+/// not look like the whole document.
 fn complete(
     chunks: ReceiverStream<Result<DownloadPrintDocumentResponse, Status>>,
     left: u64,
-    patience: Duration,
+    stall_timeout: Duration,
 ) -> impl Stream<Item = Result<DownloadPrintDocumentResponse, Status>> {
     stream::unfold(Some((chunks, left)), move |state| async move {
         let (mut chunks, left) = state?;
@@ -151,13 +152,13 @@ fn complete(
                 Some((Ok(message), Some((chunks, left.saturating_sub(length)))))
             }
             Some(Err(status)) => Some((Err(status), None)),
-            None if left > 0 => Some((Err(Error::DownloadTimeout(patience).into()), None)),
+            None if left > 0 => Some((Err(Error::DownloadTimeout(stall_timeout).into()), None)),
             None => None,
         }
     })
 }
 
-/// A missing object is a loss, unless its job was deleted while it was being sent.
+/// The error of a failed read. A missing object means lost bytes, unless the job was deleted during the download.
 async fn explain(error: blobs::Error, app: &AppState, download: &Download) -> Error {
     if matches!(error, blobs::Error::Missing(_)) {
         match app.store.manifest(&download.permitted, &download.session).await {

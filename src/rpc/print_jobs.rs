@@ -1,4 +1,4 @@
-//! `PrintJobs`: create, look, start, cancel.
+//! `PrintJobs`: create, get, start, cancel.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status};
 use tracing::Instrument;
 use uuid::Uuid;
 
-use super::{finished, from_guard, reply, request_id};
+use super::{from_guard, reply, request_id, task_result};
 use crate::{
     app_state::AppState,
     error::{Error, Limited},
@@ -40,7 +40,7 @@ impl PrintJobs for PrintJobsService {
         let configuration = parse_configuration(request.into_inner().configuration)?;
         let document = DocumentId(Uuid::new_v4());
         for _ in 0..JOB_ID_ATTEMPTS {
-            // At random: a counter would have every creation on a printer wait for the one before.
+            // Random, because with a counter every creation on a printer would wait for the one before.
             let job = (Uuid::new_v4().as_u128() % JOB_NUMBERS).to_string();
             let created = self.0.store.create_print_job(&permitted, &job, document, configuration.clone());
             if let Some(job) = created.await.map_err(Error::from)? {
@@ -71,7 +71,7 @@ impl PrintJobs for PrintJobsService {
         let permitted: PermittedDocument = from_guard(request.extensions())?;
         let request_id = request_id(request.extensions());
 
-        // In a task of its own: once the session has ended, its writers are told, whether the caller still listens or not.
+        // In its own task: if the caller hangs up, the writers of the ended session must still be notified.
         let cancellation = async move {
             let canceled = app.store.cancel_print_job(&permitted, &request_id).await?;
             if let Some((session, ended)) = canceled.ok_or(Error::PrintJobNotFound)? {
@@ -79,7 +79,7 @@ impl PrintJobs for PrintJobsService {
             }
             Ok(())
         };
-        finished(tokio::spawn(cancellation.in_current_span()).await)?;
+        task_result(tokio::spawn(cancellation.in_current_span()).await)?;
         Ok(Response::new(()))
     }
 }

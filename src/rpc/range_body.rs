@@ -16,7 +16,7 @@ const CHUNK_TOO_LARGE: StreamProblem = StreamProblem::ChunkTooLarge(MAX_CHUNK_BY
 /// The request's messages, one after the other.
 pub(super) struct RangeBody(pub(super) Streaming<UploadRangeRequest>);
 
-/// The digests that the caller sent, each if it did.
+/// The digests that the caller sent, if any.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Digests {
     /// CRC32C of the range.
@@ -34,8 +34,8 @@ impl RangeBody {
         }
     }
 
-    /// Reads the chunks to their end, writes them to `fragment`, and returns the checksums of the range and of its pieces.
-    /// Fails unless the body is exactly as long as the range and has these digests.
+    /// Reads the chunks to their end, writes them to `fragment`, and returns the checksums of the range and of its
+    /// pieces. Fails unless the body is exactly as long as the range and has these digests.
     pub(super) async fn receive(
         mut self,
         range: ByteRange,
@@ -83,13 +83,13 @@ impl RangeBody {
 }
 
 impl Digests {
-    /// Whether the caller sent any.
+    /// Whether the caller sent a digest.
     pub(super) fn any(&self) -> bool {
         self.crc32c.is_some() || self.sha256.is_some()
     }
 }
 
-/// What tonic says of a request that breaks off or cannot be decoded.
+/// The problem behind tonic's error for a request that breaks off or cannot be decoded.
 fn broken_stream(status: &Status) -> StreamProblem {
     match status.code() {
         Code::OutOfRange => CHUNK_TOO_LARGE,

@@ -1,4 +1,4 @@
-//! The header of a range: which bytes of the document follow, and what they must add up to.
+//! The header of a range: the bytes that follow, and their digests.
 
 use super::range_body::Digests;
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
 
 const SHA256_BYTES: usize = 32;
 
-/// What the first message says.
+/// The header, checked.
 pub struct Header {
     pub range: ByteRange,
     pub total: u64,

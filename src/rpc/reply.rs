@@ -1,4 +1,4 @@
-//! From what the store knows to what the wire says.
+//! Makes the messages of responses from the types of the store.
 
 use std::time::SystemTime;
 
@@ -46,14 +46,14 @@ pub fn upload_session(
     })
 }
 
-/// A document without bytes: not uploaded, or on its way.
+/// A document that is not uploaded: its upload is pending or in progress.
 pub fn pending_document(name: &DocumentName, is_uploading: bool) -> proto::PrintDocument {
     let state = if is_uploading { print_document::State::Uploading } else { print_document::State::UploadPending };
     proto::PrintDocument { name: name.to_string(), state: state.into(), ..Default::default() }
 }
 
-/// An uploaded document, from its completed session and the session's manifest. Without a manifest its job was deleted, if
-/// only a moment ago: nothing is said to be uploaded that is not there.
+/// An uploaded document, from its completed session and the session's manifest. If the manifest is empty, the job was
+/// deleted a moment ago: a document without bytes is not reported as uploaded.
 pub fn uploaded_document(session: &UploadSession, manifest: &[StoredPiece]) -> Result<proto::PrintDocument, Error> {
     if manifest.is_empty() {
         return Err(Error::DocumentNotFound);
@@ -69,7 +69,6 @@ pub fn uploaded_document(session: &UploadSession, manifest: &[StoredPiece]) -> R
     })
 }
 
-/// A print job.
 pub fn print_job(job: &store::PrintJob) -> proto::PrintJob {
     let state = match job {
         store::PrintJob { canceled: true, .. } => print_job::State::Canceled,
@@ -88,13 +87,11 @@ pub fn print_job(job: &store::PrintJob) -> proto::PrintJob {
     }
 }
 
-/// Ranges, as they are.
 pub fn byte_ranges(ranges: &[ByteRange]) -> Vec<proto::ByteRange> {
     let wire = |range: &ByteRange| proto::ByteRange { start: wire_bytes(range.start()), end: wire_bytes(range.end()) };
     ranges.iter().map(wire).collect()
 }
 
-/// A session's state.
 pub fn state(state: State) -> upload_session::State {
     match state {
         State::Active => upload_session::State::Active,
@@ -104,12 +101,10 @@ pub fn state(state: State) -> upload_session::State {
     }
 }
 
-/// A moment.
 pub fn timestamp(time: SystemTime) -> Timestamp {
     Timestamp::from(time)
 }
 
-/// A user or an application.
 pub fn principal(principal: &Principal) -> proto::Principal {
     let identity = match principal {
         Principal::User(oid) => Identity::User(oid.clone()),
@@ -128,7 +123,7 @@ fn end_reason(reason: EndReason) -> upload_session::EndReason {
     }
 }
 
-/// A document's size or offset, which the database keeps below 1 TiB.
+/// A document's size or offset, which the database limits to 1 TiB.
 fn wire_bytes(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }

@@ -1,4 +1,5 @@
-//! Stored pieces, cut into what is read at once: a chunk, so that memory is bounded whatever a piece holds.
+//! Cuts stored pieces into slices. Each is read at once and has at most the bytes of a chunk, so that memory is bounded
+//! whatever the size of a piece.
 
 use std::ops::Range;
 
@@ -7,16 +8,16 @@ use uuid::Uuid;
 
 use crate::store::StoredPiece;
 
-/// Bytes of an object.
+/// A part of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Slice {
     /// The object.
     pub(super) object: Uuid,
-    /// Which of its bytes.
+    /// The bytes of the object.
     pub(super) bytes: Range<u64>,
 }
 
-/// Cuts what a piece has of these bytes of the document.
+/// Cuts the bytes of a piece that lie in `document`, a range of the document's bytes.
 pub(super) fn slices(stored: &StoredPiece, document: Range<u64>) -> impl Iterator<Item = Slice> + use<> {
     let piece = stored.piece.range;
     let start = document.start.clamp(piece.start(), piece.end());
@@ -37,7 +38,7 @@ mod tests {
     const MIB: u64 = MAX_CHUNK_BYTES as u64;
 
     #[test]
-    fn a_piece_is_cut_at_the_ends_of_what_is_asked_for() {
+    fn a_piece_is_cut_at_the_ends_of_the_requested_bytes() {
         // Bytes 1 MiB to 4 MiB of the document, 100 bytes into their object.
         let piece = Piece { range: ByteRange::known(MIB, 4 * MIB), crc32c: 0 };
         let stored = StoredPiece { piece, object: Uuid::nil(), offset: 100 };

@@ -1,4 +1,4 @@
-//! `UploadSessions`: create, look, send, delete.
+//! `UploadSessions`: create, get, send, delete.
 
 use std::{sync::Arc, time::Instant};
 
@@ -6,7 +6,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::Instrument;
 use uuid::Uuid;
 
-use super::{finished, from_guard, reply, request_id, upload_range::upload_range};
+use super::{from_guard, reply, request_id, task_result, upload_range::upload_range};
 use crate::{
     app_state::AppState,
     error::{Error, Limited},
@@ -43,7 +43,7 @@ impl UploadSessions for UploadSessionsService {
         let properties = parse_properties(request.into_inner().properties, app.limits.max_document_bytes)?;
         let id = SessionId(Uuid::now_v7());
 
-        // In a task of its own: if the caller hangs up, the writers of an expired session must still be notified.
+        // In its own task: if the caller hangs up, the writers of an expired session must still be notified.
         let creation = async move {
             let create = app.store.create_session(&permitted, id, &properties, &request_id).await?;
             if let Some(expired) = create.expired {
@@ -60,7 +60,7 @@ impl UploadSessions for UploadSessionsService {
                 Created::DocumentGone => Err(Error::DocumentNotFound),
             }
         };
-        Ok(Response::new(finished(tokio::spawn(creation.in_current_span()).await)?))
+        Ok(Response::new(task_result(tokio::spawn(creation.in_current_span()).await)?))
     }
 
     async fn get_upload_session(
@@ -95,7 +95,7 @@ impl UploadSessions for UploadSessionsService {
         let owned: OwnedSession = from_guard(request.extensions())?;
         let request_id = request_id(request.extensions());
 
-        // In a task of its own: once the session has ended, its writers are notified, whether or not the caller still waits.
+        // In its own task: if the caller hangs up, the writers of the ended session must still be notified.
         let deletion = async move {
             let begun = Instant::now();
             match app.store.cancel(&owned, &request_id).await? {
@@ -107,7 +107,7 @@ impl UploadSessions for UploadSessionsService {
             }
             Ok(())
         };
-        finished(tokio::spawn(deletion.in_current_span()).await)?;
+        task_result(tokio::spawn(deletion.in_current_span()).await)?;
         Ok(Response::new(()))
     }
 }
@@ -135,7 +135,7 @@ fn parse_properties(properties: Option<DocumentProperties>, max_document_bytes: 
     Ok(Properties { document_name, content_type, size_bytes })
 }
 
-/// `type/subtype`, each a token of RFC 9110 §5.6.2, and whatever printable parameters follow.
+/// `type/subtype`, each a token of RFC 9110 §5.6.2, and then any printable parameters.
 fn is_media_type(text: &str) -> bool {
     let is_token = |part: &str| {
         !part.is_empty() && part.bytes().all(|c| c.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&c))

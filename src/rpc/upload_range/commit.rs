@@ -27,7 +27,8 @@ impl Transfer {
             return Err(error);
         }
         if let Err(error) = fragment.publish().await {
-            // In a task of its own: a store that failed to put it may fail to delete it, and the caller should not wait.
+            // In its own task: a store that failed to put the object may also fail to delete it, and the caller should
+            // not wait.
             tokio::spawn(fragment.discard());
             return Err(error.into());
         }
@@ -38,7 +39,8 @@ impl Transfer {
         let crc32c = checksums.of_range();
         let new = NewRange { range: self.header.range, crc32c, object, pieces: checksums.of_new_pieces() };
         let asked = Instant::now();
-        // If this fails, the database may have taken the range all the same: the object stays, and reclaiming decides.
+        // If this fails, the database may have committed the range all the same: the object stays, and reclaiming
+        // decides.
         let Some(committed) = self.app.store.commit_range(self.owned(), &new, &self.request_id).await? else {
             fragment.discard().await;
             return self.explain(planned, crc32c).await;
@@ -50,7 +52,8 @@ impl Transfer {
         Ok(committed.into())
     }
 
-    /// Prepares the put, which may have to wait for others. After the range has ended, nothing of it may be put any more.
+    /// Prepares the put, which may have to wait for other puts. After the session has ended or the range has timed out,
+    /// no put may begin.
     async fn prepare(&self, fragment: &mut Fragment) -> Result<(), Error> {
         tokio::select! {
             biased;

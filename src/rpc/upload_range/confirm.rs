@@ -1,4 +1,4 @@
-//! Confirms a repeated range: the bytes that are committed are acknowledged once more, others are not.
+//! Confirms a repeated range: it is acknowledged once more if it has the bytes that are committed.
 
 use aws_lc_rs::digest::{Context, SHA256};
 
@@ -12,12 +12,12 @@ use crate::{
 };
 
 impl Transfer {
-    /// Receives the range once more, stores nothing of it, and compares.
+    /// Receives the range once more without storing it, and compares it with the committed bytes.
     pub(super) async fn confirm(&self, body: RangeBody, repeat: Repeat) -> Result<UploadRangeResponse, Error> {
         let digests = &self.header.digests;
         match body.receive(self.header.range, &[], digests, None).await {
             Ok(checksums) => self.compare(repeat, checksums.of_range()).await,
-            // Not one byte: the client no longer has them, and asks whether that range completed the document.
+            // No bytes: the client no longer has them, and asks whether this range completed the document.
             Err(Error::BodyTooShort { received: 0, .. })
                 if matches!(repeat, Repeat::Completing(_)) && !digests.any() =>
             {

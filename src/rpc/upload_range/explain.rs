@@ -1,4 +1,4 @@
-//! Why a range is not taken.
+//! Why a range is not committed.
 
 use super::Transfer;
 use crate::{
@@ -30,14 +30,15 @@ impl Transfer {
         let is_raced = view.new != planned;
         match self.plan(view) {
             Plan::Take(_) => Err(Error::RangeRaced),
-            // Another writer took some of the pieces. What is left may be fewer of them: the caller reads the session first.
+            // Another writer committed some of the pieces, and fewer may be left: the caller must get the session
+            // first.
             Plan::Refuse(Refusal::TooManyFragments) if is_raced => Err(Error::RangeRaced),
             Plan::Refuse(refusal) => Err(self.refused(refusal)),
             Plan::Repeat(repeat) => self.compare(repeat, crc32c).await,
         }
     }
 
-    /// Committed bytes are not there: they are lost, unless the session has ended meanwhile and they were deleted.
+    /// Committed bytes are missing: they are lost, unless the session has ended meanwhile and they were dropped.
     pub(super) async fn explain_missing(&self, error: blobs::Error) -> Result<Error, Error> {
         let view = self.view().await?;
         Ok(match view.state {

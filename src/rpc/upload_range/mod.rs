@@ -1,14 +1,15 @@
 //! `UploadRange`: header → register → plan → take or confirm → commit → explain.
 //!
-//! No transaction is open while bytes arrive. Whatever happens on the way, the database decides in the end: it has taken
-//! exactly the planned pieces, or nothing.
+//! No transaction is open while bytes arrive. Whatever happens before, the commit decides: the database takes exactly
+//! the planned pieces, or nothing.
 //!
 //! Three limits of time work together:
 //! - The range timeout runs from the header until right before the commit. No put begins after it.
-//! - A put that has begun is bounded by `blobs::PUT_TIMEOUT` alone: cutting it off would not keep its object from appearing.
-//!   If the range timeout has passed when it ends, nothing is committed. Reclaiming makes its last pass only after both.
-//! - If the database takes longer than 50 ms (`PROMPT`) to report an active session, that may be out of date, so it is asked
-//!   once more before the caller gets it.
+//! - A put that has begun is bounded by `blobs::PUT_TIMEOUT` alone: stopping it would not keep its object from
+//!   appearing. If the range timeout has passed when the put ends, nothing is committed. Reclaiming makes its last pass
+//!   only after both times.
+//! - If the database takes longer than 50 ms (`PROMPT`) to report an active session, the report may be out of date.
+//!   Then the database is asked once more before the caller gets a response.
 
 mod commit;
 mod confirm;
@@ -32,17 +33,17 @@ use crate::{
     writers::Writer,
 };
 
-/// A range on its way. Shared with the task that commits it, which may outlive the call.
+/// A range that is being received. Shared with the task that commits it, which may outlive the call.
 struct Transfer {
     app: Arc<AppState>,
     request_id: String,
     header: Header,
-    /// When the range is given up unless it is committed.
+    /// When the range times out, unless it is being committed.
     deadline: Instant,
     writer: Writer,
 }
 
-/// Takes one range of the session.
+/// Receives one range of the session, and commits or confirms it.
 pub async fn upload_range(
     app: Arc<AppState>,
     owned: OwnedSession,
@@ -61,7 +62,8 @@ pub async fn upload_range(
         () = sleep_until(deadline) => return Err(transfer.timed_out()),
         response = transfer.run(body, permit) => response?,
     };
-    // Committed before the cancel, but not acknowledged before it: the bytes are gone, so the caller must not rely on them.
+    // Committed before the cancel, but not acknowledged before it: the bytes are gone, so the caller must not rely on
+    // them.
     match transfer.writer.end() {
         Some(end) => Err(end.into()),
         None => Ok(response),
@@ -69,7 +71,8 @@ pub async fn upload_range(
 }
 
 impl Transfer {
-    /// Holds the permit until it returns; a range that is taken holds it until its commit is done.
+    /// Holds the permit until it returns. If the caller hangs up during the commit, the permit is held until the commit
+    /// is done.
     async fn run(self: &Arc<Self>, body: RangeBody, permit: RangePermit) -> Result<UploadRangeResponse, Error> {
         match self.plan(self.view().await?) {
             Plan::Take(pieces) => self.take(body, pieces, permit).await,

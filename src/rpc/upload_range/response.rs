@@ -1,4 +1,4 @@
-//! The acknowledgement of a range: the session as it is afterwards.
+//! The response to a range: the session as it is afterwards.
 
 use std::time::Duration;
 
@@ -36,8 +36,8 @@ impl Transfer {
         })
     }
 
-    /// A slow report may be older than a cancel that another replica has acknowledged meanwhile, and of which this replica
-    /// was not notified.
+    /// Asks the database once more if its report, asked for at `asked`, took longer than [`PROMPT`]. Meanwhile another
+    /// replica may have acknowledged a cancel, and this replica may not be notified of it yet.
     pub(super) async fn expect_no_end_since(&self, asked: Instant) -> Result<(), Error> {
         if asked.elapsed() <= PROMPT {
             return Ok(());

@@ -1,4 +1,4 @@
-//! Receives a range that has new bytes into an object of its own.
+//! Receives a range with missing bytes into a new object.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::{
     guard::RangePermit,
     proto::UploadRangeResponse,
     range::ByteRange,
-    rpc::{finished, range_body::RangeBody},
+    rpc::{range_body::RangeBody, task_result},
 };
 
 impl Transfer {
@@ -32,13 +32,13 @@ impl Transfer {
                 return Err(error);
             }
         };
-        // In a task of its own: a caller that hangs up now leaves neither half a commit nor an object that nobody deletes.
+        // In its own task: if the caller hangs up now, the commit is still made, or the object deleted.
         let transfer = Arc::clone(self);
         let commit = async move {
             let response = transfer.commit(object, fragment, &pieces, &checksums).await;
             permit.release();
             response
         };
-        finished(tokio::spawn(commit.in_current_span()).await)
+        task_result(tokio::spawn(commit.in_current_span()).await)
     }
 }
