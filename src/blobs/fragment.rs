@@ -1,4 +1,4 @@
-//! A fragment on its way into the store.
+//! A fragment that is being written into the store.
 
 use std::{io, mem, time::Duration};
 
@@ -9,37 +9,39 @@ use uuid::Uuid;
 
 use super::{Blobs, Error, Folder, local, spool::Spool, timed_out};
 
-/// How much is gathered before it is written to a file: small chunks would each cost a hop to a blocking thread.
+/// How many bytes are gathered before they are written to a file. Each write costs a switch to a blocking thread.
 const WRITE_BYTES: usize = 1024 * 1024;
 
-/// How long a store may take to answer a put. After that the object may still appear, but hardly later.
+/// How long a put may take. Its object may still appear after that, but only soon after.
 pub const PUT_TIMEOUT: Duration = Duration::from_secs(50);
 
-/// How long dropping an object may take that nobody needs; reclaiming finds it otherwise.
+/// How long it may take to drop a discarded object. If it takes longer, reclaiming drops the object.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A fragment that is being written. When it is dropped before it is published, nothing of it stays; a published one stays
-/// until somebody discards it or reclaiming finds that no manifest holds it.
+/// A fragment that is being written. If the value is dropped before it is published, nothing of it stays. A published
+/// fragment stays until it is discarded, or until reclaiming finds that no manifest holds it.
 #[derive(Debug)]
 pub struct Fragment {
     blobs: Blobs,
     folder: Folder,
     path: Path,
-    /// What has not been written yet. Copied from the chunks: a small one would keep a large buffer alive.
+    /// The bytes that are not written yet. Copied from the chunks, because a small chunk would keep a large buffer
+    /// alive.
     gathered: BytesMut,
     sink: Sink,
 }
 
 #[derive(Debug)]
 enum Sink {
-    /// Local files: written as the bytes come, to a staged file beside the object.
+    /// Local files: the bytes are written as they arrive, to a staged file next to the object.
     Staged(Box<dyn MultipartUpload>),
-    /// Anywhere else an interrupted multipart upload would stay behind unseen: the bytes wait until they are all there, and
-    /// are then put whole. A client that stalls holds little memory, whatever it has sent.
+    /// Every other store, because an interrupted multipart upload would stay there and not be listed. The bytes are
+    /// spooled to a file until all have arrived, and then put as a whole. A client that stalls needs little memory,
+    /// whatever it has sent.
     Spooled(Spool),
-    /// All there, in memory: the permit bounds how many are.
+    /// All bytes, in memory. The permit limits the number of such fragments.
     Whole(Bytes, OwnedSemaphorePermit),
-    /// The object is there, or may be.
+    /// The put has begun: the object may exist.
     Put,
 }
 
@@ -57,33 +59,34 @@ impl Fragment {
         Ok(Self { blobs: blobs.clone(), folder, path, gathered: BytesMut::new(), sink })
     }
 
-    /// Takes the next bytes.
+    /// Appends the next bytes.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
         self.gathered.extend_from_slice(bytes);
         if self.gathered.len() >= WRITE_BYTES { self.flush().await } else { Ok(()) }
     }
 
-    /// Does everything that publishing needs, which may have to wait for others. Nobody sees the object yet.
+    /// Does everything that must happen before the put, which may have to wait for other puts. The object is not
+    /// visible yet.
     #[tracing::instrument(name = "blobs.prepare", level = "debug", skip_all)]
     pub async fn prepare(&mut self) -> Result<(), Error> {
         self.flush().await?;
         if let Sink::Spooled(spool) = &self.sink {
-            let place = self.blobs.places.clone().acquire_owned().await.map_err(io::Error::other)?;
-            self.sink = Sink::Whole(spool.read().await?.into(), place);
+            let permit = self.blobs.put_permits.clone().acquire_owned().await.map_err(io::Error::other)?;
+            self.sink = Sink::Whole(spool.read().await?.into(), permit);
         }
         Ok(())
     }
 
-    /// Makes the object durable and visible under its name, once it was prepared. It is part of nothing yet.
+    /// Makes the prepared object durable and visible under its name. It is not yet part of a document.
     #[tracing::instrument(name = "blobs.publish", level = "debug", skip_all)]
     pub async fn publish(&mut self) -> Result<(), Error> {
-        // The object would hold a part of the bytes and pass for the whole.
+        // Otherwise the object would have only a part of the bytes and look complete.
         if !self.gathered.is_empty() || matches!(self.sink, Sink::Spooled(_)) {
             return Err(io::Error::other("a fragment is published before it was prepared").into());
         }
         match mem::replace(&mut self.sink, Sink::Put) {
             Sink::Staged(mut upload) => drop(upload.complete().await?),
-            Sink::Whole(bytes, _place) => {
+            Sink::Whole(bytes, _permit) => {
                 let put = self.blobs.store.put(&self.path, bytes.into());
                 timeout(PUT_TIMEOUT, put).await.map_err(|_| timed_out())??;
             }
@@ -92,12 +95,12 @@ impl Fragment {
         Ok(())
     }
 
-    /// Drops what was written. Only for one who knows that the database did not take it.
+    /// Drops everything that was written. Only call it when the database is known to hold nothing of the fragment.
     pub async fn discard(mut self) {
         let dropped = match &mut self.sink {
             Sink::Staged(upload) => upload.abort().await,
             Sink::Spooled(_) | Sink::Whole(..) => Ok(()),
-            // A put that failed may have gone through all the same.
+            // A put that failed may have created the object all the same.
             Sink::Put => match timeout(DISCARD_TIMEOUT, self.blobs.store.delete(&self.path)).await {
                 Ok(dropped) => dropped,
                 Err(_) => return tracing::debug!("a fragment was left for reclaiming"),

@@ -1,5 +1,5 @@
-//! What is special about local files: `LocalFileSystem` never lists staged files (`{object}#1`) and keeps empty folders,
-//! and both count as a session's bytes.
+//! The special cases of local files. `LocalFileSystem` never lists staged files (`{object}#1`) and keeps empty folders,
+//! and both must be dropped with a session's bytes.
 
 use std::{
     collections::HashSet,
@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::Folder;
 
-/// Makes a folder that only this user can look into, and proves that it can be written to.
+/// Creates a folder that only this user can read, and checks that it can be written to.
 pub fn make_private(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let probe = folder.join(format!(".probe-{}", Uuid::new_v4()));
@@ -21,7 +21,7 @@ pub fn make_private(folder: &Path) -> io::Result<()> {
     fs::remove_file(probe)
 }
 
-/// Drops every file of the session but those in `keep`, and the folder when nothing is left in it.
+/// Drops every file of the session except those in `keep`, and the folder if it is empty then.
 pub async fn drop_all_except(root: &Path, folder: Folder, keep: &HashSet<Uuid>) -> io::Result<()> {
     let (path, keep) = (path(root, folder), keep.clone());
     tokio::task::spawn_blocking(move || {
@@ -41,9 +41,9 @@ pub async fn drop_all_except(root: &Path, folder: Folder, keep: &HashSet<Uuid>) 
                 is_empty = false;
                 continue;
             }
-            unless_gone(fs::remove_file(entry.path()))?;
+            ignore_not_found(fs::remove_file(entry.path()))?;
         }
-        // Synced, so that no file comes back after a power cut when nobody will look for it any more.
+        // Synced, so that no file reappears after a power failure, when no pass would find it any more.
         let changed = if is_empty {
             remove_dir(&path)?;
             path.parent().unwrap_or(&path)
@@ -56,13 +56,13 @@ pub async fn drop_all_except(root: &Path, folder: Folder, keep: &HashSet<Uuid>) 
     .map_err(io::Error::other)?
 }
 
-/// Removes what may be left of an object that came to nothing: its staged file, which `LocalFileSystem` leaves behind where
-/// syncing or renaming it fails, and the session's folder when nothing else is in it.
+/// Removes the rest of an object that was discarded: its staged file, which `LocalFileSystem` keeps if syncing or
+/// renaming it fails, and the session's folder if it is empty.
 pub async fn remove_rest(root: &Path, folder: Folder, object: &str) {
     let path = path(root, folder);
     let staged = path.join(format!("{object}#1"));
     let removing = tokio::task::spawn_blocking(move || {
-        unless_gone(fs::remove_file(staged))?;
+        ignore_not_found(fs::remove_file(staged))?;
         remove_dir(&path)
     });
     if let Ok(Err(error)) = removing.await {
@@ -70,15 +70,16 @@ pub async fn remove_rest(root: &Path, folder: Folder, object: &str) {
     }
 }
 
-/// A writer that is about to end may have put a file down in the meantime: the next pass finds it.
+/// Keeps a folder that is not empty: a writer that is about to end may have created a file meanwhile. The next pass
+/// drops it.
 fn remove_dir(path: &Path) -> io::Result<()> {
     match fs::remove_dir(path) {
         Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => Ok(()),
-        removed => unless_gone(removed),
+        removed => ignore_not_found(removed),
     }
 }
 
-fn unless_gone(removed: io::Result<()>) -> io::Result<()> {
+fn ignore_not_found(removed: io::Result<()>) -> io::Result<()> {
     match removed {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         removed => removed,

@@ -1,7 +1,7 @@
-//! Every byte: put, read and drop the objects of upload sessions, in any object store.
+//! The bytes of upload sessions: put, read and drop their objects, in any object store.
 //!
-//! A fragment is one immutable object, `{tenant}/{session}/{object}`. Which bytes of which object are the document, the
-//! database alone knows: completing a document copies nothing.
+//! A fragment is one immutable object, `{tenant}/{session}/{object}`. Only the database knows which bytes of which
+//! object are the document: completing a document copies nothing.
 
 mod fragment;
 mod local;
@@ -22,25 +22,25 @@ pub use open::OpenError;
 
 use crate::name::{SessionId, TenantId};
 
-/// How many fragments are in memory at once, while they are put into a store that takes them only whole.
+/// How many whole fragments are in memory at once while they are put. Local files are written without this.
 const MAX_BUFFERED_FRAGMENTS: usize = 16;
 
-/// How long a store may take to answer with at most a fragment.
+/// How long a store may take to read at most a fragment, to list, or to pass the check.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The objects of every upload session.
 #[derive(Debug, Clone)]
 pub struct Blobs {
     store: Arc<dyn ObjectStore>,
-    /// The root folder, when the store is the local file system: the one store that shows what is unfinished.
+    /// The root folder, if the store is the local file system: the only store where unfinished objects are visible.
     local: Option<PathBuf>,
-    /// Where bytes wait that the store takes only whole.
+    /// The folder where the bytes of a fragment are kept until all have arrived. Not used for local files.
     spool: PathBuf,
-    /// For those who put a whole fragment.
-    places: Arc<Semaphore>,
+    /// The permits to put a whole fragment.
+    put_permits: Arc<Semaphore>,
 }
 
-/// The session whose objects are meant.
+/// The folder of a session's objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Folder {
     /// The session's tenant.
@@ -49,43 +49,44 @@ pub struct Folder {
     pub session: SessionId,
 }
 
-/// What the object store could not do.
+/// Why a call to the object store failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No space is left.
     #[error("the object store is full: {0}")]
     Full(object_store::Error),
-    /// An object that the database knows is not there, or not all of it.
+    /// An object is missing or too short, although the database refers to it.
     #[error("an object is missing: {0}")]
     Missing(Path),
-    /// Anything else: it cannot be reached, or does not let us.
+    /// Any other failure: the store cannot be reached, or refuses access.
     #[error("the object store failed: {0}")]
     Unavailable(object_store::Error),
 }
 
 impl Blobs {
-    /// Opens the store at a URL: `file:///folder`, which is made if need be, `s3://bucket/prefix`, `az://container/prefix`,
-    /// `gs://bucket/prefix` or `memory://`.
+    /// Opens the store at a URL: `file:///folder`, which is created if it does not exist, `s3://bucket/prefix`,
+    /// `az://container/prefix`, `gs://bucket/prefix` or `memory://`.
     ///
-    /// A provider's settings come from its usual environment variables (`AWS_…`, `AZURE_…`, `GOOGLE_…`), or, in place of them,
-    /// from the lines `NAME=value` of a file. Where a store takes an object only whole, its bytes wait in the folder `spool`.
+    /// A provider's settings come from its usual environment variables (`AWS_…`, `AZURE_…`, `GOOGLE_…`), or instead
+    /// from the lines `NAME=value` of a file. Except for local files, the bytes of a fragment are kept in the folder
+    /// `spool` until all have arrived.
     pub fn open(url: &str, settings: Option<&path::Path>, spool: &path::Path) -> Result<Self, OpenError> {
         let (store, local) = open::open(url, settings)?;
         if local.is_none() {
             let failed = |source| OpenError::Spool { folder: spool.to_owned(), source };
             tempfile::tempfile_in(spool).map_err(failed)?;
         }
-        let places = Arc::new(Semaphore::new(MAX_BUFFERED_FRAGMENTS));
-        Ok(Self { store, local, spool: spool.to_owned(), places })
+        let put_permits = Arc::new(Semaphore::new(MAX_BUFFERED_FRAGMENTS));
+        Ok(Self { store, local, spool: spool.to_owned(), put_permits })
     }
 
-    /// Fails unless the store takes an object, gives it back, lists it and drops it.
+    /// Fails unless an object can be put, read, listed and dropped.
     pub async fn check(&self) -> Result<(), OpenError> {
         let checked = timeout(READ_TIMEOUT, probe::check(&*self.store)).await;
         checked.map_err(|_| timed_out().into()).and_then(|checked| checked).map_err(OpenError::Unusable)
     }
 
-    /// Begins a fragment, which nobody sees before it is published.
+    /// Begins a fragment, which is not visible before it is published.
     pub async fn begin(&self, folder: Folder, object: Uuid) -> Result<Fragment, Error> {
         Fragment::begin(self, folder, object).await
     }
@@ -104,48 +105,49 @@ impl Blobs {
         }
     }
 
-    /// Whether an object ends before a position: stores answer a read behind the end in ways of their own.
+    /// Whether an object ends before a position. For a read past the end, each store returns another error.
     async fn is_shorter(&self, path: &Path, end: u64) -> bool {
         let head = timeout(READ_TIMEOUT, self.store.head(path)).await;
         head.is_ok_and(|head| head.is_ok_and(|object| object.size < end))
     }
 
-    /// Whether the session has no object, as far as the store shows what it has.
+    /// Whether the store lists no object of the session.
     pub async fn is_empty(&self, folder: Folder) -> Result<bool, Error> {
         let mut objects = self.store.list(Some(&folder.path()));
         let first = timeout(READ_TIMEOUT, objects.try_next()).await.map_err(|_| timed_out())?;
         Ok(first?.is_none())
     }
 
-    /// Drops every object of the session but those in `keep`, unfinished ones included.
+    /// Drops every object of the session except those in `keep`. Unfinished objects are dropped as well.
     #[tracing::instrument(name = "blobs.drop_all_except", level = "debug", skip_all)]
     pub async fn drop_all_except(&self, folder: Folder, keep: &HashSet<Uuid>) -> Result<(), Error> {
         if let Some(root) = &self.local {
             return Ok(local::drop_all_except(root, folder, keep).await?);
         }
-        // What is not found any more, another writer or pass has dropped, or the store is confused: a second look tells.
+        // An object that was listed and not found was dropped by another writer or pass, or the store is inconsistent.
+        // A second attempt finds out.
         if !self.drop_once(folder, keep).await? && !self.drop_once(folder, keep).await? {
             return Err(Error::Missing(folder.path()));
         }
         Ok(())
     }
 
-    /// Lists and drops. Answers whether everything that was listed was there to be dropped.
+    /// Lists the objects and drops them. Returns whether every listed object was found.
     async fn drop_once(&self, folder: Folder, keep: &HashSet<Uuid>) -> Result<bool, Error> {
         let kept: HashSet<Path> = keep.iter().map(|object| folder.object(*object)).collect();
         let objects = self.store.list(Some(&folder.path())).map_ok(|object| object.location);
-        let doomed = objects.try_filter(move |path| future::ready(!kept.contains(path))).boxed();
-        let mut dropped = self.store.delete_stream(doomed);
-        let (mut were_there, mut failed) = (true, None);
+        let unwanted = objects.try_filter(move |path| future::ready(!kept.contains(path))).boxed();
+        let mut dropped = self.store.delete_stream(unwanted);
+        let (mut all_found, mut failed) = (true, None);
         while let Some(dropped) = dropped.next().await {
             match dropped {
                 Ok(_) => {}
-                Err(object_store::Error::NotFound { .. }) => were_there = false,
-                // One that cannot be dropped does not keep the others.
+                Err(object_store::Error::NotFound { .. }) => all_found = false,
+                // One object that cannot be dropped must not keep the others from being dropped.
                 Err(error) => failed = Some(error),
             }
         }
-        failed.map_or(Ok(were_there), |error| Err(error.into()))
+        failed.map_or(Ok(all_found), |error| Err(error.into()))
     }
 }
 
@@ -175,7 +177,7 @@ fn timed_out() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "the object store takes too long")
 }
 
-/// Looks for what the system said at the bottom of an error.
+/// Whether the store has no space left: the system's error is among the causes.
 fn is_full(error: &object_store::Error) -> bool {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {

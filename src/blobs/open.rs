@@ -1,4 +1,4 @@
-//! A store's URL and its provider's settings, made into a client of it.
+//! Makes a client of a store from its URL and its provider's settings.
 
 use std::{
     fs, io,
@@ -16,35 +16,35 @@ use url::Url;
 
 use super::local;
 
-/// How long a call to a store is tried again after transient failures, before the failure is told.
+/// How long a call to a store is retried after transient failures.
 const RETRY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long to wait between two of those, at most.
+/// The longest wait between two attempts.
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
 
-/// A store that cannot be opened.
+/// Why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Not one of the supported kinds. Not told in full: it may hold a secret.
+    /// The URL is not supported. The message does not repeat it, because it may hold a secret.
     #[error(
         "the object store must be file:///an/absolute/folder, s3://bucket/prefix, az://container/prefix, \
          gs://bucket/prefix or memory://, without a password or a query"
     )]
     Unsupported,
-    /// The folder of all bytes cannot be made or written to.
+    /// The folder of local files cannot be created or written to.
     #[error("{folder}")]
     Folder {
         /// The folder.
         folder: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
-    /// The folder where ranges wait cannot be written to.
+    /// The spool folder cannot be written to.
     #[error("--spool-dir {folder}")]
     Spool {
         /// The folder.
         folder: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
     /// A file of settings cannot be used.
@@ -52,13 +52,13 @@ pub enum OpenError {
     Settings {
         /// The file.
         file: PathBuf,
-        /// What is wrong with it. Nothing that is in it.
+        /// The problem, without any content of the file.
         problem: String,
     },
-    /// The provider's settings do not make a client.
-    #[error("the settings make no client of the object store")]
+    /// The provider's settings are not sufficient, or wrong.
+    #[error("the object store cannot be configured from its settings")]
     Provider(#[source] object_store::Error),
-    /// The store does not do what it will be asked for.
+    /// The store does not pass the check.
     #[error("the object store does not take, give, list and drop an object")]
     Unusable(#[source] super::Error),
 }
@@ -66,8 +66,7 @@ pub enum OpenError {
 /// A client of a store, and its root folder if it is the local file system.
 pub(super) type Opened = (Arc<dyn ObjectStore>, Option<PathBuf>);
 
-/// Opens the store at a URL. A provider's settings come from its usual environment variables, or, in place of them, from a
-/// file.
+/// Opens the store at a URL. A provider's settings come from its usual environment variables, or instead from a file.
 pub(super) fn open(url: &str, settings: Option<&Path>) -> Result<Opened, OpenError> {
     let parsed = Url::parse(url).map_err(|_| OpenError::Unsupported)?;
     if parsed.password().is_some() || parsed.query().is_some() {
@@ -78,13 +77,13 @@ pub(super) fn open(url: &str, settings: Option<&Path>) -> Result<Opened, OpenErr
 
     let store: Box<dyn ObjectStore> = match scheme {
         ObjectStoreScheme::Local => {
-            settings.map_or(Ok(()), Settings::none)?;
+            settings.map_or(Ok(()), Settings::expect_none)?;
             let folder = parsed.to_file_path().map_err(|()| OpenError::Unsupported)?;
             let store = open_folder(&folder).map_err(|source| OpenError::Folder { folder: folder.clone(), source })?;
             return Ok((Arc::new(store), Some(folder)));
         }
         ObjectStoreScheme::Memory => {
-            settings.map_or(Ok(()), Settings::none)?;
+            settings.map_or(Ok(()), Settings::expect_none)?;
             Box::new(InMemory::new())
         }
         ObjectStoreScheme::AmazonS3 => {
@@ -126,7 +125,8 @@ fn open_folder(folder: &Path) -> io::Result<LocalFileSystem> {
     Ok(store.with_fsync(true))
 }
 
-/// Lines `NAME=value`, named like the provider's environment variables. Empty lines and those that begin with # say nothing.
+/// Lines `NAME=value`, named like the provider's environment variables. Empty lines and lines that begin with # are
+/// ignored.
 struct Settings {
     file: PathBuf,
     lines: Vec<Line>,
@@ -155,7 +155,7 @@ impl Settings {
         Ok(Self { file: file.to_owned(), lines })
     }
 
-    /// Hands every setting to a builder. One that it does not know is a mistake, and is told.
+    /// Sets every setting on a builder. Fails for a setting that the builder does not know.
     fn apply<Builder, Key: FromStr>(
         self,
         builder: Builder,
@@ -167,12 +167,13 @@ impl Settings {
         })
     }
 
-    /// For a store that has no settings.
-    fn none(self) -> Result<(), OpenError> {
+    /// Fails if there is a setting, because this kind of store has none.
+    fn expect_none(self) -> Result<(), OpenError> {
         self.lines.first().map_or(Ok(()), |line| Err(self.unknown(line)))
     }
 
-    /// By its number: a key that was pasted alone, or wrapped, would be taken for a name.
+    /// Names the line by its number only: a secret that was pasted without its name, or wrapped, would be read as a
+    /// name.
     fn unknown(&self, line: &Line) -> OpenError {
         let problem = format!("line {} is no setting of this kind of store", line.number);
         OpenError::Settings { file: self.file.clone(), problem }

@@ -1,4 +1,4 @@
-//! A store is tried before it is used, with an object in a folder of its own.
+//! Checks a store before it is used, with an object in a separate folder.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -8,15 +8,15 @@ use uuid::Uuid;
 
 use super::Error;
 
-/// Where the object is. No tenant has this name.
+/// The folder of the object. No tenant has this name.
 const FOLDER: &str = "probe";
 
 const CONTENT: &[u8] = b"print-upload";
 
-/// How old an object must be, before it is that of a process that died while it tried.
+/// An object that is older was left by a process that died during the check.
 const ABANDONED: Duration = Duration::from_secs(60 * 60);
 
-/// Fails unless the store takes an object, gives it back, lists it and drops it.
+/// Fails unless an object can be put, read, listed and dropped.
 pub async fn check(store: &dyn ObjectStore) -> Result<(), Error> {
     let folder = Path::from(FOLDER);
     let probe = folder.clone().join(Uuid::now_v7().to_string());
@@ -29,7 +29,7 @@ pub async fn check(store: &dyn ObjectStore) -> Result<(), Error> {
     }
     for abandoned in listed.iter().filter(|path| is_abandoned(path)) {
         match store.delete(abandoned).await {
-            // Another replica that starts has dropped it.
+            // Another replica has dropped it at its start.
             Err(object_store::Error::NotFound { .. }) => {}
             dropped => dropped?,
         }

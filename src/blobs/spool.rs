@@ -1,4 +1,5 @@
-//! Bytes that wait for the rest of their fragment, in a file without a name: it is gone with the process.
+//! The bytes of a fragment until all have arrived, in a file without a name. The system removes it when the process
+//! ends.
 
 use std::{
     fs::File,
@@ -9,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use tokio::task::spawn_blocking;
 
-/// The file, and how much is in it.
+/// The file, and its length in bytes.
 #[derive(Debug)]
 pub struct Spool {
     file: File,
@@ -17,12 +18,12 @@ pub struct Spool {
 }
 
 impl Spool {
-    /// A new one in a folder.
+    /// Opens an empty spool in a folder.
     pub async fn open(folder: PathBuf) -> io::Result<Self> {
         blocking(move || Ok(Self { file: tempfile::tempfile_in(folder)?, length: 0 })).await
     }
 
-    /// Adds bytes; answers once they are written.
+    /// Appends bytes. Returns once they are written.
     pub async fn append(&mut self, bytes: Bytes) -> io::Result<()> {
         let mut file = self.file.try_clone()?;
         let length = bytes.len();
@@ -31,7 +32,7 @@ impl Spool {
         Ok(())
     }
 
-    /// Everything that was added.
+    /// All bytes that were appended.
     pub async fn read(&self) -> io::Result<Vec<u8>> {
         let mut file = self.file.try_clone()?;
         let mut bytes = vec![0; self.length];
