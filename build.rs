@@ -1,5 +1,6 @@
-//! Generates the server traits from `proto/`, on the messages of the client crate, and the descriptor that reflection and the
-//! guard read. No `protoc`: protox parses the files, and tonic-prost-build drives prost and tonic-build.
+//! Generates from `proto/` the server traits, which use the messages of the client crate, and the descriptor, which
+//! reflection and the guard read. Needs no `protoc`: protox parses the files, and tonic-prost-build drives prost and
+//! tonic-build.
 
 use std::{env, error::Error, fs, path::Path};
 

@@ -1,4 +1,4 @@
-//! The configuration of `serve`: every knob is a flag and an environment variable.
+//! The configuration of `serve`: every option is a flag and an environment variable.
 
 use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -19,14 +19,15 @@ use crate::{
 const PUT_MARGIN: Duration = Duration::from_secs(60);
 const _: () = assert!(PUT_TIMEOUT.as_secs() < PUT_MARGIN.as_secs());
 
-/// Everything that the service can be told.
+/// The options of the service.
 #[derive(Debug, Clone, Args)]
 pub struct Config {
-    /// Address to serve gRPC on; port 0 takes a free one.
+    /// Address to serve gRPC on. Port 0 chooses a free port.
     #[arg(long, env = "LISTEN", default_value = "127.0.0.1:50051")]
     pub listen: SocketAddr,
 
-    /// Address to serve the REST gateway on, in the same process; port 0 takes a free one. Without it there is none.
+    /// Address to serve the REST gateway on, in the same process. Port 0 chooses a free port. Without this option there
+    /// is no gateway.
     #[arg(long, env = "REST_LISTEN")]
     pub rest_listen: Option<SocketAddr>,
 
@@ -34,45 +35,47 @@ pub struct Config {
     #[command(flatten)]
     pub tls: TlsFiles,
 
-    /// How the service is watched.
+    /// Logs, traces and metrics.
     #[command(flatten)]
     pub telemetry: Telemetry,
 
-    /// Where Postgres is.
+    /// The address of Postgres.
     #[command(flatten)]
     pub database: DatabaseUrl,
 
-    /// Most connections to Postgres.
+    /// Largest number of connections to Postgres.
     #[arg(long, env = "DATABASE_CONNECTIONS", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     pub database_connections: u32,
 
-    /// Object store that holds the bytes: file:///folder, s3://bucket/prefix, az://container/prefix, gs://bucket/prefix, or
-    /// memory:// to lose them with the process. Providers are told the rest by their usual environment variables:
-    /// AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL, AWS_ALLOW_HTTP; AZURE_STORAGE_ACCOUNT_NAME,
-    /// AZURE_STORAGE_ACCOUNT_KEY; GOOGLE_SERVICE_ACCOUNT, GOOGLE_APPLICATION_CREDENTIALS; and so on.
+    /// Object store that holds the bytes: file:///folder, s3://bucket/prefix, az://container/prefix,
+    /// gs://bucket/prefix, or memory://, which loses them when the process ends. The provider's other settings come
+    /// from its usual environment variables: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL,
+    /// AWS_ALLOW_HTTP; AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT_KEY; GOOGLE_SERVICE_ACCOUNT,
+    /// GOOGLE_APPLICATION_CREDENTIALS; and so on.
     #[arg(long, env = "STORE", hide_env_values = true)]
     pub store: String,
 
-    /// File with these variables, one NAME=value per line. It replaces the environment's, which then need not hold any secret.
+    /// File with these variables, one NAME=value per line. It replaces the environment variables, which then need not
+    /// hold any secret.
     #[arg(long, env = "STORE_SETTINGS")]
     pub store_settings: Option<PathBuf>,
 
-    /// Folder where ranges wait until they are complete, if the object store is not a folder: up to --max-transfers of
-    /// them, at most --max-range-bytes each. Their files have no name, and are gone when the process is [default: the
-    /// folder for temporary files].
+    /// Folder that keeps the bytes of ranges until all have arrived, if the object store is not a folder: up to
+    /// --max-transfers ranges of at most --max-range-bytes each. The files have no name, and the system removes them
+    /// when the process ends [default: the folder for temporary files].
     #[arg(long, env = "SPOOL_DIR")]
     pub spool_dir: Option<PathBuf>,
 
-    /// Issuer of access tokens, as in their claim `iss`; {tenantid} stands for the tenant of a template issuer, whose
-    /// metadata are at the tenant "common". Repeat it, or separate several with commas.
+    /// Issuer of access tokens, as in their claim `iss`. In a template issuer, {tenantid} stands for the tenant; its
+    /// metadata are those of the tenant "common". Repeat it, or separate several with commas.
     #[arg(long = "issuer", env = "ISSUER", value_delimiter = ',', required = true)]
     pub issuers: Vec<String>,
 
-    /// Who else may sign the certificate of any issuer, PEM, beside the system's authorities.
+    /// Authorities that may sign an issuer's certificate, besides the system's authorities, PEM.
     #[arg(long, env = "ISSUER_CA", value_name = "FILE")]
     pub issuer_ca: Option<PathBuf>,
 
-    /// What the claim `aud` of an access token must be. Repeat it, or separate several with commas.
+    /// Accepted value of the claim `aud` of access tokens. Repeat it, or separate several with commas.
     #[arg(long = "audience", env = "AUDIENCE", value_delimiter = ',', required = true)]
     pub audiences: Vec<String>,
 
@@ -80,11 +83,12 @@ pub struct Config {
     #[arg(long = "catalog-client", env = "CATALOG_CLIENT", value_delimiter = ',')]
     pub catalog_clients: Vec<String>,
 
-    /// What upload URLs are signed with.
+    /// The keys that sign upload URLs.
     #[command(flatten)]
     pub upload_token_keys: UploadTokenKeys,
 
-    /// Base of upload URLs: where the outside reaches the REST gateway. It may be another host than that of the Graph paths.
+    /// Base of upload URLs: the address at which clients reach the REST gateway. Its host may differ from that of the
+    /// Graph paths.
     #[arg(long, env = "PUBLIC_URL", default_value = "http://127.0.0.1:8080", value_parser = public_url)]
     pub public_url: String,
 
@@ -96,23 +100,24 @@ pub struct Config {
     #[arg(long, env = "MAX_RANGE_BYTES", default_value_t = 10 << 20, value_parser = clap::value_parser!(u64).range(1..=1 << 30))]
     pub max_range_bytes: u64,
 
-    /// Most fragments of a document.
+    /// Largest number of fragments of a document.
     #[arg(long, env = "MAX_FRAGMENTS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_fragments: u32,
 
-    /// Most ranges that one session receives at once, on one replica.
+    /// Largest number of ranges that one session receives at once, on one replica.
     #[arg(long, env = "MAX_WRITERS", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_writers: u32,
 
-    /// Most ranges, and most downloads, that one replica serves at once; up to 1000.
+    /// Largest number of ranges, and of downloads, that one replica serves at once; up to 1000.
     #[arg(long, env = "MAX_TRANSFERS", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub max_transfers: u32,
 
-    /// How long one range may take, or a download that nobody reads.
+    /// How long one range may take, and how long a download may stall.
     #[arg(long, env = "RANGE_TIMEOUT", default_value = "10m", value_parser = duration)]
     pub range_timeout: Duration,
 
-    /// How long a session lives without a committed range, or its owner asking for it again.
+    /// How long a session lives after its last committed range, or after its owner last called CreateUploadSession for
+    /// it.
     #[arg(long, env = "SESSION_IDLE_TIMEOUT", default_value = "1h", value_parser = duration)]
     pub session_idle_timeout: Duration,
 
@@ -124,20 +129,20 @@ pub struct Config {
     #[arg(long, env = "TOMBSTONE_RETENTION", default_value = "24h", value_parser = duration)]
     pub tombstone_retention: Duration,
 
-    /// How often the issuers' keys are fetched anew.
+    /// How often the issuers' keys are fetched.
     #[arg(long, env = "KEYS_REFRESH", default_value = "1h", value_parser = duration)]
     pub keys_refresh: Duration,
 
-    /// How often, at most, the issuers' keys are fetched because a token names an unknown one.
+    /// How often, at most, the issuers' keys are fetched because a token names an unknown key.
     #[arg(long, env = "KEYS_REFETCH", default_value = "10s", value_parser = duration)]
     pub keys_refetch: Duration,
 
-    /// How long calls under way may take to end when the service stops.
+    /// How long calls in flight may take to end when the service stops.
     #[arg(long, env = "DRAIN_TIMEOUT", default_value = "30s", value_parser = duration)]
     pub drain_timeout: Duration,
 }
 
-/// For a configuration that is made in code.
+/// The same options, for a configuration that is made in code.
 #[derive(Parser)]
 #[command(no_binary_name = true)]
 struct Flags {
@@ -146,7 +151,7 @@ struct Flags {
 }
 
 impl Config {
-    /// A configuration from flags, without their dashes. Other than for `serve`, the environment changes nothing in it.
+    /// A configuration from flags, given without their dashes. Unlike `serve`, it does not read the environment.
     pub fn from_flags<'a>(flags: impl IntoIterator<Item = (&'a str, &'a str)>) -> anyhow::Result<Self> {
         let command = Flags::command().mut_args(|argument| argument.env(Resettable::Reset));
         let arguments = flags.into_iter().map(|(flag, value)| format!("--{flag}={value}"));
@@ -154,13 +159,13 @@ impl Config {
         Ok(Flags::from_arg_matches(&matches)?.config)
     }
 
-    /// Who else may sign the certificate of an issuer.
+    /// The authorities of --issuer-ca, PEM.
     pub fn issuer_ca(&self) -> anyhow::Result<Option<Vec<u8>>> {
         let read = |file: &PathBuf| fs::read(file).with_context(|| format!("--issuer-ca {}", file.display()));
         self.issuer_ca.as_ref().map(read).transpose()
     }
 
-    /// What a caller may ask for.
+    /// The limits of calls.
     pub fn limits(&self) -> Limits {
         Limits {
             max_document_bytes: self.max_document_bytes,
@@ -170,7 +175,7 @@ impl Config {
         }
     }
 
-    /// What the store binds its statements with.
+    /// The values that the store binds to its statements.
     pub fn terms(&self) -> Terms {
         Terms {
             idle_timeout: self.session_idle_timeout,
@@ -182,17 +187,18 @@ impl Config {
     }
 }
 
-/// A duration that a clock can be moved by.
+/// Parses a duration that is short enough to be added to any time.
 pub fn duration(text: &str) -> Result<Duration, String> {
     const LONGEST: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
     let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
     if duration.is_zero() || duration > LONGEST {
-        return Err("must be more than nothing and at most 3650 days".into());
+        return Err("must be more than zero and at most 3650 days".into());
     }
     Ok(duration)
 }
 
-/// The base of URLs that clients take for a template (RFC 6570): no braces, and nothing after the path.
+/// Parses the base of upload URLs. Clients read these as templates (RFC 6570): the base must have no braces, and
+/// nothing after the path.
 fn public_url(text: &str) -> Result<String, String> {
     let url = Url::parse(text).map_err(|error| error.to_string())?;
     let is_plain = !text.contains(['{', '}']) && url.query().is_none() && url.fragment().is_none();
@@ -238,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_that_no_clock_can_be_moved_by_are_refused() {
+    fn durations_that_are_zero_or_too_long_are_refused() {
         assert_eq!(duration("10m"), Ok(Duration::from_secs(600)));
         for text in ["0s", "", "10", "300000years", "18446744073709551615s"] {
             assert!(duration(text).is_err(), "{text}");

@@ -7,13 +7,14 @@
 //! REST ─ listen ─ gateway ─ client ────────┘
 //! ```
 //!
-//! Read in this order: [`session`] says what a session is and who may do what with it; [`store`] keeps it in Postgres,
-//! where its row is the fence that makes a cancel final; [`blobs`] keeps the bytes; [`guard`] lets a call in with a typed
-//! proof; [`rpc`] answers it; [`sweeper`] cleans up behind it; [`gateway`] translates it for those who speak Microsoft
-//! Graph; [`telemetry`] and [`admin`] let operators watch; [`server`] puts everything together.
+//! Read in this order: [`session`] has the rules of sessions and the proofs that callers need; [`store`] keeps sessions
+//! in Postgres, where the row of a session decides whether a cancel or a range came first; [`blobs`] keeps the bytes;
+//! [`guard`] authorizes a call and makes its proof; [`rpc`] handles it; [`sweeper`] expires and purges sessions;
+//! [`gateway`] translates REST calls in the form of Microsoft Graph; [`telemetry`] and [`admin`] are for operators;
+//! [`server`] starts and stops everything.
 //!
-//! Programs that upload need the crate `print-upload-client` and nothing of this one. `print-upload-dev` runs it all on one
-//! machine.
+//! Programs that upload need the crate `print-upload-client` and nothing of this one. `print-upload-dev` runs the whole
+//! service on one machine.
 
 pub mod admin;
 pub mod app_state;

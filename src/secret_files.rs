@@ -1,5 +1,5 @@
-//! Secrets of the configuration: each given directly, or in a file, which neither the process list nor the environment
-//! shows. What is empty is not given.
+//! Secrets of the configuration. Each is given directly or in a file. The process list and the environment do not
+//! reveal a file's content. An empty value counts as not given.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use anyhow::{Context, anyhow, ensure};
 use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
 
-/// Where Postgres is.
+/// The address of Postgres.
 #[derive(Debug, Clone, Args)]
 #[group(required = true, multiple = true)]
 pub struct DatabaseUrl {
@@ -15,7 +15,7 @@ pub struct DatabaseUrl {
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<SecretString>,
 
-    /// File that holds the address of Postgres, in place of it.
+    /// File that holds the address of Postgres, instead of --database-url.
     #[arg(long, env = "DATABASE_URL_FILE", value_name = "FILE")]
     database_url_file: Option<String>,
 }
@@ -36,22 +36,22 @@ impl DatabaseUrl {
     }
 }
 
-/// What upload URLs are signed with.
+/// The keys that sign upload URLs.
 #[derive(Debug, Clone, Args)]
 #[group(required = true, multiple = true)]
 pub struct UploadTokenKeys {
-    /// Secret of at least 32 bytes that upload URLs are signed with. The first one signs, all verify; replicas share
-    /// them. Separate several with commas.
+    /// Secret of at least 32 bytes that signs upload URLs. The first one signs, all of them verify. All replicas need
+    /// the same ones. Separate several with commas.
     #[arg(long = "upload-token-key", env = "UPLOAD_TOKEN_KEY", value_delimiter = ',', hide_env_values = true)]
     upload_token_keys: Vec<SecretString>,
 
-    /// File that holds these secrets, one a line, in place of them.
+    /// File that holds these secrets, one per line, instead of --upload-token-key.
     #[arg(long, env = "UPLOAD_TOKEN_KEY_FILE", value_name = "FILE")]
     upload_token_key_file: Option<String>,
 }
 
 impl UploadTokenKeys {
-    /// The secrets, the one that signs first.
+    /// The secrets. The first one signs.
     pub fn read(&self) -> anyhow::Result<Vec<SecretString>> {
         let Some(file) = given(&self.upload_token_key_file) else { return Ok(self.upload_token_keys.clone()) };
         if self.upload_token_keys.iter().any(|key| !key.expose_secret().is_empty()) {
@@ -69,7 +69,7 @@ fn given(file: &Option<String>) -> Option<&str> {
     file.as_deref().filter(|file| !file.is_empty())
 }
 
-/// Neither goes first: one of them may be an environment's that nobody has thought of.
+/// Neither takes precedence: one of them may be a forgotten environment variable.
 fn both(flag: &str, variable: &str) -> anyhow::Error {
     anyhow!("{flag} ({variable}) and {flag}-file ({variable}_FILE) are both given: give one of them")
 }

@@ -15,13 +15,14 @@ use rustls::{
 use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 
-/// How often the files are looked at.
+/// How often the files are read.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Where a listener's certificate is. Without it the listener speaks plain text.
+/// The files of a listener's certificate. Without them the listener has no TLS.
 #[derive(Debug, Clone, Default, Args)]
 pub struct TlsFiles {
-    /// Certificate chain of the gRPC and the REST listener, PEM, the server's own certificate first. Read again when it changes.
+    /// Certificate chain of the gRPC and the REST listener, PEM, the server's own certificate first. Read again when it
+    /// changes.
     #[arg(long, env = "TLS_CERT", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
 
@@ -30,7 +31,7 @@ pub struct TlsFiles {
     pub tls_key: Option<PathBuf>,
 }
 
-/// A certificate that follows its files.
+/// A certificate that is reloaded when its files change.
 #[derive(Debug, Clone)]
 pub struct Certificate(Arc<Followed>);
 
@@ -44,7 +45,7 @@ struct Followed {
 
 #[derive(Debug, Clone)]
 struct Loaded {
-    /// What the files held, to see that they have changed: a renewal may keep their time.
+    /// The contents of the files, to notice a change: a renewal may keep their modification times.
     pem: (Vec<u8>, Vec<u8>),
     key: Arc<CertifiedKey>,
 }
@@ -61,7 +62,7 @@ impl TlsFiles {
 }
 
 impl Certificate {
-    /// Speaks TLS 1.2 and 1.3, and offers these application protocols.
+    /// Accepts TLS 1.2 and 1.3, and offers these application protocols.
     pub fn acceptor(&self, protocols: &[&str]) -> anyhow::Result<TlsAcceptor> {
         let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()?
@@ -71,8 +72,8 @@ impl Certificate {
         Ok(TlsAcceptor::from(Arc::new(config)))
     }
 
-    /// Reads the files again whenever they have changed, for ever. What cannot be used leaves the old certificate in
-    /// place: cert and key change one after the other.
+    /// Reads the files again whenever they have changed, and never returns. While they cannot be used, the old
+    /// certificate stays: a renewal changes certificate and key one after the other.
     pub async fn follow(&self) {
         let mut is_failing = false;
         loop {
@@ -110,7 +111,7 @@ impl Loaded {
             CertificateDer::pem_slice_iter(&pem.0).collect::<Result<_, _>>().context("the certificate")?;
         ensure!(!chain.is_empty(), "the file holds no certificate");
         let key = PrivateKeyDer::from_pem_slice(&pem.1).context("the private key")?;
-        // Fails as well when the key is not the certificate's.
+        // Also fails when the key does not belong to the certificate.
         let key = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider())?;
         Ok(Self { pem, key: Arc::new(key) })
     }

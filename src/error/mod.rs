@@ -53,10 +53,10 @@ pub enum Error {
     /// The access token lacks a permission on the printer or share.
     #[error("the access token has no permission that grants the use of the printer or printer share")]
     NoPrinterPermission,
-    /// Another caller created the job, and this one has no `.All` permission.
+    /// The caller did not create the job, and has no `.All` permission.
     #[error("the print job was created by somebody else")]
     NotJobCreator,
-    /// Another caller created the session.
+    /// The caller did not create the session.
     #[error("the upload session was created by somebody else")]
     NotSessionOwner,
     /// The job has no print task in `processing` that a trigger of the calling application has started.
