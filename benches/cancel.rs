@@ -43,7 +43,7 @@ async fn main() -> anyhow::Result<()> {
     bench.calls().await?;
     bench.cancels_with_stalled_writers(0).await?;
     bench.cancels_with_stalled_writers(WRITERS).await?;
-    bench.bytes_gone(&stack).await?;
+    bench.time_to_delete_bytes(&stack).await?;
     bench.throughput().await?;
     stack.stop().await?;
     Ok(())
@@ -108,9 +108,9 @@ impl Bench {
         Ok(())
     }
 
-    async fn bytes_gone(&mut self, stack: &Stack) -> anyhow::Result<()> {
+    async fn time_to_delete_bytes(&mut self, stack: &Stack) -> anyhow::Result<()> {
         let bytes = Bytes::from(vec![7; 8 * MIB]);
-        let mut gone = Vec::new();
+        let mut times = Vec::new();
         for _ in 0..ROUNDS / 4 {
             let session = self.create(bytes.len() + 1).await?;
             self.client.upload_range(header(&session, 0, bytes.len()), bytes.clone()).await?;
@@ -122,9 +122,9 @@ impl Bench {
             while fs::exists(&folder)? {
                 sleep(Duration::from_micros(500)).await;
             }
-            gone.push(begun.elapsed());
+            times.push(begun.elapsed());
         }
-        report("8 MiB gone after the delete's response", gone);
+        report("8 MiB deleted after the response of the delete", times);
         Ok(())
     }
 
