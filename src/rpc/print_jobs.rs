@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use aws_lc_rs::rand;
 use serde_json::{Map, Value};
 use tonic::{Request, Response, Status};
 use tracing::Instrument;
@@ -24,7 +25,7 @@ use crate::{
 const MAX_CONFIGURATION_BYTES: usize = 16 * 1024;
 
 /// Job ids are decimal numbers of at most nine digits, as short as people and printers expect.
-const JOB_NUMBERS: u128 = 1_000_000_000;
+const JOB_NUMBERS: u64 = 1_000_000_000;
 
 /// How many ids are tried before a printer counts as full.
 const JOB_ID_ATTEMPTS: usize = 8;
@@ -40,8 +41,7 @@ impl PrintJobs for PrintJobsService {
         let configuration = parse_configuration(request.into_inner().configuration)?;
         let document = DocumentId(Uuid::new_v4());
         for _ in 0..JOB_ID_ATTEMPTS {
-            // Random, because with a counter every creation on a printer would wait for the one before.
-            let job = (Uuid::new_v4().as_u128() % JOB_NUMBERS).to_string();
+            let job = random_job_id()?;
             let created = self.0.store.create_print_job(&permitted, &job, document, configuration.clone());
             if let Some(job) = created.await.map_err(Error::from)? {
                 return Ok(Response::new(reply::print_job(&job)));
@@ -82,6 +82,13 @@ impl PrintJobs for PrintJobsService {
         task_result(tokio::spawn(cancellation.in_current_span()).await)?;
         Ok(Response::new(()))
     }
+}
+
+/// Random, because with a counter every creation on a printer would wait for the one before. Callers cannot guess it.
+fn random_job_id() -> Result<String, Error> {
+    let mut bytes = [0; 8];
+    rand::fill(&mut bytes).map_err(|_| Error::Internal("there are no random numbers for a job id".into()))?;
+    Ok((u64::from_le_bytes(bytes) % JOB_NUMBERS).to_string())
 }
 
 fn parse_configuration(configuration: String) -> Result<Option<String>, Error> {
