@@ -2,7 +2,7 @@
 //! URL. Each kind of path reads only its own kind of credential. The gateway passes it on and does not check it.
 
 use axum::http::{HeaderMap, Uri, header};
-use print_upload_client::{Credential, secret};
+use print_upload_client::Credential;
 use tonic::{
     Code,
     metadata::{Ascii, MetadataValue},
@@ -36,7 +36,10 @@ pub fn upload_token(uri: &Uri) -> Result<Credential, Error> {
 /// The credential as gRPC metadata. Fails if metadata cannot carry it.
 fn metadata(credential: &[u8]) -> Result<MetadataValue<Ascii>, Error> {
     let value = credential.try_into().ok().filter(|_| credential.len() <= MAX_CREDENTIAL_BYTES);
-    value.map(secret).ok_or_else(|| {
+    let mut value: MetadataValue<Ascii> = value.ok_or_else(|| {
         Error::new(Code::Unauthenticated, Reason::TokenMalformed, "the credential is too long or is not text")
-    })
+    })?;
+    // Keeps it out of debug output.
+    value.set_sensitive(true);
+    Ok(value)
 }

@@ -25,18 +25,18 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A transport that presents a credential on every call.
-pub type Authorized = InterceptedService<Transport, Credential>;
+type Authorized = InterceptedService<Transport, Credential>;
 
 /// One caller's view of the service. A clone shares the connection.
 #[derive(Debug, Clone)]
 pub struct Client {
-    /// Create, look, send, delete.
+    /// Create, get, send ranges, delete.
     pub sessions: UploadSessionsClient<Authorized>,
-    /// What has been uploaded.
+    /// Get and download documents.
     pub documents: PrintDocumentsClient<Authorized>,
-    /// Create a job, look, start it, cancel it.
+    /// Create, get, start and cancel print jobs.
     pub jobs: PrintJobsClient<Authorized>,
-    /// What other services own.
+    /// Maintain what other services own.
     pub catalog: PrintCatalogClient<Authorized>,
     pub(crate) transport: Transport,
     pub(crate) timeout: Duration,
@@ -75,17 +75,17 @@ impl Client {
         F: Future<Output = Result<T, Error>>,
     {
         match call(self.clone()).await {
-            Err(error) if error.is_permission_missing() => call(self.holder_of(session).ok_or(error)?).await,
-            answered => answered,
+            Err(error) if error.is_permission_missing() => call(self.with_upload_url_of(session).ok_or(error)?).await,
+            returned => returned,
         }
     }
 
     /// A client that presents a session's upload URL in place of the caller's own credential. `None` once the session
     /// has ended: then it has no upload URL.
-    fn holder_of(&self, session: &UploadSession) -> Option<Self> {
+    fn with_upload_url_of(&self, session: &UploadSession) -> Option<Self> {
         let credential = Credential::of_upload_url(&session.upload_url).ok()?;
-        let holder = Self::over(self.transport.clone(), credential);
-        Some(holder.with_timeout(self.timeout).with_patience(self.patience))
+        let client = Self::over(self.transport.clone(), credential);
+        Some(client.with_timeout(self.timeout).with_patience(self.patience))
     }
 
     /// How long a call may take, together with its retries; 30 s by default. A range may take longer, as long as its

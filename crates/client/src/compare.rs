@@ -1,20 +1,20 @@
-//! Whether a session that is resumed was begun with the same bytes.
+//! Whether a session that is resumed holds the same bytes as the source.
 
 use std::{num::NonZero, ops::Range, sync::Arc};
 
-use super::{Error, retry::Patience, send::Sender};
+use super::{Error, retry::Patience, send::RangeSender};
 use crate::proto::{Reason, UploadSession};
 
-/// How much is compared at most at each end of what has been received in one piece, in bytes.
+/// How much is compared at most at each end of an area, in bytes. An area is received without a gap.
 const COMPARED_BYTES: u64 = 64 * 1024;
 
-/// How many of those pieces are compared, from the first and from the last one.
+/// How many areas are compared, from the first one and from the last one.
 const COMPARED_AREAS: usize = 4;
 
-impl Sender {
-    /// Fails when the session holds other bytes than the source. A range that is there already and is sent again with a digest
-    /// is compared by the service, and changes nothing. Only a little is sent, no more at once than in any other range: that
-    /// everything is the same is known at the end.
+impl RangeSender {
+    /// Fails when the session holds other bytes than the source. A range that the session has is sent again with its digest:
+    /// the service compares it, and nothing changes. Only a little is sent, in ranges that are not larger than others. Whether
+    /// all bytes are the same is known at the end.
     pub(super) async fn compare(
         self: &Arc<Self>,
         session: &UploadSession,
@@ -27,9 +27,9 @@ impl Sender {
                 let Error::Call(status) = &error else { return Err(error) };
                 match Reason::of(status) {
                     Some(Reason::DigestConflict) => {
-                        return Err(Error::OtherBytes { file: self.source.shown().to_owned() });
+                        return Err(Error::OtherBytes { file: self.source.name().to_owned() });
                     }
-                    // By somebody else, or a service of tiny ranges: the document's CRC32C will tell.
+                    // Completed by another caller, or the service takes only tiny ranges: the document's CRC32C decides.
                     Some(Reason::UploadSessionCompleted | Reason::RangeTooLarge) => return Ok(()),
                     _ => patience.wait(error, &self.progress).await?,
                 }
@@ -41,7 +41,7 @@ impl Sender {
     }
 }
 
-/// What a session has of a document: whatever it does not miss.
+/// What a session has of a document: all that it is not missing.
 fn received(session: &UploadSession, size: u64) -> Vec<Range<u64>> {
     let mut areas = Vec::new();
     let mut start = 0;
@@ -54,7 +54,7 @@ fn received(session: &UploadSession, size: u64) -> Vec<Range<u64>> {
     areas
 }
 
-/// So many bytes at the beginning and the end of the first and the last areas.
+/// At most `length` bytes at the beginning and at the end of the first and the last areas.
 fn compared(areas: &[Range<u64>], length: u64) -> Vec<Range<u64>> {
     let (first, others) = areas.split_at(areas.len().min(COMPARED_AREAS));
     let last = &others[others.len().saturating_sub(COMPARED_AREAS)..];

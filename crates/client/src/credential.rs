@@ -1,4 +1,4 @@
-//! What a caller shows: an access token, a file that holds one, or an upload URL.
+//! What a caller presents: an access token, a file that holds one, or an upload URL.
 
 use std::{
     fs,
@@ -15,35 +15,35 @@ use url::Url;
 
 use crate::UPLOAD_TOKEN;
 
-/// What a caller shows.
+/// What a caller presents.
 #[derive(Debug, Clone)]
 pub enum Credential {
     /// Nothing.
     None,
     /// An access token, in `authorization`.
     AccessToken(MetadataValue<Ascii>),
-    /// A file that holds an access token, as workload identity mounts it. It is read for every call: whoever renews the
-    /// token replaces the file, and a token that is remembered for a while is one that has expired when it matters.
+    /// A file that holds an access token, as workload identity mounts it. It is read for every call: when the token is
+    /// renewed the file is replaced, and a token from memory could have expired.
     TokenFile(PathBuf),
     /// The `tempauthtoken` of an upload URL, in `upload-token`.
     UploadToken(MetadataValue<Ascii>),
 }
 
 impl Credential {
-    /// An access token.
+    /// Presents an access token.
     pub fn access_token(token: &str) -> anyhow::Result<Self> {
         Ok(Self::AccessToken(bearer(token)?))
     }
 
-    /// A file with an access token, which is there already. What is no regular file, such as a pipe, can be read only once:
-    /// its token is kept.
+    /// Presents the access token in a file, which must exist. A pipe, or anything else that is no regular file, can be read
+    /// only once: its token is kept.
     pub fn token_file(file: &Path) -> anyhow::Result<Self> {
         let token = token_in(file)?;
         let can_be_read_anew = file.is_file();
         Ok(if can_be_read_anew { Self::TokenFile(file.to_owned()) } else { Self::AccessToken(token) })
     }
 
-    /// The token in an upload URL.
+    /// Presents the token in an upload URL.
     pub fn of_upload_url(upload_url: &str) -> anyhow::Result<Self> {
         let url = Url::parse(upload_url).context("the upload URL is no URL")?;
         let token = url.query_pairs().find_map(|(name, token)| (name == "tempauthtoken").then_some(token));
@@ -52,8 +52,8 @@ impl Credential {
     }
 }
 
-/// Metadata that no debug output shows.
-pub fn secret(mut metadata: MetadataValue<Ascii>) -> MetadataValue<Ascii> {
+/// Metadata that debug output does not contain.
+fn secret(mut metadata: MetadataValue<Ascii>) -> MetadataValue<Ascii> {
     metadata.set_sensitive(true);
     metadata
 }
@@ -63,10 +63,10 @@ fn bearer(token: &str) -> anyhow::Result<MetadataValue<Ascii>> {
 }
 
 fn token_in(file: &Path) -> anyhow::Result<MetadataValue<Ascii>> {
-    let shown = || format!("the token file {}", file.display());
-    let token = fs::read_to_string(file).with_context(shown)?;
-    anyhow::ensure!(!token.trim().is_empty(), "{} is empty", shown());
-    bearer(token.trim()).with_context(shown)
+    let name = || format!("the token file {}", file.display());
+    let token = fs::read_to_string(file).with_context(name)?;
+    anyhow::ensure!(!token.trim().is_empty(), "{} is empty", name());
+    bearer(token.trim()).with_context(name)
 }
 
 impl Interceptor for Credential {
@@ -88,7 +88,7 @@ impl Interceptor for Credential {
 mod tests {
     use super::*;
 
-    fn shown(credential: &mut Credential) -> Result<String, String> {
+    fn presented(credential: &mut Credential) -> Result<String, String> {
         let request = credential.call(Request::new(())).map_err(|status| status.message().to_owned())?;
         let token = request.metadata().get("authorization").expect("a token");
         assert!(token.is_sensitive());
@@ -102,15 +102,15 @@ mod tests {
         assert!(Credential::token_file(&file).is_err(), "there is none");
         fs::write(&file, "first\n").expect("a file");
         let mut credential = Credential::token_file(&file).expect("a token file");
-        assert_eq!(shown(&mut credential), Ok("Bearer first".into()));
+        assert_eq!(presented(&mut credential), Ok("Bearer first".into()));
 
         fs::write(&file, "second").expect("a file");
-        assert_eq!(shown(&mut credential), Ok("Bearer second".into()));
+        assert_eq!(presented(&mut credential), Ok("Bearer second".into()));
 
         fs::remove_file(&file).expect("it was there");
-        assert!(shown(&mut credential).expect_err("no token").contains(&file.display().to_string()));
+        assert!(presented(&mut credential).expect_err("no token").contains(&file.display().to_string()));
         fs::write(&file, " \n").expect("a file");
-        assert!(shown(&mut credential).expect_err("no token").ends_with("is empty"));
+        assert!(presented(&mut credential).expect_err("no token").ends_with("is empty"));
     }
 
     #[test]
@@ -126,12 +126,12 @@ mod tests {
         let mut credential = Credential::token_file(&pipe).expect("a token");
         writer.join().expect("no panic").expect("written");
         for _ in 0..2 {
-            assert_eq!(shown(&mut credential), Ok("Bearer once".into()));
+            assert_eq!(presented(&mut credential), Ok("Bearer once".into()));
         }
     }
 
     #[test]
-    fn an_upload_url_shows_its_token_and_nothing_else() {
+    fn only_the_token_of_an_upload_url_is_presented() {
         let url = "https://host/uploadSessions/1?a=b&tempauthtoken=a-token&c=d#e";
         let Credential::UploadToken(token) = Credential::of_upload_url(url).expect("a token") else {
             panic!("no token")

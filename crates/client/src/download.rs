@@ -1,4 +1,4 @@
-//! A download: a document's bytes in order, from the beginning or from where the last stream broke.
+//! A download: the bytes of a document in order. A stream that breaks is resumed.
 
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
@@ -9,10 +9,10 @@ use tonic::Status;
 use crate::{
     Client, Error, MAX_CHUNK_BYTES, Progress,
     proto::{DownloadPrintDocumentRequest, PrintDocument, download_print_document_response::Content},
-    retry::{self, on_a_slow_line, within},
+    retry::{self, timeout_on_slow_line, within},
 };
 
-/// What has been written so far. A document never changes, so that any number of streams make one whole.
+/// What has been written so far. A document never changes: what several streams have sent fits together.
 #[derive(Debug, Default)]
 struct Written {
     bytes: u64,
@@ -21,8 +21,8 @@ struct Written {
 }
 
 impl Client {
-    /// Writes a document's bytes, and checks that they have the document's CRC32C. A stream that breaks is taken up where
-    /// it broke, until nothing has come for as long as the client's patience.
+    /// Writes the bytes of a document, and checks that they have the document's CRC32C. A stream that breaks is resumed where
+    /// it broke, until nothing has arrived for as long as the client's patience.
     pub async fn download(
         &self,
         document: &str,
@@ -33,7 +33,7 @@ impl Client {
         let mut patience = retry::Patience::new(self.patience);
         loop {
             let before = written.bytes;
-            let Err(error) = self.read_on(document, &mut written, output, progress).await else { break };
+            let Err(error) = self.read_stream(document, &mut written, output, progress).await else { break };
             if written.bytes > before {
                 patience.succeeded();
             }
@@ -43,8 +43,8 @@ impl Client {
         written.checked()
     }
 
-    /// One stream, from where the last one ended.
-    async fn read_on(
+    /// Reads one stream, from where the last one has ended.
+    async fn read_stream(
         &self,
         document: &str,
         written: &mut Written,
@@ -55,8 +55,8 @@ impl Client {
         let request = DownloadPrintDocumentRequest { name: document.into(), offset };
         let mut documents = self.documents.clone();
         let mut messages = within(self.timeout, documents.download_print_document(request)).await?.into_inner();
-        let patience = on_a_slow_line(self.timeout, MAX_CHUNK_BYTES as u64);
-        while let Some(message) = within(patience, messages.message()).await? {
+        let timeout = timeout_on_slow_line(self.timeout, MAX_CHUNK_BYTES as u64);
+        while let Some(message) = within(timeout, messages.message()).await? {
             match message.content {
                 Some(Content::Document(document)) => {
                     let size = document.size_bytes.try_into().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Why something that a client was asked to do has failed.
+//! How calls and transfers fail.
 
 use std::io;
 
@@ -11,13 +11,13 @@ use crate::{
     retry::retry_delay,
 };
 
-/// Why something that a client was asked to do has failed.
+/// Why a call or a transfer has failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The service refused the call or could not be reached, also after trying again where that may help.
+    /// The service refused the call or could not be reached, also in a retry where one may help.
     #[error("{}", .0.message())]
     Call(#[from] Status),
-    /// The file cannot be uploaded, or not read.
+    /// The file cannot be read, or not be uploaded.
     #[error("{file}: {problem}")]
     File {
         /// Which file.
@@ -25,13 +25,13 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
-    /// The file is not what it was when the upload began. Nothing is completed: the session may be canceled.
+    /// The file has changed since the upload began. The document is not completed: the session may be canceled.
     #[error("{file} was changed while it was uploaded")]
     Changed {
         /// Which file.
         file: String,
     },
-    /// The session was begun with other bytes. Nothing is sent: the session may be canceled.
+    /// The session has received other bytes than the file has. Nothing is sent: the session may be canceled.
     #[error(
         "the upload session holds other bytes than {file}: it was begun with another file, or this one was changed; cancel it, and begin anew"
     )]
@@ -39,7 +39,7 @@ pub enum Error {
         /// Which file.
         file: String,
     },
-    /// The session takes as many bytes as were given at its creation, and the file has another size.
+    /// The file does not have the size that was given when the session was created.
     #[error("the upload session expects {session} bytes, but the file has {file}")]
     OtherSize {
         /// The session's size in bytes.
@@ -50,7 +50,7 @@ pub enum Error {
     /// The session ended before it was complete.
     #[error("the upload session has ended: {}", state_name(*.0))]
     Ended(State),
-    /// What has arrived is not what was sent.
+    /// The bytes that have arrived are not those that were sent.
     #[error("the service's document has the CRC32C {}, what is here has {here:08x}", .there.map_or_else(|| "none".to_owned(), |crc| format!("{crc:08x}")))]
     DigestMismatch {
         /// The CRC32C of the service's document.
@@ -67,7 +67,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// The gRPC code, when it is the service's or the way to it that failed.
+    /// The gRPC code, when a call has failed.
     pub fn code(&self) -> Option<Code> {
         if let Self::Call(status) = self { Some(status.code()) } else { None }
     }
@@ -82,12 +82,13 @@ impl Error {
         if let Self::Call(status) = self { reason_name(status) } else { None }
     }
 
-    /// Whether the same call may succeed later.
+    /// Whether a retry may succeed: the service could not be reached or had no room, a range lost a race, or it is unknown
+    /// how the call ended. The call may then have been done: retry it only if it may be done twice.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Call(status) if retry_delay(status).is_some())
     }
 
-    /// Whether the caller's token admits to no such call, whatever it is about.
+    /// Whether the caller's token lacks the permission for such calls.
     pub fn is_permission_missing(&self) -> bool {
         self.code() == Some(Code::PermissionDenied) && self.reason() == Some(Reason::PermissionMissing)
     }

@@ -1,12 +1,12 @@
-//! A client of the service: the generated stubs with a credential on every call, and what is tedious to do with them alone.
+//! A client of the service: the generated stubs with a credential on every call, and transfers on top of them.
 //!
-//! [`Client`] holds the stubs of every service of the proto, for calls as they are. Its methods add what each caller would
-//! have to write: a deadline, another try where one may help ([`retry_delay`]), an upload in parallel ranges that goes on
-//! after whatever broke it, a download that does the same, checksums on both.
+//! [`Client`] has the stubs of every service of the proto, for single calls. Its methods add what every caller would have to
+//! write: a deadline, retries of transient failures ([`retry_delay`]), an upload in parallel ranges that goes on after
+//! a failure, a download that does the same, and checksums for both.
 //!
-//! An upload needs two calls. Creating a session is idempotent: for the same document and the same properties its owner gets
-//! the same session again, with the ranges that it still misses. So a program that was killed in the middle simply does
-//! everything again.
+//! An upload takes two calls. Creating a session is idempotent: for the same document and the same properties the owner gets
+//! the same session again, with the ranges that it is still missing. A program that was killed in the middle makes the same
+//! two calls again.
 //!
 //! ```no_run
 #![doc = include_str!("../examples/upload.rs")]
@@ -33,9 +33,9 @@ mod transport;
 mod upload;
 mod wire;
 
-pub use client::{Authorized, Client, range_messages};
+pub use client::{Client, range_messages};
 pub use code_name::code_name;
-pub use credential::{Credential, secret};
+pub use credential::Credential;
 pub use error::{Error, state_name};
 pub use options::UploadOptions;
 pub use progress::Progress;

@@ -1,11 +1,11 @@
-//! How an upload is cut and paced.
+//! How an upload is cut into ranges, and how fast it is.
 
 use std::num::NonZero;
 
-/// How long a range may take at the agreed pace, in seconds: much less than the ten minutes that services give it.
+/// How long a range may take at the given rate, in seconds: much less than the ten minutes that a service allows.
 const RANGE_SECONDS: u64 = 60;
 
-/// How an upload is cut and paced. At most `parallel` ranges are in memory.
+/// How an upload is cut into ranges, and how fast it is. At most `parallel` ranges are in memory.
 #[derive(Debug, Clone)]
 pub struct UploadOptions {
     /// How many ranges are sent at once. A service takes four of a session unless configured otherwise.
@@ -13,13 +13,13 @@ pub struct UploadOptions {
     /// How many bytes a range has at most. A service takes 10 MiB unless configured otherwise; when it takes less, ranges
     /// are made smaller.
     pub range_bytes: NonZero<u64>,
-    /// How fast to send, all ranges together; as fast as possible when not said.
+    /// How fast to send, for all ranges together; as fast as possible by default.
     pub bytes_per_second: Option<NonZero<u64>>,
 }
 
 impl UploadOptions {
-    /// With ranges that do not take too long at the agreed pace.
-    pub(super) fn at_their_pace(mut self) -> Self {
+    /// Makes ranges small enough for the given rate.
+    pub(super) fn with_ranges_for_rate(mut self) -> Self {
         if let Some(rate) = self.bytes_per_second {
             let longest = rate.get().saturating_mul(RANGE_SECONDS) / u64::from(self.parallel.get());
             self.range_bytes = self.range_bytes.min(NonZero::new(longest).unwrap_or(NonZero::<u64>::MIN));

@@ -1,4 +1,4 @@
-//! How far a transfer has come, for whoever shows it.
+//! How far a transfer has come.
 
 use std::sync::{
     Arc,
@@ -12,29 +12,29 @@ use tokio::sync::watch;
 pub struct Progress {
     /// The document's size in bytes.
     pub size: u64,
-    /// Bytes that are safe: acknowledged by the service, or written.
+    /// Bytes that are done: acknowledged by the service, or written to the output.
     pub done: u64,
-    /// Bytes that are on their way. They count again when a range has to be sent again.
+    /// Bytes that are on their way. Those of a range that is sent again count again.
     pub in_flight: u64,
-    /// Bytes that were handed over in all, also those that had to be sent again, or that were there and sent to be compared.
+    /// All bytes that were sent, also those that were sent again, and those that were sent to be compared.
     pub sent: u64,
-    /// What keeps the transfer back at the moment.
+    /// The failure that is being retried.
     pub trouble: Option<String>,
 }
 
 impl Progress {
-    /// Whether everything is safe.
+    /// Whether all bytes are done.
     pub fn is_complete(&self) -> bool {
         self.size > 0 && self.done >= self.size
     }
 }
 
-/// One range's part in the progress of an upload. Once this is dropped, nothing of it is on its way any more.
+/// One range's part in the progress of an upload. When this is dropped, its bytes are not on their way any more.
 #[derive(Debug)]
 pub(super) struct InFlight {
     progress: watch::Sender<Progress>,
     count: Arc<Count>,
-    /// Whether the service has the range already: then it is not under way a second time.
+    /// Whether the service has the range already. Then it does not count as on its way.
     is_known: bool,
 }
 
@@ -42,7 +42,7 @@ pub(super) struct InFlight {
 #[derive(Debug, Default)]
 struct Count {
     bytes: AtomicU64,
-    is_over: AtomicBool,
+    has_ended: AtomicBool,
 }
 
 impl InFlight {
@@ -50,18 +50,18 @@ impl InFlight {
         Self { progress: progress.clone(), count: Arc::default(), is_known: false }
     }
 
-    /// Of a range that the service has, and that is sent to be compared.
+    /// For a range that the service has, and that is sent to be compared.
     pub(super) fn known(progress: &watch::Sender<Progress>) -> Self {
         Self { progress: progress.clone(), count: Arc::default(), is_known: true }
     }
 
-    /// To be told of every chunk that is handed over. The body of a range may outlive its call for a moment: what it hands
-    /// over then counts no more.
+    /// Counts every chunk that is handed over. The body of a range may outlive its call for a moment: what it then hands over
+    /// does not count.
     pub(super) fn counter(&self) -> impl Fn(u64) + Send + use<> {
         let (progress, count, is_known) = (self.progress.clone(), Arc::clone(&self.count), self.is_known);
         move |chunk| {
             progress.send_modify(|progress| {
-                if !count.is_over.load(Relaxed) {
+                if !count.has_ended.load(Relaxed) {
                     count.bytes.fetch_add(chunk, Relaxed);
                     progress.in_flight += if is_known { 0 } else { chunk };
                     progress.sent += chunk;
@@ -75,7 +75,7 @@ impl InFlight {
         self.count.bytes.load(Relaxed)
     }
 
-    /// The service has acknowledged the range.
+    /// Counts the range as acknowledged.
     pub(super) fn acknowledged(&self, bytes: u64) {
         self.progress.send_modify(|progress| {
             progress.done += bytes;
@@ -87,7 +87,7 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.progress.send_modify(|progress| {
-            self.count.is_over.store(true, Relaxed);
+            self.count.has_ended.store(true, Relaxed);
             progress.in_flight -= if self.is_known { 0 } else { self.count.bytes.load(Relaxed) };
         });
     }

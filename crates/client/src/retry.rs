@@ -1,4 +1,4 @@
-//! When a failed call is worth another try, and when.
+//! Which failed calls are retried, and when.
 
 use std::time::Duration;
 
@@ -12,24 +12,23 @@ use tonic_types::StatusExt;
 use super::{Error, Progress};
 use crate::{STREAM_WINDOW, proto::Reason};
 
-/// How often a call is made before its failure is told.
+/// How often a call is made before its failure is returned.
 const ATTEMPTS: u32 = 3;
 
-/// How long to wait before the second attempt, when the service does not say.
+/// The wait before the second attempt, when the service does not state one.
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 
-/// How long to wait at most, when the service does not say.
+/// The longest wait, when the service does not state one.
 const LONGEST_DELAY: Duration = Duration::from_secs(5);
 
-/// What a line carries at least of each range or download.
+/// The slowest line that a range or a download can use.
 const SLOWEST_BYTES_PER_SECOND: u64 = 8 * 1024;
 
-/// How long the service wants to be left alone before the call that failed like this may succeed; nothing when it would
-/// fail again.
+/// How long to wait before a call that has failed like this may succeed. `None` when it would fail again.
 ///
-/// Only what is over by itself is tried again: a service that is not there or has no room for the moment, a range that lost
-/// a race, and a call of which nobody knows how it ended, because the connection broke or no answer came in time. Such a
-/// call may have been done all the same: make it again only if it may be done twice.
+/// Only transient failures are retried: the service cannot be reached or has no room at the moment, a range lost a race, or it
+/// is unknown how the call ended, because the connection broke or there was no response in time. The call may then have been
+/// done: retry it only if it may be done twice.
 pub fn retry_delay(status: &Status) -> Option<Duration> {
     let asked_for = status.get_details_retry_info().and_then(|info| info.retry_delay);
     match (status.code(), Reason::of(status)) {
@@ -37,19 +36,20 @@ pub fn retry_delay(status: &Status) -> Option<Duration> {
             Some(asked_for.unwrap_or_default())
         }
         (Code::ResourceExhausted, _) => asked_for,
-        // Nothing that the service has said: the connection broke on the way.
+        // Not an error of the service: the connection broke.
         (Code::Unknown | Code::Internal | Code::Cancelled, None) => Some(Duration::ZERO),
         _ => None,
     }
 }
 
-/// The wait before attempt number `attempt + 1`: twice as long each time, and not the same for everyone who waits.
+/// The wait before attempt number `attempt + 1`: twice as long each time, and not the same for all callers.
 fn backoff(attempt: u32) -> Duration {
     let longest = FIRST_DELAY.saturating_mul(1 << attempt.min(10)).min(LONGEST_DELAY);
+    // Not secret: any random number will do.
     longest.mul_f64(0.5 + fastrand::f64() / 2.0)
 }
 
-/// How long a transfer goes on while it fails. What went well before the first failure does not count.
+/// How long a transfer goes on while it fails, from the first failure on.
 #[derive(Debug)]
 pub(super) struct Patience {
     limit: Duration,
@@ -62,12 +62,12 @@ impl Patience {
         Self { limit, failing_since: None, attempt: 0 }
     }
 
-    /// Something was acknowledged: the next failure is the first one again.
+    /// Begins anew with the next failure.
     pub(super) fn succeeded(&mut self) {
         (self.failing_since, self.attempt) = (None, 0);
     }
 
-    /// Waits until another try may succeed, or fails with what the last one failed with.
+    /// Waits until a retry may succeed. Returns the error when there is no use in one, or no time for it.
     pub(super) async fn wait(&mut self, error: Error, progress: &watch::Sender<Progress>) -> Result<(), Error> {
         let Error::Call(status) = &error else { return Err(error) };
         let Some(delay) = retry_delay(status) else { return Err(error) };
@@ -83,7 +83,7 @@ impl Patience {
     }
 }
 
-/// Makes a call that may be done twice, again where that helps. The deadline holds for all attempts together.
+/// Makes a call that may be done twice, and retries it. The deadline is for all attempts together.
 pub(super) async fn call<T, F>(deadline: Duration, mut make: impl FnMut() -> F) -> Result<T, Status>
 where
     F: Future<Output = Result<Response<T>, Status>>,
@@ -92,7 +92,7 @@ where
         let mut attempt = 0;
         loop {
             let failed = match make().await {
-                Ok(answer) => return Ok(answer.into_inner()),
+                Ok(response) => return Ok(response.into_inner()),
                 Err(failed) => failed,
             };
             attempt += 1;
@@ -105,20 +105,20 @@ where
     within(deadline, attempts).await
 }
 
-/// Waits no longer than the deadline for an answer.
+/// Waits for a response until the deadline.
 pub(super) async fn within<T>(
     deadline: Duration,
-    answer: impl Future<Output = Result<T, Status>>,
+    response: impl Future<Output = Result<T, Status>>,
 ) -> Result<T, Status> {
-    timeout(deadline, answer).await.unwrap_or_else(|_| Err(no_answer(deadline)))
+    timeout(deadline, response).await.unwrap_or_else(|_| Err(no_response(deadline)))
 }
 
-/// How long to wait for an answer when so many bytes may still be on the line: handed over is not yet sent.
-pub(super) fn on_a_slow_line(deadline: Duration, bytes: u64) -> Duration {
+/// How long to wait for a response while so many bytes may still be on the line: what is handed over is not yet sent.
+pub(super) fn timeout_on_slow_line(deadline: Duration, bytes: u64) -> Duration {
     deadline + Duration::from_secs(bytes.min(u64::from(STREAM_WINDOW)).div_ceil(SLOWEST_BYTES_PER_SECOND))
 }
 
-pub(super) fn no_answer(deadline: Duration) -> Status {
+pub(super) fn no_response(deadline: Duration) -> Status {
     Status::deadline_exceeded(format!("the service did not answer within {}", humantime::format_duration(deadline)))
 }
 

@@ -1,4 +1,4 @@
-//! One range on its way to the service.
+//! How one range is sent.
 
 use std::{ops::Range, sync::Arc, time::Duration};
 
@@ -13,27 +13,27 @@ use tonic::{Request, Status};
 use super::{
     Client, Error, Progress, Source, chunks,
     progress::InFlight,
-    retry::{no_answer, on_a_slow_line, within},
+    retry::{no_response, timeout_on_slow_line, within},
 };
 use crate::proto::{
     RangeHeader, UploadRangeRequest, UploadRangeResponse, UploadSession, upload_range_request::Content,
 };
 
-/// The largest chunk that a range is sent in, in bytes: small enough that a slow line shows progress.
+/// The largest chunk of a range, in bytes: small enough that progress is visible on a slow line.
 const CHUNK_BYTES: usize = 128 * 1024;
 
-/// What the ranges of one upload share.
+/// Sends the ranges of one upload.
 #[derive(Debug)]
-pub(super) struct Sender {
+pub(super) struct RangeSender {
     pub(super) client: Client,
-    /// As it was at the beginning, with its upload URL.
+    /// The session as it was at the beginning, with its upload URL.
     pub(super) session: UploadSession,
     pub(super) source: Source,
     pub(super) pace: Pace,
     pub(super) progress: watch::Sender<Progress>,
 }
 
-/// How fast all ranges together may be sent.
+/// How fast all ranges together are sent.
 #[derive(Debug)]
 pub(super) struct Pace {
     bytes_per_second: Option<u64>,
@@ -41,28 +41,33 @@ pub(super) struct Pace {
     next: Mutex<Instant>,
 }
 
-impl Sender {
-    /// Reads a range and sends it once, with its CRC32C. The range is in memory until it is acknowledged.
+impl RangeSender {
+    /// Sends a range that is missing. Counts it as done when it is acknowledged.
     pub(super) async fn send(self: Arc<Self>, range: Range<u64>) -> Result<UploadRangeResponse, Error> {
         let (length, in_flight) = (range.end - range.start, InFlight::new(&self.progress));
-        let answer = self.transfer(range, &in_flight).await?;
+        let response = self.send_once(range, &in_flight).await?;
         in_flight.acknowledged(length);
-        Ok(answer)
+        Ok(response)
     }
 
-    /// Sends a range that the service has once more, for it to compare.
+    /// Sends a range that the service has, for it to compare.
     pub(super) async fn repeat(self: &Arc<Self>, range: Range<u64>) -> Result<(), Error> {
-        self.transfer(range, &InFlight::known(&self.progress)).await.map(drop)
+        self.send_once(range, &InFlight::known(&self.progress)).await.map(drop)
     }
 
-    async fn transfer(self: &Arc<Self>, range: Range<u64>, in_flight: &InFlight) -> Result<UploadRangeResponse, Error> {
+    /// Reads a range and sends it with its CRC32C. The range is in memory until there is a response.
+    async fn send_once(
+        self: &Arc<Self>,
+        range: Range<u64>,
+        in_flight: &InFlight,
+    ) -> Result<UploadRangeResponse, Error> {
         let bytes = self.source.read(range.clone()).await?;
         let length = range.end - range.start;
         let header = self.header(&range, &bytes)?;
         let body = Arc::clone(self).body(header, bytes, in_flight.counter());
         let mut sessions = self.client.sessions.clone();
-        let answer = async move { sessions.upload_range(Request::new(body)).await };
-        Ok(moving(self.client.timeout, length, in_flight, answer).await?.into_inner())
+        let response = async move { sessions.upload_range(Request::new(body)).await };
+        Ok(while_bytes_move(self.client.timeout, length, in_flight, response).await?.into_inner())
     }
 
     fn header(&self, range: &Range<u64>, bytes: &[u8]) -> Result<RangeHeader, Error> {
@@ -76,7 +81,7 @@ impl Sender {
         })
     }
 
-    /// The header, then chunks, no faster than agreed.
+    /// The header, then chunks, no faster than the given rate.
     fn body(
         self: Arc<Self>,
         header: RangeHeader,
@@ -100,7 +105,7 @@ impl Pace {
         Self { bytes_per_second, next: Mutex::new(Instant::now()) }
     }
 
-    /// A chunk is worth a quarter of a second at most, so that a slow pace still moves.
+    /// A chunk takes a quarter of a second at most: bytes move at a low rate, too.
     fn chunk_bytes(&self) -> usize {
         let Some(rate) = self.bytes_per_second else { return CHUNK_BYTES };
         usize::try_from(rate / 4).unwrap_or(CHUNK_BYTES).clamp(1, CHUNK_BYTES)
@@ -116,27 +121,27 @@ impl Pace {
     }
 }
 
-/// Waits for the answer as long as bytes move: no longer than `timeout` while none moves; once all are handed over, as
+/// Waits for the response as long as bytes move: no longer than `timeout` while none moves; once all are handed over, as
 /// long as the last of them may take on a slow line, and then `timeout`.
-async fn moving<T>(
+async fn while_bytes_move<T>(
     timeout: Duration,
     length: u64,
     in_flight: &InFlight,
-    answer: impl Future<Output = Result<T, Status>>,
+    response: impl Future<Output = Result<T, Status>>,
 ) -> Result<T, Status> {
-    let mut answer = std::pin::pin!(answer);
+    let mut response = std::pin::pin!(response);
     let mut seen = 0;
     loop {
         if seen == length {
-            return within(on_a_slow_line(timeout, length), answer).await;
+            return within(timeout_on_slow_line(timeout, length), response).await;
         }
         tokio::select! {
-            answer = &mut answer => return answer,
+            response = &mut response => return response,
             () = sleep(timeout) => {}
         }
         let now = in_flight.handed_over();
         if now == seen {
-            return Err(no_answer(timeout));
+            return Err(no_response(timeout));
         }
         seen = now;
     }
@@ -160,12 +165,12 @@ mod tests {
     async fn a_range_that_does_not_move_is_given_up() {
         let in_flight = InFlight::new(&watch::Sender::default());
         let begun = Instant::now();
-        let stalled = moving(TIMEOUT, 10, &in_flight, pending::<Result<(), Status>>()).await;
+        let stalled = while_bytes_move(TIMEOUT, 10, &in_flight, pending::<Result<(), Status>>()).await;
         assert_eq!(stalled.expect_err("nothing moves").code(), Code::DeadlineExceeded);
         assert_eq!(begun.elapsed(), TIMEOUT);
         in_flight.counter()(10);
-        let unanswered = moving(TIMEOUT, 10, &in_flight, pending::<Result<(), Status>>()).await;
-        assert_eq!(unanswered.expect_err("no answer").code(), Code::DeadlineExceeded);
+        let unanswered = while_bytes_move(TIMEOUT, 10, &in_flight, pending::<Result<(), Status>>()).await;
+        assert_eq!(unanswered.expect_err("no response").code(), Code::DeadlineExceeded);
     }
 
     #[tokio::test(start_paused = true)]
@@ -173,19 +178,19 @@ mod tests {
         let in_flight = InFlight::new(&watch::Sender::default());
         let count = in_flight.counter();
         let begun = Instant::now();
-        let answer = async {
+        let response = async {
             for _ in 0..10 {
                 sleep(TIMEOUT * 9 / 10).await;
                 count(1);
             }
             Ok(())
         };
-        moving(TIMEOUT, 10, &in_flight, answer).await.expect("an answer");
+        while_bytes_move(TIMEOUT, 10, &in_flight, response).await.expect("a response");
         assert!(begun.elapsed() > TIMEOUT * 8);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_more_is_sent_than_agreed() {
+    async fn the_given_rate_is_kept() {
         let (pace, begun) = (Pace::new(Some(1000)), Instant::now());
         assert_eq!(pace.chunk_bytes(), 250);
         for _ in 0..=20 {

@@ -1,4 +1,4 @@
-//! What is uploaded: a file, or bytes in memory.
+//! What is uploaded: a file or bytes in memory.
 
 use std::{
     fs::{self, File},
@@ -15,13 +15,13 @@ use tokio::task::spawn_blocking;
 
 use super::Error;
 
-/// Larger than any service takes.
+/// Larger than any service allows.
 const MAX_BYTES: u64 = 1 << 40;
 
 /// How much of a file is read at once to compute its digest, in bytes.
 const DIGEST_BYTES: u64 = 1024 * 1024;
 
-/// A document's bytes. A file is opened once and stays open: whoever replaces it by another one changes nothing.
+/// A document's bytes. A file is opened once and stays open: a file that replaces it is not read.
 #[derive(Debug, Clone)]
 pub struct Source(Inner);
 
@@ -34,18 +34,18 @@ enum Inner {
 #[derive(Debug)]
 struct OpenFile {
     file: File,
-    shown: String,
+    name: String,
     len: u64,
     modified: SystemTime,
 }
 
 impl Source {
-    /// A file that can be uploaded: regular, not empty, of a size that services take at all.
+    /// A file that can be uploaded: regular, not empty, and not larger than any service allows.
     pub fn file(path: &Path) -> Result<Self, Error> {
-        let shown = path.display().to_string();
-        let wrong = |problem: &str| Error::File { file: shown.clone(), problem: problem.into() };
+        let name = path.display().to_string();
+        let wrong = |problem: &str| Error::File { file: name.clone(), problem: problem.into() };
         let metadata = fs::metadata(path).map_err(|error| wrong(&error.to_string()))?;
-        // Before it is opened: opening a pipe waits for whoever writes to it.
+        // Before it is opened: to open a pipe waits for its writer.
         if metadata.is_dir() {
             return Err(wrong("is a folder"));
         }
@@ -61,7 +61,7 @@ impl Source {
             return Err(wrong(&format!("has {} bytes: a document has at most {MAX_BYTES}", metadata.len())));
         }
         let modified = metadata.modified().map_err(|error| wrong(&error.to_string()))?;
-        Ok(Self(Inner::File(Arc::new(OpenFile { file, len: metadata.len(), modified, shown }))))
+        Ok(Self(Inner::File(Arc::new(OpenFile { file, len: metadata.len(), modified, name }))))
     }
 
     /// Bytes in memory.
@@ -77,7 +77,7 @@ impl Source {
         }
     }
 
-    /// The bytes of a range, if the file is still what it was.
+    /// The bytes of a range. Fails when the file has changed.
     pub(super) async fn read(&self, range: Range<u64>) -> Result<Bytes, Error> {
         match &self.0 {
             Inner::Bytes(bytes) => Ok(bytes.slice(range.start as usize..range.end as usize)),
@@ -88,7 +88,7 @@ impl Source {
         }
     }
 
-    /// The CRC32C of everything. Dropping this stops it.
+    /// The CRC32C of all bytes. Computing it ends when the future is dropped.
     pub async fn crc32c(&self) -> Result<u32, Error> {
         let (mut crc, mut start) = (0, 0);
         while start < self.size_bytes() {
@@ -99,11 +99,11 @@ impl Source {
         Ok(crc)
     }
 
-    /// What it is called in messages.
-    pub(super) fn shown(&self) -> &str {
+    /// Its name in messages.
+    pub(super) fn name(&self) -> &str {
         match &self.0 {
             Inner::Bytes(_) => "what is uploaded",
-            Inner::File(file) => &file.shown,
+            Inner::File(file) => &file.name,
         }
     }
 }
@@ -126,10 +126,10 @@ impl OpenFile {
     }
 
     fn changed(&self) -> Error {
-        Error::Changed { file: self.shown.clone() }
+        Error::Changed { file: self.name.clone() }
     }
 
     fn failed(&self, error: &io::Error) -> Error {
-        Error::File { file: self.shown.clone(), problem: error.to_string() }
+        Error::File { file: self.name.clone(), problem: error.to_string() }
     }
 }

@@ -1,4 +1,5 @@
-//! An upload: what a session misses, sent in parallel ranges, until the document is complete.
+//! An upload. It sends rounds of ranges until the document is complete; a round sends everything that is missing, some ranges
+//! at a time, and ends early when one fails.
 
 use std::{num::NonZero, ops::Range, sync::Arc};
 
@@ -8,34 +9,34 @@ use tonic::{Code, Status};
 use super::{
     Client, Error, Progress, Source, UploadOptions,
     error::limit,
-    retry::{Patience, retry_delay},
-    send::{Pace, Sender},
+    retry::Patience,
+    send::{Pace, RangeSender},
 };
 use crate::proto::{ByteRange, PrintDocument, Reason, UploadRangeResponse, UploadSession, upload_session::State};
 
-/// Ranges that take too long are not made smaller than this, in bytes.
+/// Ranges that time out are not made smaller than this, in bytes.
 const SMALLEST_RANGE_BYTES: NonZero<u64> = NonZero::new(64 * 1024).unwrap();
 
-/// A range, and how it went.
+/// A range, and the response to it.
 type Sent = (Range<u64>, Result<UploadRangeResponse, Error>);
 
-/// How a round of ranges went.
+/// How a round ends.
 enum Round {
-    /// The last missing byte is committed.
+    /// The document is complete.
     Completed(PrintDocument),
-    /// All of them were acknowledged, and others are missing.
-    Sent,
-    /// One failed. Those that were sent before or beside it may have been acknowledged.
-    Broken(Error),
+    /// All ranges were acknowledged, but bytes of other ranges are missing.
+    Acknowledged,
+    /// A range has failed. Others may have been acknowledged.
+    Failed(Error),
 }
 
 impl Client {
-    /// Sends what a session misses of `source`, and checks that the document which the service then has is the same.
+    /// Sends what a session is missing of `source`, and checks that the service then has the same document.
     ///
-    /// When a range fails in a way that may pass, nobody knows whether it was committed: then the session is asked for what
-    /// it misses now, and only that is sent. The upload goes on like this until nothing has succeeded for as long as the
-    /// client's patience. It fails at once when the session ends, when the source changes, and for good reasons of the
-    /// service's. The session stays, unless it has ended: a later call goes on where this one stopped.
+    /// When a range fails with a transient error, it is unknown whether it was committed. Then the session is read again, and
+    /// only what it is missing now is sent. The upload goes on like this until nothing has succeeded for as long as the
+    /// client's patience. It fails at once when the session ends, when the source changes, and with errors of the service that
+    /// are not transient. The session is kept, unless it has ended: a later call goes on where this one has stopped.
     pub async fn upload(
         &self,
         session: &UploadSession,
@@ -43,11 +44,11 @@ impl Client {
         options: &UploadOptions,
         progress: &watch::Sender<Progress>,
     ) -> Result<PrintDocument, Error> {
-        check(session, source)?;
+        check_size(session, source)?;
         let (size, done) = (source.size_bytes(), session.received_bytes.try_into().unwrap_or_default());
         progress.send_replace(Progress { size, done, ..Progress::default() });
-        let options = options.clone().at_their_pace();
-        let sender = Arc::new(Sender {
+        let options = options.clone().with_ranges_for_rate();
+        let sender = Arc::new(RangeSender {
             client: self.clone(),
             session: session.clone(),
             source: source.clone(),
@@ -57,9 +58,9 @@ impl Client {
         if session.state() == State::Active {
             sender.compare(session, options.range_bytes).await?;
         }
-        let upload = Upload { sender, options, unanswered: Vec::new() };
-        // One more pass over the file, beside the upload: a resumed one does not see the bytes that are there already.
-        let (document, here) = tokio::try_join!(upload.run(session.clone()), source.crc32c())?;
+        let rounds = Rounds { sender, options, unanswered: Vec::new() };
+        // One more pass over the file, during the upload: a resumed one does not read the bytes that the service has already.
+        let (document, here) = tokio::try_join!(rounds.run(session.clone()), source.crc32c())?;
         if document.crc32c == Some(here) {
             Ok(document)
         } else {
@@ -68,47 +69,43 @@ impl Client {
     }
 }
 
-struct Upload {
-    sender: Arc<Sender>,
+struct Rounds {
+    sender: Arc<RangeSender>,
     options: UploadOptions,
-    /// The ranges of the last round of which nobody knows whether they were committed.
+    /// The ranges of the last round of which it is unknown whether they were committed.
     unanswered: Vec<Range<u64>>,
 }
 
-impl Upload {
-    async fn run(self, session: UploadSession) -> Result<PrintDocument, Error> {
-        let progress = self.sender.progress.clone();
-        let document = self.complete(session).await?;
-        // Also what somebody else has sent.
-        progress.send_modify(|progress| (progress.done, progress.trouble) = (progress.size, None));
-        Ok(document)
-    }
-
-    async fn complete(mut self, mut session: UploadSession) -> Result<PrintDocument, Error> {
+impl Rounds {
+    /// Sends rounds until the document is complete.
+    async fn run(mut self, mut session: UploadSession) -> Result<PrintDocument, Error> {
         let mut patience = Patience::new(self.sender.client.patience);
         let mut done = self.done();
-        loop {
+        let document = loop {
             match session.state() {
                 State::Active => {}
-                State::Completed => return self.completed(&session).await,
+                State::Completed => break self.completed_document(&session).await?,
                 ended => return Err(Error::Ended(ended)),
             }
-            let error = match self.round(&session.next_expected_ranges).await {
-                Round::Completed(document) => return Ok(document),
-                Round::Sent => None,
-                Round::Broken(error) => Some(error),
+            let error = match self.send_round(&session.next_expected_ranges).await {
+                Round::Completed(document) => break document,
+                Round::Acknowledged => None,
+                Round::Failed(error) => Some(error),
             };
             if self.done() > done {
                 done = self.done();
                 patience.succeeded();
             }
             if let Some(error) = error {
-                self.wait(error, &mut patience).await?;
+                self.wait_for_next_round(error, &mut patience).await?;
             }
-            session = self.look(&mut patience).await?;
+            session = self.session(&mut patience).await?;
             let received = session.received_bytes.try_into().unwrap_or_default();
             self.sender.progress.send_modify(|progress| progress.done = received);
-        }
+        };
+        // All bytes, also those that another caller has sent.
+        self.sender.progress.send_modify(|progress| (progress.done, progress.trouble) = (progress.size, None));
+        Ok(document)
     }
 
     /// How many bytes the service has acknowledged.
@@ -116,21 +113,21 @@ impl Upload {
         self.sender.progress.borrow().done
     }
 
-    /// Sends everything that is missing, some ranges at a time, until one fails.
-    async fn round(&mut self, missing: &[ByteRange]) -> Round {
+    async fn send_round(&mut self, missing: &[ByteRange]) -> Round {
         let mut sending = JoinSet::new();
-        let round = self.send_all(missing, &mut sending).await;
-        // What is still on its way is of no use any more.
+        let round = self.send_ranges(missing, &mut sending).await;
+        // Ranges that are still being sent are of no use any more.
         sending.shutdown().await;
         round
     }
 
-    async fn send_all(&mut self, missing: &[ByteRange], sending: &mut JoinSet<Sent>) -> Round {
+    /// Sends everything that is missing, some ranges at a time, until one fails.
+    async fn send_ranges(&mut self, missing: &[ByteRange], sending: &mut JoinSet<Sent>) -> Round {
         let mut ranges = cut(missing, self.options.range_bytes.get());
-        let mut broken = None;
+        let mut failed = None;
         self.unanswered.clear();
         loop {
-            while broken.is_none() && sending.len() < self.options.parallel.get() as usize {
+            while failed.is_none() && sending.len() < self.options.parallel.get() as usize {
                 let Some(range) = ranges.next() else { break };
                 let sender = Arc::clone(&self.sender);
                 sending.spawn(async move { (range.clone(), sender.send(range).await) });
@@ -139,20 +136,20 @@ impl Upload {
             match sent {
                 Ok((_, Ok(UploadRangeResponse { document: Some(document), .. }))) => return Round::Completed(document),
                 Ok((_, Ok(_))) => {}
-                Ok((range, Err(error))) if may_pass(&error) => {
+                Ok((range, Err(error))) if allows_next_round(&error) => {
                     self.unanswered.push(range);
-                    broken = Some(error);
+                    failed = Some(error);
                 }
-                // What fails for good ends the upload.
-                Ok((_, Err(error))) => return Round::Broken(error),
-                Err(error) => return Round::Broken(Error::Internal(error.to_string())),
+                // Any other error ends the upload.
+                Ok((_, Err(error))) => return Round::Failed(error),
+                Err(error) => return Round::Failed(Error::Internal(error.to_string())),
             }
         }
-        broken.map_or(Round::Sent, Round::Broken)
+        failed.map_or(Round::Acknowledged, Round::Failed)
     }
 
-    /// Waits until the next round may succeed, or fails with what the last one failed with.
-    async fn wait(&mut self, error: Error, patience: &mut Patience) -> Result<(), Error> {
+    /// Waits until the next round may succeed. Returns the error of the last round when it would fail again.
+    async fn wait_for_next_round(&mut self, error: Error, patience: &mut Patience) -> Result<(), Error> {
         if let Error::Call(status) = &error
             && self.adapt(status)
         {
@@ -161,7 +158,7 @@ impl Upload {
         patience.wait(error, &self.sender.progress).await
     }
 
-    /// Sends less at once when that is what the service says that it takes.
+    /// Sends less at once when the service demands it. Returns whether the next round may begin at once.
     fn adapt(&mut self, status: &Status) -> bool {
         match Reason::of(status) {
             Some(Reason::RangeTooLarge) => {
@@ -178,7 +175,7 @@ impl Upload {
             }
             // The line is slow.
             Some(Reason::RangeTimeout) => self.halve(),
-            // Somebody else has sent the rest of it: the session will tell.
+            // Another caller has sent the rest. The session has to be read again.
             Some(Reason::UploadSessionCompleted) => true,
             _ => false,
         }
@@ -197,27 +194,24 @@ impl Upload {
         true
     }
 
-    /// The session as it is now, as soon as the service tells.
-    async fn look(&self, patience: &mut Patience) -> Result<UploadSession, Error> {
+    /// The session as it is now.
+    async fn session(&self, patience: &mut Patience) -> Result<UploadSession, Error> {
+        let RangeSender { client, session, .. } = &*self.sender;
+        let get = |client: Client| async move { client.session(&session.name).await };
         loop {
-            match self.session().await {
+            match client.with_upload_url_fallback(session, get).await {
                 Ok(session) => return Ok(session),
                 Err(error) => patience.wait(error, &self.sender.progress).await?,
             }
         }
     }
 
-    async fn session(&self) -> Result<UploadSession, Error> {
-        let Sender { client, session, .. } = &*self.sender;
-        client.with_upload_url_fallback(session, |client| async move { client.session(&session.name).await }).await
-    }
-
-    /// The document of a session that was completed without an answer. Who shows an upload URL, or a token that admits to
-    /// sending alone, may not ask for it; but the range that completed it is answered once more when it is sent again.
-    async fn completed(&self, session: &UploadSession) -> Result<PrintDocument, Error> {
+    /// The document of a session that was completed without a response to this upload. A caller with an upload URL or a token
+    /// that only allows sending may not get it. But the range that has completed it has a response again when it is sent again.
+    async fn completed_document(&self, session: &UploadSession) -> Result<PrintDocument, Error> {
         match self.sender.client.document(&session.document).await {
             Err(error) if error.code() == Some(Code::PermissionDenied) => {}
-            answer => return answer,
+            returned => return returned,
         }
         for range in &self.unanswered {
             if let Ok(UploadRangeResponse { document: Some(document), .. }) =
@@ -230,15 +224,14 @@ impl Upload {
     }
 }
 
-/// Whether a failure is one that the next round may not meet.
-fn may_pass(error: &Error) -> bool {
-    let Error::Call(status) = error else { return false };
-    retry_delay(status).is_some()
-        || matches!(Reason::of(status), Some(Reason::RangeTooLarge | Reason::UploadSessionCompleted))
+/// Whether the next round may succeed where a range has failed like this.
+fn allows_next_round(error: &Error) -> bool {
+    let is_known = matches!(error.reason(), Some(Reason::RangeTooLarge | Reason::UploadSessionCompleted));
+    is_known || error.is_transient()
 }
 
-/// Fails when this is not what the session was created for.
-fn check(session: &UploadSession, source: &Source) -> Result<(), Error> {
+/// Fails when the source does not have the size that the session was created for.
+fn check_size(session: &UploadSession, source: &Source) -> Result<(), Error> {
     let expected = session.properties.as_ref().map_or(0, |properties| properties.size_bytes);
     let expected = expected.try_into().unwrap_or_default();
     if expected != source.size_bytes() {
