@@ -8,16 +8,12 @@ use url::Url;
 
 use crate::{
     app_state::Limits,
-    blobs::PUT_TIMEOUT,
+    reclaim,
     secret_files::{DatabaseUrl, UploadTokenKeys},
     store::Terms,
     telemetry::Telemetry,
     tls::TlsFiles,
 };
-
-/// How long an object may take to appear after its range has timed out.
-const PUT_MARGIN: Duration = Duration::from_secs(60);
-const _: () = assert!(PUT_TIMEOUT.as_secs() < PUT_MARGIN.as_secs());
 
 /// The options of the service.
 #[derive(Debug, Clone, Args)]
@@ -180,7 +176,9 @@ impl Config {
         Terms {
             idle_timeout: self.session_idle_timeout,
             session_lifetime: self.session_lifetime,
-            writer_grace: self.range_timeout + PUT_MARGIN,
+            writer_grace: reclaim::writer_grace(self.range_timeout),
+            reclaim_lease: reclaim::LEASE,
+            second_pass: reclaim::SECOND_PASS,
             tombstone_retention: self.tombstone_retention,
             max_fragments: self.max_fragments,
         }

@@ -9,7 +9,8 @@
 //!
 //! Read in this order: [`session`] has the rules of sessions and the proofs that callers need; [`store`] keeps sessions
 //! in Postgres, where the row of a session decides whether a cancel or a range came first; [`blobs`] keeps the bytes;
-//! [`guard`] authorizes a call and makes its proof; [`rpc`] handles it; [`sweeper`] expires and purges sessions;
+//! [`guard`] authorizes a call and makes its proof; [`rpc`] handles it; [`sweeper`] expires and purges sessions, [`reclaim`] drops
+//! their bytes;
 //! [`gateway`] translates REST calls in the form of Microsoft Graph; [`telemetry`] and [`admin`] are for operators;
 //! [`server`] starts and stops everything.
 //!
@@ -30,6 +31,7 @@ pub mod name;
 pub mod process;
 pub mod proto;
 pub mod range;
+pub mod reclaim;
 pub mod relay;
 mod repeat;
 pub mod rpc;

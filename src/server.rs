@@ -27,6 +27,7 @@ use crate::{
     guard::{self, Guard, Issuers, RangePermits, Rules, UploadUrls},
     listen::{self, Drained, Endpoint, Protocol},
     proto::{DESCRIPTOR, print_catalog_server, print_documents_server, print_jobs_server, upload_sessions_server},
+    reclaim,
     relay::Relay,
     rpc,
     store::{Schema, Store},
@@ -191,6 +192,7 @@ impl Background {
         let (issuers, stop_refresh) = (Arc::clone(issuers), stop.clone());
         tasks.spawn(async move { issuers.refresh_until(stop_refresh).await });
         tasks.spawn(sweeper::run(app.clone(), stop.clone()));
+        tasks.spawn(reclaim::run(app.clone(), stop.clone()));
         tasks.spawn(Arc::clone(&app.relay).run(stop.clone()));
         tasks.close();
         Self { tasks, stop }

@@ -16,7 +16,7 @@ use print_upload_client::ended_session_message;
 pub use problem::{Limited, StreamProblem, TokenProblem};
 pub use status::DOMAIN;
 
-use crate::{blobs, name::SessionId, proto::upload_session::State, session::Ended};
+use crate::{blobs, name::SessionId, proto::upload_session::State, session::Ended, store};
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -191,7 +191,7 @@ pub enum Error {
     // === Inside the service ===
     /// A call to the database failed.
     #[error("the service cannot reach its database at the moment")]
-    Database(#[from] sqlx::Error),
+    Database(#[from] store::Error),
     /// A call to the object store failed.
     #[error("the service cannot use its object store at the moment")]
     Blobs(blobs::Error),

@@ -59,7 +59,7 @@ impl Error {
             Self::PrintJobCanceled => (FailedPrecondition, Reason::PrintJobCanceled),
             Self::PrintJobDeleted => (FailedPrecondition, Reason::PrintJobDeleted),
             Self::OffsetOutOfRange(_) => (OutOfRange, Reason::OffsetOutOfRange),
-            Self::Database(error) if is_transient(error) => (Unavailable, Reason::DatabaseUnavailable),
+            Self::Database(error) if error.is_transient() => (Unavailable, Reason::DatabaseUnavailable),
             Self::Database(_) | Self::Internal(_) => (Internal, Reason::Internal),
             Self::Blobs(blobs::Error::Full(_)) => (ResourceExhausted, Reason::StoreFull),
             Self::BytesMissing(_) => (DataLoss, Reason::BytesMissing),
@@ -126,18 +126,30 @@ impl From<Error> for Status {
     }
 }
 
-/// Whether a retry may succeed: the database cannot be reached, refuses the login, is starting or stopping, is out of
-/// resources, canceled the statement, or aborted one of two conflicting transactions.
-fn is_transient(error: &sqlx::Error) -> bool {
-    const TRANSIENT_CLASSES: [&str; 7] = ["08", "28", "3D", "40", "53", "57", "58"];
-    // A read-only replica, and a transaction that was idle for too long.
-    const TRANSIENT_CODES: [&str; 2] = ["25006", "25P03"];
-    match error {
-        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => true,
-        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => true,
-        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-            TRANSIENT_CODES.contains(&&*code) || TRANSIENT_CLASSES.iter().any(|class| code.starts_with(class))
-        }),
-        _ => false,
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store;
+
+    #[test]
+    fn only_a_transient_failure_of_the_database_is_worth_a_retry() {
+        let driver = |error: sqlx::Error| store::Error::from(error);
+        for transient in [
+            store::Error::NoAnswer,
+            store::Error::NoConnection,
+            driver(sqlx::Error::PoolTimedOut),
+            driver(sqlx::Error::WorkerCrashed),
+        ] {
+            let error = Error::from(transient);
+            assert_eq!(error.code_and_reason(), (Code::Unavailable, Reason::DatabaseUnavailable), "{error:?}");
+            assert!(error.retry_after().is_some(), "{error:?}");
+        }
+        let corrupt = store::Error::Corrupt { table: "print_job", column: "created_by", row: "1".into() };
+        for permanent in [store::Error::Impossible("a bug"), corrupt, driver(sqlx::Error::RowNotFound)] {
+            let error = Error::from(permanent);
+            assert_eq!(error.code_and_reason(), (Code::Internal, Reason::Internal), "{error:?}");
+            assert_eq!(error.retry_after(), None, "{error:?}");
+            assert_eq!(Status::from(error).message(), "internal error");
+        }
     }
 }

@@ -9,7 +9,7 @@ use tonic::Status;
 use uuid::Uuid;
 
 use super::{Error, Limited, StreamProblem as S, TokenProblem as T};
-use crate::{blobs, name::SessionId, proto::DESCRIPTOR};
+use crate::{blobs, name::SessionId, proto::DESCRIPTOR, store};
 
 /// At least one error of each reason.
 fn errors() -> Vec<Error> {
@@ -57,7 +57,7 @@ fn errors() -> Vec<Error> {
         Error::PrintJobCanceled,
         Error::PrintJobDeleted,
         Error::OffsetOutOfRange(1),
-        Error::from(sqlx::Error::PoolTimedOut),
+        Error::from(store::Error::NoAnswer),
         Error::from(blobs::Error::Full(store_error())),
         Error::from(blobs::Error::Unavailable(store_error())),
         Error::BytesMissing("an object".into()),

@@ -16,7 +16,7 @@ use crate::{
         principal::Identity, print_catalog_server::PrintCatalog, print_task,
     },
     session::{CatalogCaller, Principal},
-    store::{self, CatalogError},
+    store::{self, CatalogError, DeleteJobOutcome},
 };
 
 /// The handlers of `PrintCatalog`.
@@ -128,11 +128,10 @@ impl PrintCatalog for PrintCatalogService {
 
         // In its own task: if the caller hangs up, the writers of the ended session must still be notified.
         let deletion = async move {
-            match app.store.delete_print_job(&caller, &job, revision, &request_id).await {
-                Ok(Some((session, ended))) => app.announce_end(session, ended),
+            match app.store.delete_print_job(&caller, &job, revision, &request_id).await? {
+                DeleteJobOutcome::Ended(session, ended) => app.announce_end(session, ended),
                 // The bytes of a completed session may have to be dropped.
-                Ok(None) => app.wake_sweeper.notify_one(),
-                Err(error) => return Err(error.into()),
+                DeleteJobOutcome::NoSession | DeleteJobOutcome::Outdated => app.wake_sweeper.notify_one(),
             }
             Ok(())
         };

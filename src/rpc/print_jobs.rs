@@ -18,7 +18,7 @@ use crate::{
         print_jobs_server::PrintJobs,
     },
     session::{PermittedDocument, PermittedPrinter},
-    store::StartOutcome,
+    store::{CancelJobOutcome, CreateJobOutcome, StartOutcome},
 };
 
 /// The largest configuration of a job, in bytes.
@@ -43,7 +43,7 @@ impl PrintJobs for PrintJobsService {
         for _ in 0..JOB_ID_ATTEMPTS {
             let job = random_job_id()?;
             let created = self.0.store.create_print_job(&permitted, &job, document, configuration.clone());
-            if let Some(job) = created.await.map_err(Error::from)? {
+            if let CreateJobOutcome::Created(job) = created.await.map_err(Error::from)? {
                 return Ok(Response::new(reply::print_job(&job)));
             }
         }
@@ -73,9 +73,10 @@ impl PrintJobs for PrintJobsService {
 
         // In its own task: if the caller hangs up, the writers of the ended session must still be notified.
         let cancellation = async move {
-            let canceled = app.store.cancel_print_job(&permitted, &request_id).await?;
-            if let Some((session, ended)) = canceled.ok_or(Error::PrintJobNotFound)? {
-                app.announce_end(session, ended);
+            match app.store.cancel_print_job(&permitted, &request_id).await? {
+                CancelJobOutcome::Ended(session, ended) => app.announce_end(session, ended),
+                CancelJobOutcome::NoSession => {}
+                CancelJobOutcome::NoJob => return Err(Error::PrintJobNotFound),
             }
             Ok(())
         };

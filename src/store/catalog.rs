@@ -1,6 +1,8 @@
 //! The catalog that other services push: upserts by revision.
 
-use super::{InTime, Store};
+use tracing::debug_span;
+
+use super::{Error, Store};
 use crate::{name::JobKey, session::CatalogCaller};
 
 /// A tenant, as its owner sent it.
@@ -61,12 +63,12 @@ pub enum CatalogError {
     JobDeleted,
     /// The database.
     #[error(transparent)]
-    Database(sqlx::Error),
+    Database(Error),
 }
 
-impl From<sqlx::Error> for CatalogError {
-    fn from(error: sqlx::Error) -> Self {
-        match error.as_database_error().and_then(|error| error.constraint()) {
+impl From<Error> for CatalogError {
+    fn from(error: Error) -> Self {
+        match error.violated_constraint() {
             Some("printer_tenant_fkey") => Self::ParentNotFound("tenant"),
             Some("printer_share_printer_fkey" | "print_job_printer_fkey") => Self::ParentNotFound("printer"),
             Some("print_task_job_fkey") => Self::ParentNotFound("print job"),
@@ -77,11 +79,9 @@ impl From<sqlx::Error> for CatalogError {
 }
 
 impl Store {
-    /// Creates or updates the tenant; answers what is stored.
-    #[tracing::instrument(name = "store.upsert_tenant", level = "debug", skip_all)]
+    /// Creates or updates the tenant; returns what is stored.
     pub async fn upsert_tenant(&self, caller: &CatalogCaller, tenant: &Tenant) -> Result<Tenant, CatalogError> {
-        let mut tx = self.pool.begin().in_time().await?;
-        sqlx::query!(
+        let upsert = sqlx::query!(
             "insert into tenant as t (tenant_id, subscription_active, revision) values ($1, $2, $3)
              on conflict (tenant_id) do update
              set subscription_active = excluded.subscription_active, revision = excluded.revision
@@ -89,59 +89,49 @@ impl Store {
             caller.tenant().0,
             tenant.subscription_active,
             tenant.revision,
-        )
-        .execute(&mut *tx)
-        .in_time()
-        .await?;
+        );
         let stored = sqlx::query_as!(
             Tenant,
             "select subscription_active, revision from tenant where tenant_id = $1",
             caller.tenant().0
-        )
-        .fetch_one(&mut *tx)
-        .in_time()
-        .await?;
-        tx.commit().in_time().await?;
-        Ok(stored)
+        );
+        let upserted = self.database.transaction(debug_span!("store.upsert_tenant"), async |transaction| {
+            transaction.statement(async |connection| upsert.execute(connection).await).await?;
+            Ok(transaction.statement(async |connection| stored.fetch_one(connection).await).await?)
+        });
+        upserted.await
     }
 
-    /// Creates or updates a printer; answers what is stored.
-    #[tracing::instrument(name = "store.upsert_printer", level = "debug", skip_all)]
+    /// Creates or updates a printer; returns what is stored.
     pub async fn upsert_printer(&self, caller: &CatalogCaller, printer: &Printer) -> Result<Printer, CatalogError> {
-        let mut tx = self.pool.begin().in_time().await?;
-        sqlx::query!(
+        let upsert = sqlx::query!(
             "insert into printer as p (tenant_id, printer_id, revision) values ($1, $2, $3)
              on conflict (tenant_id, printer_id) do update set revision = excluded.revision
              where p.revision <= excluded.revision",
             caller.tenant().0,
             printer.printer,
             printer.revision,
-        )
-        .execute(&mut *tx)
-        .in_time()
-        .await?;
+        );
         let stored = sqlx::query_as!(
             Printer,
             "select printer_id as printer, revision from printer where tenant_id = $1 and printer_id = $2",
             caller.tenant().0,
             printer.printer,
-        )
-        .fetch_one(&mut *tx)
-        .in_time()
-        .await?;
-        tx.commit().in_time().await?;
-        Ok(stored)
+        );
+        let upserted = self.database.transaction(debug_span!("store.upsert_printer"), async |transaction| {
+            transaction.statement(async |connection| upsert.execute(connection).await).await?;
+            Ok(transaction.statement(async |connection| stored.fetch_one(connection).await).await?)
+        });
+        upserted.await
     }
 
-    /// Creates or updates a printer share; answers what is stored.
-    #[tracing::instrument(name = "store.upsert_printer_share", level = "debug", skip_all)]
+    /// Creates or updates a printer share; returns what is stored.
     pub async fn upsert_printer_share(
         &self,
         caller: &CatalogCaller,
         share: &PrinterShare,
     ) -> Result<PrinterShare, CatalogError> {
-        let mut tx = self.pool.begin().in_time().await?;
-        sqlx::query!(
+        let upsert = sqlx::query!(
             "insert into printer_share as s (tenant_id, share_id, printer_id, revision) values ($1, $2, $3, $4)
              on conflict (tenant_id, share_id) do update
              set printer_id = excluded.printer_id, revision = excluded.revision
@@ -150,29 +140,24 @@ impl Store {
             share.share,
             share.printer,
             share.revision,
-        )
-        .execute(&mut *tx)
-        .in_time()
-        .await?;
+        );
         let stored = sqlx::query_as!(
             PrinterShare,
             "select share_id as share, printer_id as printer, revision from printer_share
              where tenant_id = $1 and share_id = $2",
             caller.tenant().0,
             share.share,
-        )
-        .fetch_one(&mut *tx)
-        .in_time()
-        .await?;
-        tx.commit().in_time().await?;
-        Ok(stored)
+        );
+        let upserted = self.database.transaction(debug_span!("store.upsert_printer_share"), async |transaction| {
+            transaction.statement(async |connection| upsert.execute(connection).await).await?;
+            Ok(transaction.statement(async |connection| stored.fetch_one(connection).await).await?)
+        });
+        upserted.await
     }
 
-    /// Creates or updates a print task; answers what is stored.
-    #[tracing::instrument(name = "store.upsert_print_task", level = "debug", skip_all)]
+    /// Creates or updates a print task; returns what is stored.
     pub async fn upsert_print_task(&self, caller: &CatalogCaller, task: &PrintTask) -> Result<PrintTask, CatalogError> {
         let tenant = caller.tenant().0;
-        let mut tx = self.pool.begin().in_time().await?;
         let job = sqlx::query_scalar!(
             "select 1 from print_job
              where tenant_id = $1 and printer_id = $2 and job_id = $3 and delete_time is null
@@ -181,10 +166,7 @@ impl Store {
             task.job.printer,
             task.job.job,
         );
-        if job.fetch_optional(&mut *tx).in_time().await?.is_none() {
-            return Err(CatalogError::ParentNotFound("print job"));
-        }
-        sqlx::query!(
+        let upsert = sqlx::query!(
             "insert into print_task as t
                  (tenant_id, printer_id, job_id, task_id, trigger_application, state, revision)
              values ($1, $2, $3, $4, $5, $6, $7)
@@ -199,10 +181,7 @@ impl Store {
             task.trigger_application,
             task.state,
             task.revision,
-        )
-        .execute(&mut *tx)
-        .in_time()
-        .await?;
+        );
         let stored = sqlx::query!(
             "select trigger_application, state, revision from print_task
              where tenant_id = $1 and printer_id = $2 and job_id = $3 and task_id = $4",
@@ -210,11 +189,16 @@ impl Store {
             task.job.printer,
             task.job.job,
             task.task,
-        )
-        .fetch_one(&mut *tx)
-        .in_time()
-        .await?;
-        tx.commit().in_time().await?;
+        );
+        let upserted = self.database.transaction(debug_span!("store.upsert_print_task"), async |transaction| {
+            let job = transaction.statement(async |connection| job.fetch_optional(connection).await).await?;
+            if job.is_none() {
+                return Err(CatalogError::ParentNotFound("print job"));
+            }
+            transaction.statement(async |connection| upsert.execute(connection).await).await?;
+            Ok(transaction.statement(async |connection| stored.fetch_one(connection).await).await?)
+        });
+        let stored = upserted.await?;
         Ok(PrintTask {
             trigger_application: stored.trigger_application,
             state: stored.state,

@@ -1,9 +1,9 @@
 //! Print jobs as the catalog's owner has them: pushed with their document, and deleted with their bytes.
 
-use sqlx::PgConnection;
+use tracing::debug_span;
 use uuid::Uuid;
 
-use super::{CatalogError, InTime, Store, ending::Canceler, interval};
+use super::{CatalogError, Error, Store, database::Transaction, ending::Canceler, interval};
 use crate::{
     name::{DocumentId, JobKey, SessionId},
     session::{CatalogCaller, Credential, Ended, Principal},
@@ -22,17 +22,26 @@ pub struct CatalogPrintJob {
     pub revision: i64,
 }
 
+/// What came of deleting a job.
+#[derive(Debug)]
+pub enum DeleteJobOutcome {
+    /// It is deleted, and its upload is canceled: this session has ended, now or before. Its writers must be notified in any case.
+    Ended(SessionId, Ended),
+    /// It is deleted. There was no upload, or a completed one, whose bytes are queued for reclaiming.
+    NoSession,
+    /// The revision is older than the stored one: nothing was changed.
+    Outdated,
+}
+
 impl Store {
-    /// Creates or updates a job with its document; answers what is stored. Creator and document never change.
-    #[tracing::instrument(name = "store.upsert_print_job", level = "debug", skip_all)]
+    /// Creates or updates a job with its document; returns what is stored. Creator and document never change.
     pub async fn upsert_print_job(
         &self,
         caller: &CatalogCaller,
         job: &CatalogPrintJob,
     ) -> Result<CatalogPrintJob, CatalogError> {
         let tenant = caller.tenant().0;
-        let mut tx = self.pool.begin().in_time().await?;
-        let stored = sqlx::query!(
+        let upsert_job = sqlx::query!(
             r#"
             insert into print_job as j (tenant_id, printer_id, job_id, created_by, revision) values ($1, $2, $3, $4, $5)
             on conflict (tenant_id, printer_id, job_id) do update
@@ -44,58 +53,58 @@ impl Store {
             job.key.job,
             job.creator.to_string(),
             job.revision,
-        )
-        .fetch_one(&mut *tx)
-        .in_time()
-        .await?;
-        if stored.deleted {
-            return Err(CatalogError::JobDeleted);
-        }
-        sqlx::query!(
+        );
+        let insert_document = sqlx::query!(
             "insert into print_document (tenant_id, document_id, printer_id, job_id) values ($1, $2, $3, $4)
              on conflict do nothing",
             tenant,
             job.document.0,
             job.key.printer,
             job.key.job,
-        )
-        .execute(&mut *tx)
-        .in_time()
-        .await?;
-        let document: Option<Uuid> = sqlx::query_scalar!(
+        );
+        let stored_document = sqlx::query_scalar!(
             "select document_id from print_document where tenant_id = $1 and printer_id = $2 and job_id = $3",
             tenant,
             job.key.printer,
             job.key.job,
-        )
-        .fetch_optional(&mut *tx)
-        .in_time()
-        .await?;
+        );
+        let upserted = self.database.transaction(debug_span!("store.upsert_print_job"), async |transaction| {
+            let stored = transaction.statement(async |connection| upsert_job.fetch_one(connection).await).await?;
+            if stored.deleted {
+                return Err(CatalogError::JobDeleted);
+            }
+            transaction.statement(async |connection| insert_document.execute(connection).await).await?;
+            let document: Option<Uuid> =
+                transaction.statement(async |connection| stored_document.fetch_optional(connection).await).await?;
 
-        let creator = stored.created_by.as_deref().and_then(Principal::parse).ok_or(CatalogError::JobChanged)?;
-        let document = document.map(DocumentId).ok_or(CatalogError::JobChanged)?;
-        let is_older = job.revision < stored.revision;
-        if !is_older && (creator != job.creator || document != job.document) {
-            return Err(CatalogError::JobChanged);
-        }
-        tx.commit().in_time().await?;
-        Ok(CatalogPrintJob { key: job.key.clone(), creator, document, revision: stored.revision })
+            let creator = stored.created_by.as_deref().and_then(Principal::parse).ok_or(CatalogError::JobChanged)?;
+            let document = document.map(DocumentId).ok_or(CatalogError::JobChanged)?;
+            let is_older = job.revision < stored.revision;
+            if !is_older && (creator != job.creator || document != job.document) {
+                return Err(CatalogError::JobChanged);
+            }
+            Ok(CatalogPrintJob { key: job.key.clone(), creator, document, revision: stored.revision })
+        });
+        upserted.await
     }
 
     /// Deletes a job: ends its active session, frees its bytes, and leaves a tombstone that no late upsert brings back.
-    /// Answers the session that has ended, now or before, if any: its writers are to be told.
-    #[tracing::instrument(name = "store.delete_print_job", level = "debug", skip_all)]
     pub async fn delete_print_job(
         &self,
         caller: &CatalogCaller,
         job: &JobKey,
         revision: i64,
         request_id: &str,
-    ) -> Result<Option<(SessionId, Ended)>, CatalogError> {
+    ) -> Result<DeleteJobOutcome, CatalogError> {
         let tenant = caller.tenant();
-        let mut tx = self.pool.begin().in_time().await?;
+        let canceler = Canceler {
+            principal: caller.application(),
+            credential: Credential::AccessToken.as_str(),
+            request_id,
+            reason: "print-job-deleted",
+        };
         // Locks the job: no session of it is created from here on.
-        let deleted_now = sqlx::query_scalar!(
+        let delete = sqlx::query_scalar!(
             r#"
             insert into print_job as j (tenant_id, printer_id, job_id, revision, delete_time)
             values ($1, $2, $3, $4, now())
@@ -108,40 +117,29 @@ impl Store {
             job.printer,
             job.job,
             revision,
-        )
-        .fetch_optional(&mut *tx)
-        .in_time()
-        .await?;
-        // Older than what is stored.
-        let Some(is_deleted_now) = deleted_now else {
-            tx.commit().in_time().await?;
-            return Ok(None);
-        };
-
-        let canceler = Canceler {
-            principal: caller.application(),
-            credential: Credential::AccessToken.as_str(),
-            request_id,
-            reason: "print-job-deleted",
-        };
-        let ended = self.end_session_of_job(&mut tx, tenant, job, canceler).await?;
-        if is_deleted_now {
-            self.free_completed(&mut tx, caller, job, request_id).await?;
-        }
-        tx.commit().in_time().await?;
-        Ok(ended)
+        );
+        let deleted = self.database.transaction(debug_span!("store.delete_print_job"), async |transaction| {
+            let deleted = transaction.statement(async |connection| delete.fetch_optional(connection).await).await?;
+            let Some(is_deleted_now) = deleted else { return Ok(DeleteJobOutcome::Outdated) };
+            let ended = self.end_session_of_job(transaction, tenant, job, canceler).await?;
+            if is_deleted_now {
+                self.free_completed(transaction, caller, job, request_id).await?;
+            }
+            Ok(ended.map_or(DeleteJobOutcome::NoSession, |(session, ended)| DeleteJobOutcome::Ended(session, ended)))
+        });
+        deleted.await
     }
 
     /// Frees the bytes of a deleted job's document. Its session stays completed; without a manifest, nothing of it is
     /// kept. Seen here is also a session that was completed while its cancel waited for it.
     async fn free_completed(
         &self,
-        connection: &mut PgConnection,
+        transaction: &mut Transaction,
         caller: &CatalogCaller,
         job: &JobKey,
         request_id: &str,
-    ) -> Result<(), sqlx::Error> {
-        sqlx::query!(
+    ) -> Result<(), Error> {
+        let free = sqlx::query!(
             "with completed as (
                  select tenant_id, session_id, document_id
                  from upload_session join print_document using (tenant_id, document_id)
@@ -154,7 +152,7 @@ impl Store {
                  select tenant_id, session_id, document_id, 'free', $5, $6, $7 from completed
              )
              insert into reclaim (tenant_id, session_id, final_time)
-             select tenant_id, session_id, now() + $4 from completed
+             select tenant_id, session_id, clock_timestamp() + $4 from completed
              on conflict (tenant_id, session_id) do update
              set due_time = excluded.due_time, final_time = excluded.final_time, passes = 0",
             caller.tenant().0,
@@ -164,10 +162,8 @@ impl Store {
             caller.application().to_string(),
             Credential::AccessToken.as_str(),
             request_id,
-        )
-        .execute(connection)
-        .in_time()
-        .await?;
+        );
+        transaction.statement(async |connection| free.execute(connection).await).await?;
         Ok(())
     }
 }

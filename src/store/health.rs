@@ -1,8 +1,9 @@
 //! What operators ask: whether the database is there and as it must be, and what waits in it.
 
-use sqlx::{ConnectOptions, PgConnection, migrate::Migration};
+use sqlx::{PgConnection, migrate::Migration};
+use tracing::Span;
 
-use super::{InTime, LEASE, MIGRATOR, Store, interval};
+use super::{Error, MIGRATOR, Store, database::in_time, interval};
 
 /// How many rows are counted at most, so that no scrape ever costs more.
 const MAX_COUNTED: i64 = 100_000;
@@ -43,18 +44,18 @@ pub struct Connections {
 impl Store {
     /// Compares the migrations that were applied with this program's, on a connection of its own: an answer says that the
     /// database is there, however many calls wait for one of the pool's.
-    pub async fn schema(&self) -> Result<Schema, sqlx::Error> {
+    pub async fn schema(&self) -> Result<Schema, Error> {
         let mut kept = self.probe.lock().await;
         // Out of its place while it is used: one that is given up in the middle is closed, not kept. Between two probes it
         // may have been lost, which says nothing of the database.
         if let Some(mut connection) = kept.take()
-            && let Ok(schema) = schema_seen_by(&mut connection).in_time().await
+            && let Ok(schema) = in_time(schema_seen_by(&mut connection)).await
         {
             *kept = Some(connection);
             return Ok(schema);
         }
-        let mut connection = self.pool.connect_options().connect().in_time().await?;
-        let schema = schema_seen_by(&mut connection).in_time().await?;
+        let mut connection = self.database.connect().await?;
+        let schema = in_time(schema_seen_by(&mut connection)).await?;
         *kept = Some(connection);
         Ok(schema)
     }
@@ -64,8 +65,8 @@ impl Store {
     /// about 10 ms with few.
     ///
     /// Work of a completed session falls due at its `final_time`, that of others a writer's grace before.
-    pub async fn backlog(&self) -> Result<Backlog, sqlx::Error> {
-        let row = sqlx::query!(
+    pub async fn backlog(&self) -> Result<Backlog, Error> {
+        let query = sqlx::query!(
             r#"
             with due as (
                 select tenant_id, session_id, final_time from reclaim
@@ -82,13 +83,11 @@ impl Store {
                 end), 0)), 0)::float8 as "reclaim_oldest_seconds!"
             from due join upload_session s using (tenant_id, session_id)
             "#,
-            interval(LEASE),
+            interval(self.terms.reclaim_lease),
             interval(self.terms.writer_grace),
             MAX_COUNTED,
-        )
-        .fetch_one(&self.pool)
-        .in_time()
-        .await?;
+        );
+        let row = self.database.statement(Span::none(), async |connection| query.fetch_one(connection).await).await?;
         Ok(Backlog {
             active_sessions: row.active_sessions as f64,
             reclaim_queue: row.reclaim_queue as f64,
@@ -98,8 +97,7 @@ impl Store {
 
     /// Counts the connections.
     pub fn connections(&self) -> Connections {
-        let (open, idle) = (self.pool.size() as usize, self.pool.num_idle());
-        Connections { max: self.pool.options().get_max_connections(), idle, in_use: open.saturating_sub(idle) }
+        self.database.connections()
     }
 }
 

@@ -1,10 +1,11 @@
 //! Replicas tell each other which sessions have ended. It only hurries them: what a replica hears it asks the database for,
 //! and what it does not hear it asks for every few seconds.
 
-use sqlx::postgres::{PgListener, PgPoolOptions};
+use sqlx::postgres::PgListener;
+use tracing::Span;
 use uuid::Uuid;
 
-use super::{ACQUIRE_TIMEOUT, InTime, Store};
+use super::{Error, Store};
 use crate::name::SessionId;
 
 /// The channel that ends are told on.
@@ -18,37 +19,30 @@ const IDS_PER_NOTIFICATION: usize = 200;
 pub struct Announcements(PgListener);
 
 impl Store {
-    /// Tells every replica that these sessions have ended. After the commit: inside a transaction, a notification holds a
+    /// Notifies every replica that these sessions have ended. After the commit: inside a transaction, a notification holds a
     /// lock of the whole cluster until the commit is durable.
-    pub async fn announce(&self, ended: &[SessionId]) -> Result<(), sqlx::Error> {
+    pub async fn announce(&self, ended: &[SessionId]) -> Result<(), Error> {
         let payloads: Vec<String> = ended
             .chunks(IDS_PER_NOTIFICATION)
             .map(|ids| ids.iter().map(|id| id.0.to_string()).collect::<Vec<_>>().join(","))
             .collect();
-        sqlx::query!("select pg_notify($1, payload) from unnest($2::text[]) as payload", CHANNEL, &payloads)
-            .fetch_all(&self.pool)
-            .in_time()
-            .await?;
+        let query =
+            sqlx::query!("select pg_notify($1, payload) from unnest($2::text[]) as payload", CHANNEL, &payloads);
+        self.database.statement(Span::none(), async |connection| query.fetch_all(connection).await).await?;
         Ok(())
     }
 
     /// Listens for what replicas announce from now on, on a connection beside those of the pool.
-    pub async fn listen(&self) -> Result<Announcements, sqlx::Error> {
-        let own = PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_TIMEOUT);
-        let own = own.connect_lazy_with((*self.pool.connect_options()).clone());
-        let mut listener = PgListener::connect_with(&own).in_time().await?;
-        // A lost connection is an end, not a gap that nobody sees.
-        listener.eager_reconnect(false);
-        listener.listen(CHANNEL).in_time().await?;
-        Ok(Announcements(listener))
+    pub async fn listen(&self) -> Result<Announcements, Error> {
+        Ok(Announcements(self.database.listen(CHANNEL).await?))
     }
 }
 
 impl Announcements {
     /// Waits for the next sessions that have ended. Fails when the connection is lost.
-    pub async fn next(&mut self) -> Result<Vec<SessionId>, sqlx::Error> {
+    pub async fn next(&mut self) -> Result<Vec<SessionId>, Error> {
         let Some(notification) = self.0.try_recv().await? else {
-            return Err(sqlx::Error::WorkerCrashed);
+            return Err(sqlx::Error::WorkerCrashed.into());
         };
         let ids = notification.payload().split(',').filter_map(|id| Uuid::try_parse(id).ok());
         Ok(ids.map(SessionId).collect())

@@ -2,7 +2,9 @@
 
 use std::time::SystemTime;
 
-use super::{InTime, Store, corrupt, ending::Canceler, system_time};
+use tracing::{Instrument, debug_span};
+
+use super::{Error, Store, corrupt, ending::Canceler, system_time};
 use crate::{
     name::{DocumentId, JobKey, SessionId},
     session::{Credential, Ended, PermittedDocument, PermittedPrinter, Principal},
@@ -29,6 +31,15 @@ pub struct PrintJob {
     pub uploaded: bool,
 }
 
+/// What came of creating a job.
+#[derive(Debug)]
+pub enum CreateJobOutcome {
+    /// It is created.
+    Created(PrintJob),
+    /// The printer has a job of that id, deleted or not.
+    IdTaken,
+}
+
 /// What came of starting a job.
 #[derive(Debug)]
 pub enum StartOutcome {
@@ -42,20 +53,30 @@ pub enum StartOutcome {
     Gone,
 }
 
+/// What came of canceling a job.
+#[derive(Debug)]
+pub enum CancelJobOutcome {
+    /// It is canceled, and so is its upload: this session has ended, now or before. Its writers must be notified in any case.
+    Ended(SessionId, Ended),
+    /// It is canceled. There was no upload, or a completed one, which stays.
+    NoSession,
+    /// There is no such job.
+    NoJob,
+}
+
 impl Store {
-    /// Creates a job with its document on the printer. Nothing when the printer has a job of that id, deleted or not.
+    /// Creates a job with its document on the printer.
     ///
     /// Its revision is 0: any that the catalog's owner sends applies.
-    #[tracing::instrument(name = "store.create_print_job", level = "debug", skip_all)]
     pub async fn create_print_job(
         &self,
         permitted: &PermittedPrinter,
         job: &str,
         document: DocumentId,
         configuration: Option<String>,
-    ) -> Result<Option<PrintJob>, sqlx::Error> {
+    ) -> Result<CreateJobOutcome, Error> {
         let (printer, creator) = (permitted.printer(), &permitted.caller().principal);
-        let create_time = sqlx::query_scalar!(
+        let query = sqlx::query_scalar!(
             "with job as (
                  insert into print_job (tenant_id, printer_id, job_id, created_by, revision, configuration)
                  values ($1, $2, $3, $4, 0, $6)
@@ -72,11 +93,11 @@ impl Store {
             creator.to_string(),
             document.0,
             configuration,
-        )
-        .fetch_optional(&self.pool)
-        .in_time()
-        .await?;
-        Ok(create_time.map(|create_time| PrintJob {
+        );
+        let span = debug_span!("store.create_print_job");
+        let created = self.database.statement(span, async |connection| query.fetch_optional(connection).await).await?;
+        let Some(create_time) = created else { return Ok(CreateJobOutcome::IdTaken) };
+        Ok(CreateJobOutcome::Created(PrintJob {
             key: JobKey { printer: printer.id.clone(), job: job.to_owned() },
             document,
             creator: creator.clone(),
@@ -89,10 +110,9 @@ impl Store {
     }
 
     /// The job. `None` once it is deleted.
-    #[tracing::instrument(name = "store.print_job", level = "debug", skip_all)]
-    pub async fn print_job(&self, permitted: &PermittedDocument) -> Result<Option<PrintJob>, sqlx::Error> {
+    pub async fn print_job(&self, permitted: &PermittedDocument) -> Result<Option<PrintJob>, Error> {
         let document = permitted.document();
-        let row = sqlx::query!(
+        let query = sqlx::query!(
             r#"
             select created_by as "created_by!", create_time, configuration, start_time is not null as "started!",
                    cancel_time is not null as "canceled!",
@@ -107,16 +127,16 @@ impl Store {
             document.job.printer,
             document.job.job,
             document.id.0,
-        )
-        .fetch_optional(&self.pool)
-        .in_time()
-        .await?;
+        );
+        let span = debug_span!("store.print_job");
+        let row = self.database.statement(span, async |connection| query.fetch_optional(connection).await).await?;
 
         let Some(row) = row else { return Ok(None) };
+        let creator = Principal::parse(&row.created_by);
         Ok(Some(PrintJob {
             key: document.job.clone(),
             document: document.id,
-            creator: Principal::parse(&row.created_by).ok_or_else(|| corrupt("print_job.created_by"))?,
+            creator: creator.ok_or_else(|| corrupt("print_job", "created_by", document.name()))?,
             create_time: system_time(row.create_time),
             configuration: row.configuration,
             started: row.started,
@@ -126,10 +146,9 @@ impl Store {
     }
 
     /// Starts the job, if its document is uploaded and it is not canceled.
-    #[tracing::instrument(name = "store.start_print_job", level = "debug", skip_all)]
-    pub async fn start_print_job(&self, permitted: &PermittedDocument) -> Result<StartOutcome, sqlx::Error> {
+    pub async fn start_print_job(&self, permitted: &PermittedDocument) -> Result<StartOutcome, Error> {
         let document = permitted.document();
-        let started = sqlx::query!(
+        let query = sqlx::query!(
             "update print_job set start_time = coalesce(start_time, now())
              where tenant_id = $1 and printer_id = $2 and job_id = $3 and delete_time is null and cancel_time is null
                and exists (
@@ -140,13 +159,12 @@ impl Store {
             document.job.printer,
             document.job.job,
             document.id.0,
-        )
-        .execute(&self.pool)
-        .in_time()
-        .await?;
+        );
+        let span = debug_span!("store.start_print_job");
+        let started = self.database.statement(span.clone(), async |connection| query.execute(connection).await).await?;
         let is_started = started.rows_affected() == 1;
-        // Nothing was changed: the same read says why.
-        Ok(match self.print_job(permitted).await? {
+        // Where nothing was changed, the same read shows why.
+        Ok(match self.print_job(permitted).instrument(span).await? {
             Some(job) if is_started => StartOutcome::Started(job),
             Some(job) if job.canceled => StartOutcome::Canceled,
             Some(_) => StartOutcome::NotUploaded,
@@ -154,38 +172,35 @@ impl Store {
         })
     }
 
-    /// Cancels the job and its document's active session, in one transaction. Answers whether there is such a job, and the
-    /// session that has ended, now or before: its writers are to be told.
-    #[tracing::instrument(name = "store.cancel_print_job", level = "debug", skip_all)]
+    /// Cancels the job and its document's active session, in one transaction.
     pub async fn cancel_print_job(
         &self,
         permitted: &PermittedDocument,
         request_id: &str,
-    ) -> Result<Option<Option<(SessionId, Ended)>>, sqlx::Error> {
+    ) -> Result<CancelJobOutcome, Error> {
         let document = permitted.document();
-        let mut tx = self.pool.begin().in_time().await?;
-        // Locks the job: no session of it is created from here on.
-        let canceled = sqlx::query!(
-            "update print_job set cancel_time = coalesce(cancel_time, now())
-             where tenant_id = $1 and printer_id = $2 and job_id = $3 and delete_time is null",
-            document.tenant.0,
-            document.job.printer,
-            document.job.job,
-        )
-        .execute(&mut *tx)
-        .in_time()
-        .await?;
-        if canceled.rows_affected() == 0 {
-            return Ok(None);
-        }
         let canceler = Canceler {
             principal: &permitted.caller().principal,
             credential: Credential::AccessToken.as_str(),
             request_id,
             reason: "print-job-canceled",
         };
-        let ended = self.end_session_of_job(&mut tx, document.tenant, &document.job, canceler).await?;
-        tx.commit().in_time().await?;
-        Ok(Some(ended))
+        // Locks the job: no session of it is created from here on.
+        let cancel = sqlx::query!(
+            "update print_job set cancel_time = coalesce(cancel_time, now())
+             where tenant_id = $1 and printer_id = $2 and job_id = $3 and delete_time is null",
+            document.tenant.0,
+            document.job.printer,
+            document.job.job,
+        );
+        let canceled = self.database.transaction(debug_span!("store.cancel_print_job"), async |transaction| {
+            let canceled = transaction.statement(async |connection| cancel.execute(connection).await).await?;
+            if canceled.rows_affected() == 0 {
+                return Ok(CancelJobOutcome::NoJob);
+            }
+            let ended = self.end_session_of_job(transaction, document.tenant, &document.job, canceler).await?;
+            Ok(ended.map_or(CancelJobOutcome::NoSession, |(session, ended)| CancelJobOutcome::Ended(session, ended)))
+        });
+        canceled.await
     }
 }

@@ -1,13 +1,14 @@
 //! Tombstones that have been visible long enough go, once their bytes are gone.
 
+use tracing::Span;
 use uuid::Uuid;
 
-use super::{InTime, Store, interval};
+use super::{Error, Store, database::Transaction, interval};
 
 impl Store {
-    /// Removes up to `limit` sessions that were canceled or expired long ago. Answers how many.
-    pub async fn purge_sessions(&self, limit: i64) -> Result<u64, sqlx::Error> {
-        let purged = sqlx::query!(
+    /// Removes up to `limit` sessions that were canceled or expired long ago. Returns how many.
+    pub async fn purge_sessions(&self, limit: i64) -> Result<u64, Error> {
+        let purge = sqlx::query!(
             "delete from upload_session where (tenant_id, session_id) in (
                  select tenant_id, session_id from upload_session s
                  where state in ('canceled', 'expired') and end_time < now() - $1::interval
@@ -18,19 +19,16 @@ impl Store {
              )",
             interval(self.terms.tombstone_retention),
             limit,
-        )
-        .execute(&self.pool)
-        .in_time()
-        .await?;
+        );
+        let purged = self.database.statement(Span::none(), async |connection| purge.execute(connection).await).await?;
         Ok(purged.rows_affected())
     }
 
     /// Removes up to `limit` jobs that were deleted long ago, each with its document and the session that completed it.
-    /// Answers how many.
-    pub async fn purge_print_jobs(&self, limit: i64) -> Result<u64, sqlx::Error> {
-        let mut tx = self.pool.begin().in_time().await?;
+    /// Returns how many.
+    pub async fn purge_print_jobs(&self, limit: i64) -> Result<u64, Error> {
         // A job with a session that is not to go yet, or with bytes that nobody has freed, is left.
-        let jobs = sqlx::query!(
+        let old = sqlx::query!(
             "select tenant_id, printer_id, job_id from print_job j
              where delete_time < now() - $1::interval
                and not exists (
@@ -44,37 +42,48 @@ impl Store {
              order by delete_time limit $2 for update skip locked",
             interval(self.terms.tombstone_retention),
             limit,
-        )
-        .fetch_all(&mut *tx)
-        .in_time()
-        .await?;
-        let tenants: Vec<Uuid> = jobs.iter().map(|job| job.tenant_id).collect();
-        let printers: Vec<String> = jobs.iter().map(|job| job.printer_id.clone()).collect();
-        let ids: Vec<String> = jobs.iter().map(|job| job.job_id.clone()).collect();
-        sqlx::query!(
-            "delete from upload_session s
-             using print_document d, unnest($1::uuid[], $2::text[], $3::text[]) as old (tenant_id, printer_id, job_id)
-             where (d.tenant_id, d.printer_id, d.job_id) = (old.tenant_id, old.printer_id, old.job_id)
-               and (s.tenant_id, s.document_id) = (d.tenant_id, d.document_id) and s.state = 'completed'",
-            &tenants,
-            &printers,
-            &ids,
-        )
-        .execute(&mut *tx)
-        .in_time()
-        .await?;
-        sqlx::query!(
-            "delete from print_job j
-             using unnest($1::uuid[], $2::text[], $3::text[]) as old (tenant_id, printer_id, job_id)
-             where (j.tenant_id, j.printer_id, j.job_id) = (old.tenant_id, old.printer_id, old.job_id)",
-            &tenants,
-            &printers,
-            &ids,
-        )
-        .execute(&mut *tx)
-        .in_time()
-        .await?;
-        tx.commit().in_time().await?;
-        Ok(jobs.len() as u64)
+        );
+        let purged = self.database.transaction(Span::none(), async |transaction| {
+            let jobs = transaction.statement(async |connection| old.fetch_all(connection).await).await?;
+            let purged = jobs.len() as u64;
+            let (mut tenants, mut printers, mut ids) = (Vec::new(), Vec::new(), Vec::new());
+            for job in jobs {
+                tenants.push(job.tenant_id);
+                printers.push(job.printer_id);
+                ids.push(job.job_id);
+            }
+            delete_print_jobs(transaction, &tenants, &printers, &ids).await?;
+            Ok(purged)
+        });
+        purged.await
     }
+}
+
+/// Deletes jobs, each with the session that completed its document.
+async fn delete_print_jobs(
+    transaction: &mut Transaction,
+    tenants: &[Uuid],
+    printers: &[String],
+    ids: &[String],
+) -> Result<(), Error> {
+    let sessions = sqlx::query!(
+        "delete from upload_session s
+         using print_document d, unnest($1::uuid[], $2::text[], $3::text[]) as old (tenant_id, printer_id, job_id)
+         where (d.tenant_id, d.printer_id, d.job_id) = (old.tenant_id, old.printer_id, old.job_id)
+           and (s.tenant_id, s.document_id) = (d.tenant_id, d.document_id) and s.state = 'completed'",
+        tenants,
+        printers,
+        ids,
+    );
+    let jobs = sqlx::query!(
+        "delete from print_job j
+         using unnest($1::uuid[], $2::text[], $3::text[]) as old (tenant_id, printer_id, job_id)
+         where (j.tenant_id, j.printer_id, j.job_id) = (old.tenant_id, old.printer_id, old.job_id)",
+        tenants,
+        printers,
+        ids,
+    );
+    transaction.statement(async |connection| sessions.execute(connection).await).await?;
+    transaction.statement(async |connection| jobs.execute(connection).await).await?;
+    Ok(())
 }

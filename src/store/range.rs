@@ -3,9 +3,11 @@
 use std::time::SystemTime;
 
 use sqlx::postgres::types::PgRange;
+use time::OffsetDateTime;
+use tracing::{Span, debug_span};
 use uuid::Uuid;
 
-use super::{InTime, Store, corrupt, interval, system_time};
+use super::{Error, Store, corrupt, interval, system_time};
 use crate::{
     name::{SessionId, TenantId},
     range::{ByteRange, Piece},
@@ -48,6 +50,21 @@ pub struct StoredPiece {
     pub offset: u64,
 }
 
+struct RangeViewRow {
+    state: String,
+    size_bytes: i64,
+    fragment_count: i32,
+    completing_range: Option<PgRange<i64>>,
+    completing_crc32c: Option<i64>,
+    new: Vec<PgRange<i64>>,
+}
+
+struct CommittedRow {
+    state: String,
+    expire_time: OffsetDateTime,
+    missing: Vec<PgRange<i64>>,
+}
+
 struct FragmentRow {
     start_byte: i64,
     end_byte: i64,
@@ -59,11 +76,12 @@ struct FragmentRow {
 impl Store {
     /// The session as this writer's range sees it now. `None` once it is purged.
     ///
-    /// Only a registered writer may read it, so that whoever ends the session is either seen by this read or finds the writer.
-    #[tracing::instrument(name = "store.range_view", level = "debug", skip_all)]
-    pub async fn range_view(&self, writer: &Writer, range: ByteRange) -> Result<Option<RangeView>, sqlx::Error> {
+    /// Only a registered writer may read it, so that whoever ends the session is either seen by this read or finds the
+    /// writer.
+    pub async fn range_view(&self, writer: &Writer, range: ByteRange) -> Result<Option<RangeView>, Error> {
         let owned = writer.session();
-        let row = sqlx::query!(
+        let query = sqlx::query_as!(
+            RangeViewRow,
             r#"
             select case when state = 'active' and expire_time <= now() then 'expired' else state end as "state!",
                    size_bytes, fragment_count, completing_range, completing_crc32c,
@@ -76,38 +94,23 @@ impl Store {
             owned.id().0,
             range.start() as i64,
             range.end() as i64,
-        )
-        .fetch_optional(&self.pool)
-        .in_time()
-        .await?;
-
-        let Some(row) = row else { return Ok(None) };
-        let completing = match (row.completing_range, row.completing_crc32c) {
-            (Some(range), Some(crc32c)) => Some((byte_range(&range)?, checksum(crc32c)?)),
-            _ => None,
-        };
-        Ok(Some(RangeView {
-            state: State::parse(&row.state).ok_or_else(|| corrupt("upload_session.state"))?,
-            size_bytes: u64::try_from(row.size_bytes).map_err(|_| corrupt("upload_session.size_bytes"))?,
-            fragment_count: u32::try_from(row.fragment_count).map_err(|_| corrupt("upload_session.fragment_count"))?,
-            new: byte_ranges(&row.new)?,
-            completing,
-        }))
+        );
+        let span = debug_span!("store.range_view");
+        let row = self.database.statement(span, async |connection| query.fetch_optional(connection).await).await?;
+        row.map(|row| row.into_view(owned.id())).transpose()
     }
 
     /// Commits a range: takes exactly its pieces and moves the session's expiry, or changes nothing and returns `None`.
     /// The last missing piece completes the document.
-    #[tracing::instrument(name = "store.commit_range", level = "debug", skip_all)]
     pub async fn commit_range(
         &self,
         owned: &OwnedSession,
         new: &NewRange,
         request_id: &str,
-    ) -> Result<Option<Committed>, sqlx::Error> {
-        let starts: Vec<i64> = new.pieces.iter().map(|piece| piece.range.start() as i64).collect();
-        let ends: Vec<i64> = new.pieces.iter().map(|piece| piece.range.end() as i64).collect();
-        let checksums: Vec<i64> = new.pieces.iter().map(|piece| i64::from(piece.crc32c)).collect();
-        let row = sqlx::query!(
+    ) -> Result<Option<Committed>, Error> {
+        let (starts, ends, checksums) = columns(&new.pieces);
+        let query = sqlx::query_as!(
+            CommittedRow,
             r#"
             with piece as (
                 select * from unnest($6::bigint[], $7::bigint[], $8::bigint[]) as p (start_byte, end_byte, crc32c)
@@ -115,15 +118,20 @@ impl Store {
                 select range_agg(int8range(start_byte, end_byte)) as bytes, count(*)::int as pieces from piece
             ), changed as (
                 update upload_session s
-                set received          = s.received + a.bytes,
-                    fragment_count    = s.fragment_count + a.pieces,
-                    expire_time       = greatest(s.expire_time, least(now() + $9, s.expire_limit)),
-                    state             = case when s.received + a.bytes = int8multirange(int8range(0, s.size_bytes)) then 'completed' else 'active' end,
-                    end_time          = case when s.received + a.bytes = int8multirange(int8range(0, s.size_bytes)) then now() end,
-                    ended_by          = case when s.received + a.bytes = int8multirange(int8range(0, s.size_bytes)) then s.owner end,
-                    end_reason        = case when s.received + a.bytes = int8multirange(int8range(0, s.size_bytes)) then 'upload-completed' end,
-                    completing_range  = case when s.received + a.bytes = int8multirange(int8range(0, s.size_bytes)) then int8range($3, $4) end,
-                    completing_crc32c = case when s.received + a.bytes = int8multirange(int8range(0, s.size_bytes)) then $11::bigint end
+                set fragment_count = s.fragment_count + a.pieces,
+                    expire_time    = greatest(s.expire_time, least(now() + $9, s.expire_limit)),
+                    (received, state, end_time, ended_by, end_reason, completing_range, completing_crc32c) = (
+                        select now_received.bytes, case when is_complete then 'completed' else 'active' end,
+                               case when is_complete then now() end, case when is_complete then s.owner end,
+                               case when is_complete then 'upload-completed' end,
+                               case when is_complete then int8range($3, $4) end,
+                               case when is_complete then $11::bigint end
+                        -- Computed once each, not once a column: that is what `offset 0` is for.
+                        from (select s.received + a.bytes as bytes offset 0) now_received
+                        cross join lateral (
+                            select now_received.bytes = int8multirange(int8range(0, s.size_bytes)) as is_complete offset 0
+                        ) completion
+                    )
                 from added a
                 where s.tenant_id = $1 and s.session_id = $2
                   and s.state = 'active' and s.expire_time > clock_timestamp()
@@ -162,43 +170,35 @@ impl Store {
             interval(self.terms.writer_grace),
             owned.credential().as_str(),
             request_id,
-        )
-        .fetch_optional(&self.pool)
-        .in_time()
-        .await?;
-
-        let Some(row) = row else { return Ok(None) };
-        Ok(Some(Committed {
-            state: State::parse(&row.state).ok_or_else(|| corrupt("upload_session.state"))?,
-            expire_time: system_time(row.expire_time),
-            missing: byte_ranges(&row.missing)?,
-        }))
+        );
+        let span = debug_span!("store.commit_range");
+        let row = self.database.statement(span, async |connection| query.fetch_optional(connection).await).await?;
+        row.map(|row| row.into_committed(owned.id())).transpose()
     }
 
     /// The pieces that hold any byte of `range`, ascending.
-    #[tracing::instrument(name = "store.pieces_of", level = "debug", skip_all)]
-    pub async fn pieces_of(&self, owned: &OwnedSession, range: ByteRange) -> Result<Vec<StoredPiece>, sqlx::Error> {
-        self.pieces(owned.tenant(), owned.id(), range).await
+    pub async fn pieces_of(&self, owned: &OwnedSession, range: ByteRange) -> Result<Vec<StoredPiece>, Error> {
+        self.pieces(debug_span!("store.pieces_of"), owned.tenant(), owned.id(), range).await
     }
 
     /// The manifest of an uploaded document: every piece, ascending.
-    #[tracing::instrument(name = "store.manifest", level = "debug", skip_all)]
     pub async fn manifest(
         &self,
         permitted: &PermittedDocument,
         session: &UploadSession,
-    ) -> Result<Vec<StoredPiece>, sqlx::Error> {
+    ) -> Result<Vec<StoredPiece>, Error> {
         let whole = ByteRange::known(0, session.properties.size_bytes);
-        self.pieces(permitted.document().tenant, session.id, whole).await
+        self.pieces(debug_span!("store.manifest"), permitted.document().tenant, session.id, whole).await
     }
 
     async fn pieces(
         &self,
+        operation: Span,
         tenant: TenantId,
         session: SessionId,
         range: ByteRange,
-    ) -> Result<Vec<StoredPiece>, sqlx::Error> {
-        let rows = sqlx::query_as!(
+    ) -> Result<Vec<StoredPiece>, Error> {
+        let query = sqlx::query_as!(
             FragmentRow,
             "select start_byte, end_byte, object_id, object_offset, crc32c from fragment
              where tenant_id = $1 and session_id = $2 and start_byte < $4 and end_byte > $3
@@ -207,36 +207,70 @@ impl Store {
             session.0,
             range.start() as i64,
             range.end() as i64,
-        )
-        .fetch_all(&self.pool)
-        .in_time()
-        .await?;
-        rows.into_iter().map(FragmentRow::into_piece).collect()
+        );
+        let rows = self.database.statement(operation, async |connection| query.fetch_all(connection).await).await?;
+        rows.into_iter().map(|row| row.into_piece(session)).collect()
     }
 }
 
-impl FragmentRow {
-    fn into_piece(self) -> Result<StoredPiece, sqlx::Error> {
-        let bounds = PgRange::from(self.start_byte..self.end_byte);
-        Ok(StoredPiece {
-            piece: Piece { range: byte_range(&bounds)?, crc32c: checksum(self.crc32c)? },
-            object: self.object_id,
-            offset: u64::try_from(self.object_offset).map_err(|_| corrupt("fragment.object_offset"))?,
+impl RangeViewRow {
+    fn into_view(self, session: SessionId) -> Result<RangeView, Error> {
+        let corrupt = |column| corrupt("upload_session", column, session);
+        let completing = match (self.completing_range, self.completing_crc32c) {
+            (Some(range), Some(crc32c)) => {
+                let range = byte_range(&range).ok_or_else(|| corrupt("completing_range"))?;
+                Some((range, u32::try_from(crc32c).map_err(|_| corrupt("completing_crc32c"))?))
+            }
+            _ => None,
+        };
+        Ok(RangeView {
+            state: State::parse(&self.state).ok_or_else(|| corrupt("state"))?,
+            size_bytes: u64::try_from(self.size_bytes).map_err(|_| corrupt("size_bytes"))?,
+            fragment_count: u32::try_from(self.fragment_count).map_err(|_| corrupt("fragment_count"))?,
+            new: byte_ranges(&self.new).ok_or_else(|| corrupt("received"))?,
+            completing,
         })
     }
 }
 
-/// Ranges as Postgres shows them, `[start,end)`.
-pub(super) fn byte_ranges(ranges: &[PgRange<i64>]) -> Result<Vec<ByteRange>, sqlx::Error> {
+impl CommittedRow {
+    fn into_committed(self, session: SessionId) -> Result<Committed, Error> {
+        let corrupt = |column| corrupt("upload_session", column, session);
+        Ok(Committed {
+            state: State::parse(&self.state).ok_or_else(|| corrupt("state"))?,
+            expire_time: system_time(self.expire_time),
+            missing: byte_ranges(&self.missing).ok_or_else(|| corrupt("received"))?,
+        })
+    }
+}
+
+impl FragmentRow {
+    fn into_piece(self, session: SessionId) -> Result<StoredPiece, Error> {
+        let corrupt = |column| corrupt("fragment", column, session);
+        let range = byte_range(&PgRange::from(self.start_byte..self.end_byte)).ok_or_else(|| corrupt("start_byte"))?;
+        let crc32c = u32::try_from(self.crc32c).map_err(|_| corrupt("crc32c"))?;
+        Ok(StoredPiece {
+            piece: Piece { range, crc32c },
+            object: self.object_id,
+            offset: u64::try_from(self.object_offset).map_err(|_| corrupt("object_offset"))?,
+        })
+    }
+}
+
+/// Starts, ends and checksums.
+fn columns(pieces: &[Piece]) -> (Vec<i64>, Vec<i64>, Vec<i64>) {
+    let rows =
+        pieces.iter().map(|piece| (piece.range.start() as i64, piece.range.end() as i64, i64::from(piece.crc32c)));
+    rows.collect()
+}
+
+/// Ranges as Postgres returns them, `[start,end)`. `None` where one is not such a range.
+pub(super) fn byte_ranges(ranges: &[PgRange<i64>]) -> Option<Vec<ByteRange>> {
     ranges.iter().map(byte_range).collect()
 }
 
-fn byte_range(range: &PgRange<i64>) -> Result<ByteRange, sqlx::Error> {
+fn byte_range(range: &PgRange<i64>) -> Option<ByteRange> {
     use std::ops::Bound::{Excluded, Included};
-    let (Included(start), Excluded(end)) = (range.start, range.end) else { return Err(corrupt("int8range")) };
-    ByteRange::new(start, end, u64::MAX, u64::MAX).map_err(|_| corrupt("int8range"))
-}
-
-fn checksum(stored: i64) -> Result<u32, sqlx::Error> {
-    u32::try_from(stored).map_err(|_| corrupt("crc32c"))
+    let (Included(start), Excluded(end)) = (range.start, range.end) else { return None };
+    ByteRange::new(start, end, u64::MAX, u64::MAX).ok()
 }

@@ -3,20 +3,11 @@
 use std::{collections::HashSet, time::Duration};
 
 use time::OffsetDateTime;
+use tracing::{Span, debug_span};
 use uuid::Uuid;
 
-use super::{InTime, Store, interval};
+use super::{Error, Store, interval};
 use crate::name::{SessionId, TenantId};
-
-/// How long a worker may be busy with a session before another one takes it over. Short: after a crash in the middle of a
-/// pass the bytes stay as long.
-pub const LEASE: Duration = Duration::from_secs(5);
-
-/// How soon after the first pass the second follows: it finds what a writer was putting down during the first.
-const SECOND_PASS: Duration = Duration::from_millis(500);
-
-/// The longest time between two attempts of a pass that fails.
-const MAX_BACK_OFF: Duration = Duration::from_secs(5);
 
 /// A session whose objects are to be dropped, but for those that its manifest holds.
 #[derive(Debug, Clone)]
@@ -29,14 +20,14 @@ pub struct Reclaim {
     pub keep: HashSet<Uuid>,
     /// When this pass began.
     begun: OffsetDateTime,
-    /// How many passes have begun since the last one that went through.
-    attempts: i32,
+    /// How many passes have begun since the last one that went through, this one included.
+    pub attempts: u32,
 }
 
 impl Store {
     /// Takes the session that is due longest for a pass; no other worker gets it while the lease holds.
-    pub async fn claim_reclaim(&self) -> Result<Option<Reclaim>, sqlx::Error> {
-        let row = sqlx::query!(
+    pub async fn claim_reclaim(&self) -> Result<Option<Reclaim>, Error> {
+        let query = sqlx::query!(
             r#"
             with due as (
                 select tenant_id, session_id from reclaim
@@ -54,24 +45,22 @@ impl Store {
             from claimed join upload_session s using (tenant_id, session_id)
             where s.state <> 'active'
             "#,
-            interval(LEASE),
-        )
-        .fetch_optional(&self.pool)
-        .in_time()
-        .await?;
+            interval(self.terms.reclaim_lease),
+        );
+        let row =
+            self.database.statement(Span::none(), async |connection| query.fetch_optional(connection).await).await?;
         Ok(row.map(|row| Reclaim {
             tenant: TenantId(row.tenant_id),
             session: SessionId(row.session_id),
             keep: row.keep.into_iter().collect(),
             begun: row.begun,
-            attempts: row.attempts,
+            attempts: row.attempts.unsigned_abs(),
         }))
     }
 
     /// A pass went through. Only one that began when no writer of the session could be left was the last.
-    #[tracing::instrument(name = "store.settle_reclaim", level = "debug", skip_all)]
-    pub async fn settle_reclaim(&self, reclaim: &Reclaim) -> Result<(), sqlx::Error> {
-        sqlx::query!(
+    pub async fn settle_reclaim(&self, reclaim: &Reclaim) -> Result<(), Error> {
+        let query = sqlx::query!(
             "with done as (
                  delete from reclaim where tenant_id = $1 and session_id = $2 and final_time <= $3
                  returning tenant_id
@@ -83,28 +72,23 @@ impl Store {
             reclaim.tenant.0,
             reclaim.session.0,
             reclaim.begun,
-            interval(SECOND_PASS),
-        )
-        .execute(&self.pool)
-        .in_time()
-        .await?;
+            interval(self.terms.second_pass),
+        );
+        let span = debug_span!("store.settle_reclaim");
+        self.database.statement(span, async |connection| query.execute(connection).await).await?;
         Ok(())
     }
 
-    /// A pass failed: it is tried again after a while that grows with every attempt.
-    #[tracing::instrument(name = "store.defer_reclaim", level = "debug", skip_all)]
-    pub async fn defer_reclaim(&self, reclaim: &Reclaim) -> Result<(), sqlx::Error> {
-        let doublings = u32::try_from(reclaim.attempts - 1).unwrap_or_default().min(16);
-        let back_off = (Duration::from_millis(250) * 2u32.pow(doublings)).min(MAX_BACK_OFF);
-        sqlx::query!(
+    /// A pass failed: the next one may begin after `back_off`.
+    pub async fn defer_reclaim(&self, reclaim: &Reclaim, back_off: Duration) -> Result<(), Error> {
+        let query = sqlx::query!(
             "update reclaim set due_time = now() + $3 where tenant_id = $1 and session_id = $2",
             reclaim.tenant.0,
             reclaim.session.0,
             interval(back_off),
-        )
-        .execute(&self.pool)
-        .in_time()
-        .await?;
+        );
+        let span = debug_span!("store.defer_reclaim");
+        self.database.statement(span, async |connection| query.execute(connection).await).await?;
         Ok(())
     }
 }

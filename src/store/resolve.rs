@@ -1,6 +1,9 @@
 //! From a name to what it names: one read for the interceptor.
 
-use super::{InTime, Store, corrupt};
+use tracing::debug_span;
+use uuid::Uuid;
+
+use super::{Error, Store, corrupt};
 use crate::{
     name::{DocumentId, JobKey, JobName, Queue, SessionId, TenantId},
     session::{Caller, Document, Principal, Printer, Session},
@@ -37,12 +40,22 @@ pub struct FoundSession {
     pub session: Option<Session>,
 }
 
+/// The tenant, with whatever the name leads to.
+struct DocumentRow {
+    subscription_active: bool,
+    document_id: Option<Uuid>,
+    printer_id: Option<String>,
+    created_by: Option<String>,
+    has_own_task: bool,
+    session_id: Option<Uuid>,
+    owner: Option<String>,
+}
+
 impl Store {
     /// Resolves the name of a printer or share.
-    #[tracing::instrument(name = "store.printer_of", level = "debug", skip_all)]
-    pub async fn printer_of(&self, tenant: TenantId, queue: &Queue) -> Result<FoundPrinter, sqlx::Error> {
+    pub async fn printer_of(&self, tenant: TenantId, queue: &Queue) -> Result<FoundPrinter, Error> {
         let (printer, share) = printer_or_share(queue);
-        let row = sqlx::query!(
+        let query = sqlx::query!(
             r#"
             select t.subscription_active, p.printer_id as "printer_id?"
             from tenant t
@@ -53,10 +66,9 @@ impl Store {
             tenant.0,
             printer,
             share,
-        )
-        .fetch_optional(&self.pool)
-        .in_time()
-        .await?;
+        );
+        let span = debug_span!("store.printer_of");
+        let row = self.database.statement(span, async |connection| query.fetch_optional(connection).await).await?;
 
         let Some(row) = row else { return Ok(FoundPrinter { subscription_active: false, printer: None }) };
         let printer = row.printer_id.map(|id| Printer { tenant, id });
@@ -66,20 +78,20 @@ impl Store {
     /// Resolves the name of a job with its document, which may be named as well, and the document's session: the caller's
     /// own active one, else the caller's own latest ended one, else somebody else's active or latest. With `etag`: exactly
     /// that session of the document.
-    #[tracing::instrument(name = "store.document_of", level = "debug", skip_all)]
     pub async fn document_of(
         &self,
         caller: &Caller,
         job: &JobName,
         document: Option<DocumentId>,
         etag: Option<SessionId>,
-    ) -> Result<FoundDocument, sqlx::Error> {
+    ) -> Result<FoundDocument, Error> {
         let (printer, share) = printer_or_share(&job.queue);
         let application = match &caller.principal {
             Principal::Application(app_id) => Some(app_id),
             Principal::User(_) => None,
         };
-        let row = sqlx::query!(
+        let query = sqlx::query_as!(
+            DocumentRow,
             r#"
             select t.subscription_active, d.document_id as "document_id?", d.printer_id as "printer_id?",
                    d.created_by as "created_by?", s.session_id as "session_id?", s.owner as "owner?",
@@ -91,9 +103,9 @@ impl Store {
             from tenant t
             left join printer_share h on h.tenant_id = t.tenant_id and h.share_id = $3
             left join (
-                print_document natural join (
-                    select tenant_id, printer_id, job_id, created_by from print_job where delete_time is null
-                ) job
+                select tenant_id, printer_id, job_id, document_id, created_by
+                from print_document join print_job using (tenant_id, printer_id, job_id)
+                where delete_time is null
             ) d on d.tenant_id = t.tenant_id and d.printer_id = coalesce(h.printer_id, $2) and d.job_id = $4
                and ($5::uuid is null or d.document_id = $5)
             left join lateral (
@@ -114,34 +126,15 @@ impl Store {
             caller.principal.to_string(),
             etag.map(|etag| etag.0),
             application,
-        )
-        .fetch_optional(&self.pool)
-        .in_time()
-        .await?;
-
-        let Some(row) = row else { return Ok(FoundDocument::default()) };
-        let document = match (row.document_id, row.printer_id, row.created_by) {
-            (Some(id), Some(printer), Some(creator)) => Some(Document {
-                tenant: caller.tenant,
-                id: DocumentId(id),
-                job: JobKey { printer, job: job.job.clone() },
-                job_creator: Principal::parse(&creator).ok_or_else(|| corrupt("print_job.created_by"))?,
-            }),
-            _ => None,
-        };
-        let session = session(caller.tenant, row.session_id, row.owner)?;
-        Ok(FoundDocument {
-            subscription_active: row.subscription_active,
-            document,
-            has_own_task: row.has_own_task,
-            session,
-        })
+        );
+        let span = debug_span!("store.document_of");
+        let row = self.database.statement(span, async |connection| query.fetch_optional(connection).await).await?;
+        row.map_or_else(|| Ok(FoundDocument::default()), |row| row.into_found(caller.tenant, &job.job))
     }
 
     /// Resolves a session's id.
-    #[tracing::instrument(name = "store.session_by_id", level = "debug", skip_all)]
-    pub async fn session_by_id(&self, tenant: TenantId, id: SessionId) -> Result<FoundSession, sqlx::Error> {
-        let row = sqlx::query!(
+    pub async fn session_by_id(&self, tenant: TenantId, id: SessionId) -> Result<FoundSession, Error> {
+        let query = sqlx::query!(
             r#"
             select t.subscription_active, s.session_id as "session_id?", s.owner as "owner?"
             from tenant t
@@ -150,14 +143,33 @@ impl Store {
             "#,
             tenant.0,
             id.0,
-        )
-        .fetch_optional(&self.pool)
-        .in_time()
-        .await?;
+        );
+        let span = debug_span!("store.session_by_id");
+        let row = self.database.statement(span, async |connection| query.fetch_optional(connection).await).await?;
 
         let Some(row) = row else { return Ok(FoundSession { subscription_active: false, session: None }) };
         let session = session(tenant, row.session_id, row.owner)?;
         Ok(FoundSession { subscription_active: row.subscription_active, session })
+    }
+}
+
+impl DocumentRow {
+    fn into_found(self, tenant: TenantId, job: &str) -> Result<FoundDocument, Error> {
+        let document = match (self.document_id, self.printer_id, self.created_by) {
+            (Some(id), Some(printer), Some(creator)) => {
+                let job = JobKey { printer, job: job.to_owned() };
+                let job_creator = Principal::parse(&creator)
+                    .ok_or_else(|| corrupt("print_job", "created_by", JobName::from(job.clone())))?;
+                Some(Document { tenant, id: DocumentId(id), job, job_creator })
+            }
+            _ => None,
+        };
+        Ok(FoundDocument {
+            subscription_active: self.subscription_active,
+            document,
+            has_own_task: self.has_own_task,
+            session: session(tenant, self.session_id, self.owner)?,
+        })
     }
 }
 
@@ -168,8 +180,8 @@ fn printer_or_share(queue: &Queue) -> (Option<&String>, Option<&String>) {
     }
 }
 
-fn session(tenant: TenantId, id: Option<uuid::Uuid>, owner: Option<String>) -> Result<Option<Session>, sqlx::Error> {
-    let (Some(id), Some(owner)) = (id, owner) else { return Ok(None) };
-    let owner = Principal::parse(&owner).ok_or_else(|| corrupt("upload_session.owner"))?;
-    Ok(Some(Session { tenant, id: SessionId(id), owner }))
+fn session(tenant: TenantId, id: Option<Uuid>, owner: Option<String>) -> Result<Option<Session>, Error> {
+    let (Some(id), Some(owner)) = (id.map(SessionId), owner) else { return Ok(None) };
+    let owner = Principal::parse(&owner).ok_or_else(|| corrupt("upload_session", "owner", id))?;
+    Ok(Some(Session { tenant, id, owner }))
 }

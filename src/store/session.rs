@@ -2,9 +2,10 @@
 
 use sqlx::{PgConnection, postgres::types::PgRange};
 use time::OffsetDateTime;
+use tracing::{Span, debug_span};
 use uuid::Uuid;
 
-use super::{InTime, Store, corrupt, interval, range::byte_ranges, system_time};
+use super::{Error, Store, corrupt, database::Transaction, interval, range::byte_ranges, system_time};
 use crate::{
     name::{DocumentId, DocumentName, JobKey, SessionId, TenantId},
     session::{EndReason, OwnedSession, PermittedDocument, Principal, Properties, State, UploadSession},
@@ -57,25 +58,36 @@ struct SessionRow {
 struct OpenedRow {
     session_id: Uuid,
     state: String,
-    /// Whether its time has passed.
-    due: bool,
-    /// Whether it is the caller's own upload, unchanged.
-    same: bool,
+    is_overdue: bool,
+    /// Whether it is the caller's, with the same properties.
+    is_same: bool,
 }
 
 impl Store {
-    /// Creates the document's session with the id `id`, or finds the caller's active one with the same properties. A due
+    /// Creates the document's session with the id `id`, or finds the caller's active one with the same properties. An overdue
     /// session of the document is ended first.
-    #[tracing::instrument(name = "store.create_session", level = "debug", skip_all)]
     pub async fn create_session(
         &self,
         permitted: &PermittedDocument,
         id: SessionId,
         properties: &Properties,
         request_id: &str,
-    ) -> Result<CreateOutcome, sqlx::Error> {
+    ) -> Result<CreateOutcome, Error> {
+        let created = self.database.transaction(debug_span!("store.create_session"), async |transaction| {
+            self.create_session_in(transaction, permitted, id, properties, request_id).await
+        });
+        created.await
+    }
+
+    async fn create_session_in(
+        &self,
+        transaction: &mut Transaction,
+        permitted: &PermittedDocument,
+        id: SessionId,
+        properties: &Properties,
+        request_id: &str,
+    ) -> Result<CreateOutcome, Error> {
         let document = permitted.document();
-        let mut tx = self.pool.begin().in_time().await?;
         // A job that is being canceled or deleted gets no new session: whoever does it locks this row before the sessions.
         let job = sqlx::query_scalar!(
             r#"select cancel_time is not null as "canceled!" from print_job
@@ -85,7 +97,7 @@ impl Store {
             document.job.printer,
             document.job.job,
         );
-        let refused = match job.fetch_optional(&mut *tx).in_time().await? {
+        let refused = match transaction.statement(async |connection| job.fetch_optional(connection).await).await? {
             Some(false) => None,
             Some(true) => Some(Created::JobCanceled),
             None => Some(Created::DocumentGone),
@@ -94,36 +106,41 @@ impl Store {
             return Ok(CreateOutcome { created, expired: None });
         }
 
-        let mut opened = self.open_session(&mut tx, permitted, id, properties, request_id).await?;
+        let mut opened = self.open_session(transaction, permitted, id, properties, request_id).await?;
         let mut expired = None;
-        if opened.due && self.expire_session(&mut *tx, document.tenant, SessionId(opened.session_id)).await? {
-            expired = Some(SessionId(opened.session_id));
-            opened = self.open_session(&mut tx, permitted, id, properties, request_id).await?;
+        if opened.is_overdue {
+            let overdue = [(document.tenant, SessionId(opened.session_id))];
+            let end = async |connection: &mut PgConnection| self.end_sessions(connection, &overdue, None).await;
+            if let [(session, _)] = transaction.statement(end).await?[..] {
+                expired = Some(session);
+                opened = self.open_session(transaction, permitted, id, properties, request_id).await?;
+            }
         }
         let session = SessionId(opened.session_id);
-        let created = match (opened.state.as_str(), opened.same) {
+        let created = match (opened.state.as_str(), opened.is_same) {
             ("active", true) => {
-                let session = upload_session(&mut *tx, document.tenant, session).await?;
+                let read =
+                    async |connection: &mut PgConnection| session_row(connection, document.tenant, session).await;
+                let session = transaction.statement(read).await?.map(SessionRow::into_session).transpose()?;
                 session.map_or(Created::DocumentGone, |session| Created::Session(Box::new(session)))
             }
             ("active", false) => Created::OtherActive(session),
             _ => Created::AlreadyUploaded,
         };
-        tx.commit().in_time().await?;
         Ok(CreateOutcome { created, expired })
     }
 
     /// Inserts the document's session, or finds the one that is active or completed. On a conflict the row is locked and
-    /// shown; only the caller's own, unchanged upload lives on, and only before its time has passed.
+    /// returned; only the caller's own, unchanged upload is prolonged, and only before its time has passed.
     async fn open_session(
         &self,
-        connection: &mut PgConnection,
+        transaction: &mut Transaction,
         permitted: &PermittedDocument,
         id: SessionId,
         properties: &Properties,
         request_id: &str,
-    ) -> Result<OpenedRow, sqlx::Error> {
-        sqlx::query_as!(
+    ) -> Result<OpenedRow, Error> {
+        let query = sqlx::query_as!(
             OpenedRow,
             r#"
             with opened as (
@@ -138,13 +155,14 @@ impl Store {
                          and s.expire_time > clock_timestamp()
                     then greatest(s.expire_time, least(now() + $8, s.expire_limit))
                     else s.expire_time end
-                returning session_id, state, state = 'active' and expire_time <= clock_timestamp() as due, document_id,
-                          (owner, document_name, content_type, size_bytes) = ($4, $5, $6, $7) as same
+                returning session_id, state, document_id,
+                          state = 'active' and expire_time <= clock_timestamp() as is_overdue,
+                          (owner, document_name, content_type, size_bytes) = ($4, $5, $6, $7) as is_same
             ), audited as (
                 insert into audit (tenant_id, session_id, document_id, action, actor, credential, request_id)
                 select $1, session_id, document_id, 'create', $4, 'access-token', $10 from opened where session_id = $3
             )
-            select session_id, state, due as "due!", same as "same!" from opened
+            select session_id, state, is_overdue as "is_overdue!", is_same as "is_same!" from opened
             "#,
             permitted.document().tenant.0,
             permitted.document().id.0,
@@ -156,85 +174,84 @@ impl Store {
             interval(self.terms.idle_timeout),
             interval(self.terms.session_lifetime),
             request_id,
-        )
-        .fetch_one(connection)
-        .in_time()
-        .await
+        );
+        transaction.statement(async |connection| query.fetch_one(connection).await).await
     }
 
     /// The session. Takes no lock. `None` once it is purged.
-    #[tracing::instrument(name = "store.upload_session", level = "debug", skip_all)]
-    pub async fn upload_session(&self, owned: &OwnedSession) -> Result<Option<UploadSession>, sqlx::Error> {
-        upload_session(&self.pool, owned.tenant(), owned.id()).await
+    pub async fn upload_session(&self, owned: &OwnedSession) -> Result<Option<UploadSession>, Error> {
+        self.session(debug_span!("store.upload_session"), owned.tenant(), owned.id()).await
     }
 
     /// The document's session, active or completed, if there is one.
-    #[tracing::instrument(name = "store.current_session", level = "debug", skip_all)]
-    pub async fn current_session(&self, permitted: &PermittedDocument) -> Result<Option<UploadSession>, sqlx::Error> {
+    pub async fn current_session(&self, permitted: &PermittedDocument) -> Result<Option<UploadSession>, Error> {
         let document = permitted.document();
-        let id = sqlx::query_scalar!(
+        let query = sqlx::query_scalar!(
             "select session_id from upload_session
              where tenant_id = $1 and document_id = $2 and state in ('active', 'completed')",
             document.tenant.0,
             document.id.0,
         );
-        match id.fetch_optional(&self.pool).in_time().await? {
-            Some(id) => upload_session(&self.pool, document.tenant, SessionId(id)).await,
+        let span = debug_span!("store.current_session");
+        let id = self.database.statement(span.clone(), async |connection| query.fetch_optional(connection).await);
+        match id.await? {
+            Some(id) => self.session(span, document.tenant, SessionId(id)).await,
             None => Ok(None),
         }
     }
+
+    async fn session(&self, operation: Span, tenant: TenantId, id: SessionId) -> Result<Option<UploadSession>, Error> {
+        let row = self.database.statement(operation, async |connection| session_row(connection, tenant, id).await);
+        row.await?.map(SessionRow::into_session).transpose()
+    }
 }
 
-async fn upload_session(
-    executor: impl sqlx::PgExecutor<'_>,
+async fn session_row(
+    connection: &mut PgConnection,
     tenant: TenantId,
     id: SessionId,
-) -> Result<Option<UploadSession>, sqlx::Error> {
-    let row = sqlx::query_as!(
+) -> Result<Option<SessionRow>, sqlx::Error> {
+    let query = sqlx::query_as!(
         SessionRow,
         r#"
         with session as (
-            select *, state = 'active' and expire_time <= now() as due
+            select *, state = 'active' and expire_time <= now() as is_overdue
             from upload_session where tenant_id = $1 and session_id = $2
         )
         select session_id, document_id, printer_id, job_id, owner, document_name, content_type, size_bytes,
-               case when due then 'expired' else state end as "state!",
+               case when is_overdue then 'expired' else state end as "state!",
                array(select r from unnest(int8multirange(int8range(0, size_bytes)) - received) r)
                    as "missing!: Vec<PgRange<i64>>",
                create_time, expire_time, expire_limit,
-               case when due then expire_time else end_time end as end_time,
+               case when is_overdue then expire_time else end_time end as end_time,
                ended_by,
-               case when due then 'expired' else end_reason end as end_reason
+               case when is_overdue then 'expired' else end_reason end as end_reason
         from session join print_document using (tenant_id, document_id)
         "#,
         tenant.0,
         id.0,
-    )
-    .fetch_optional(executor)
-    .in_time()
-    .await?;
-    row.map(SessionRow::into_session).transpose()
+    );
+    query.fetch_optional(connection).await
 }
 
 impl SessionRow {
-    fn into_session(self) -> Result<UploadSession, sqlx::Error> {
+    fn into_session(self) -> Result<UploadSession, Error> {
+        let id = SessionId(self.session_id);
+        let corrupt = |column| corrupt("upload_session", column, id);
         let principal = |text: &str, column| Principal::parse(text).ok_or_else(|| corrupt(column));
-        let state = State::parse(&self.state).ok_or_else(|| corrupt("upload_session.state"))?;
-        let size_bytes = u64::try_from(self.size_bytes).map_err(|_| corrupt("upload_session.size_bytes"))?;
-        let missing = byte_ranges(&self.missing)?;
+        let state = State::parse(&self.state).ok_or_else(|| corrupt("state"))?;
+        let size_bytes = u64::try_from(self.size_bytes).map_err(|_| corrupt("size_bytes"))?;
+        let missing = byte_ranges(&self.missing).ok_or_else(|| corrupt("received"))?;
         let missing_bytes: u64 = missing.iter().map(|range| range.len()).sum();
-        let end_reason = self
-            .end_reason
-            .as_deref()
-            .map(|reason| EndReason::parse(reason).ok_or_else(|| corrupt("upload_session.end_reason")));
+        let parse_reason = |reason: String| EndReason::parse(&reason).ok_or_else(|| corrupt("end_reason"));
         let document = DocumentName {
             job: JobKey { printer: self.printer_id, job: self.job_id }.into(),
             document: DocumentId(self.document_id),
         };
         Ok(UploadSession {
-            id: SessionId(self.session_id),
+            id,
             document,
-            owner: principal(&self.owner, "upload_session.owner")?,
+            owner: principal(&self.owner, "owner")?,
             properties: Properties { document_name: self.document_name, content_type: self.content_type, size_bytes },
             state,
             missing: if state == State::Active { missing } else { Vec::new() },
@@ -243,8 +260,8 @@ impl SessionRow {
             expire_time: system_time(self.expire_time),
             expire_limit: system_time(self.expire_limit),
             end_time: self.end_time.map(system_time),
-            ended_by: self.ended_by.map(|by| principal(&by, "upload_session.ended_by")).transpose()?,
-            end_reason: end_reason.transpose()?,
+            ended_by: self.ended_by.map(|by| principal(&by, "ended_by")).transpose()?,
+            end_reason: self.end_reason.map(parse_reason).transpose()?,
         })
     }
 }

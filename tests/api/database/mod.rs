@@ -1,6 +1,7 @@
-//! The database does not answer, or a connection to it breaks.
+//! The database does not answer, a connection to it breaks, or it holds rows that the service never writes.
 
 mod broken_connections;
+mod impossible_rows;
 mod outages;
 
 use std::time::Duration;

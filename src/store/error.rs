@@ -1,0 +1,72 @@
+//! Why the database could not be read or changed.
+
+use std::fmt::Display;
+
+/// Why the store failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The driver or Postgres itself reports a failure.
+    #[error(transparent)]
+    Driver(sqlx::Error),
+    /// A statement took too long. It may have been run, and it may yet be.
+    #[error("the database does not answer")]
+    NoAnswer,
+    /// No connection became free, or could be made, in time.
+    #[error("no connection to the database was free in time")]
+    NoConnection,
+    /// A stored value that this program never writes.
+    #[error("column {column} of table {table} holds a value that is not one of its domain, in row {row}")]
+    Corrupt {
+        /// The table.
+        table: &'static str,
+        /// The column, or what is computed from it.
+        column: &'static str,
+        /// The row's key.
+        row: String,
+    },
+    /// The database is in a state that its constraints and this program's statements rule out.
+    #[error("impossible: {0}")]
+    Impossible(&'static str),
+}
+
+impl Error {
+    /// Whether the same call may well succeed the next time: the database cannot be reached, does not let us in, is starting or
+    /// stopping, is out of resources, was told to cancel, or had to choose between two transactions.
+    pub fn is_transient(&self) -> bool {
+        const TRANSIENT_CLASSES: [&str; 7] = ["08", "28", "3D", "40", "53", "57", "58"];
+        // A read-only replica, and a transaction that stood still for too long.
+        const TRANSIENT_CODES: [&str; 2] = ["25006", "25P03"];
+        match self {
+            Self::NoAnswer | Self::NoConnection => true,
+            Self::Corrupt { .. } | Self::Impossible(_) => false,
+            Self::Driver(sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_)) => true,
+            Self::Driver(sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed) => true,
+            Self::Driver(sqlx::Error::Database(error)) => error.code().is_some_and(|code| {
+                TRANSIENT_CODES.contains(&&*code) || TRANSIENT_CLASSES.iter().any(|class| code.starts_with(class))
+            }),
+            Self::Driver(_) => false,
+        }
+    }
+
+    /// The constraint that a statement violated.
+    pub(super) fn violated_constraint(&self) -> Option<&str> {
+        match self {
+            Self::Driver(error) => error.as_database_error()?.constraint(),
+            _ => None,
+        }
+    }
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::PoolTimedOut => Self::NoConnection,
+            error => Self::Driver(error),
+        }
+    }
+}
+
+/// A stored value that this program never writes.
+pub(super) fn corrupt(table: &'static str, column: &'static str, row: impl Display) -> Error {
+    Error::Corrupt { table, column, row: row.to_string() }
+}

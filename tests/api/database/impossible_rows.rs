@@ -1,0 +1,55 @@
+//! The database is in a state that the service never leaves it in: a bug, or somebody has changed it by hand. Trying again cannot
+//! help, and operators find out what it is.
+
+use print_upload::proto::{UploadSession, upload_session::State};
+use sqlx::AssertSqlSafe;
+use tonic::{Code, Status};
+
+use crate::harness::{App, ErrorExt, Program};
+
+/// A program with a session of ada's, on a database that is then changed.
+async fn program_after(change: &'static str) -> (App, Program, UploadSession) {
+    let mut app = App::start().await;
+    let session = app.ada().create(&app.new_document().await, 1000).await.expect("a session");
+    app.stop().await;
+    let program = Program::serve_with(&mut app, &[]).await;
+    sqlx::raw_sql(AssertSqlSafe(change)).execute(app.pool()).await.expect("the statements run");
+    (app, program, session)
+}
+
+fn assert_internal(refused: &Status) {
+    assert_eq!(refused.code_and_reason(), (Code::Internal, "INTERNAL".into()));
+    assert_eq!(refused.message(), "internal error");
+    assert_eq!(refused.retry_delay(), None);
+}
+
+#[tokio::test]
+async fn a_state_that_cannot_be_is_an_internal_error_and_is_logged() {
+    let (app, mut program, session) = program_after(
+        "create function keep() returns trigger language plpgsql as 'begin return null; end';
+         create trigger keep before update on upload_session for each row when (new.state = 'canceled')
+         execute function keep();",
+    )
+    .await;
+
+    assert_internal(&app.ada().delete(&session.name).await.expect_err("it is still active"));
+
+    let line = program.log_line("is active again").await;
+    assert_eq!(line["level"], "ERROR");
+    assert_eq!(app.ada().get(&session.name).await.expect("the session").state(), State::Active);
+}
+
+#[tokio::test]
+async fn a_value_that_the_service_never_writes_is_an_internal_error_and_is_logged_with_its_place() {
+    let (app, mut program, session) = program_after(
+        "alter table upload_session drop constraint upload_session_owner_check;
+         update upload_session set owner = 'nobody';",
+    )
+    .await;
+
+    assert_internal(&app.ada().get(&session.name).await.expect_err("it is nobody's"));
+
+    let line = program.log_line("column owner of table upload_session").await;
+    let error = line["fields"]["error"].as_str().expect("an error");
+    assert!(line["level"] == "ERROR" && error.contains(&session.name), "{line}");
+}
