@@ -2,23 +2,17 @@
 //! reflection and the guard read. Needs no `protoc`: protox parses the files, and tonic-prost-build drives prost and
 //! tonic-build.
 
-use std::{env, error::Error, fs, path::Path};
-
-const PROTOS: [&str; 6] = [
-    "print/upload/v1/reason.proto",
-    "print/upload/v1/rule.proto",
-    "print/upload/v1/upload_sessions.proto",
-    "print/upload/v1/print_documents.proto",
-    "print/upload/v1/print_jobs.proto",
-    "print/upload/v1/print_catalog.proto",
-];
+use std::{env, error::Error, fs, io, path::Path};
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     println!("cargo:rerun-if-changed=migrations");
 
+    let mut protos =
+        fs::read_dir("proto/print/upload/v1")?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+    protos.sort();
     let mut compiler = protox::Compiler::new(["proto"])?;
-    compiler.include_imports(true).include_source_info(true).open_files(PROTOS)?;
+    compiler.include_imports(true).include_source_info(true).open_files(protos)?;
 
     // Encoded by the compiler itself: prost's own descriptor types would drop the custom options that the guard reads.
     let descriptor = Path::new(&env::var("OUT_DIR")?).join("descriptor.bin");
