@@ -44,6 +44,28 @@ async fn four_writers_send_disjoint_ranges_at_once() {
     assert!(downloaded == bytes);
 }
 
+/// The commit that waits sees the row as the one before it has left it: Postgres evaluates the statement again.
+#[tokio::test]
+async fn two_halves_that_wait_for_the_row_complete_the_document() {
+    let app = App::start().await;
+    let (mut ada, mut again, document) = (app.ada(), app.ada(), app.new_document().await);
+    let bytes = sample_bytes(1000);
+    let session = ada.create(&document, bytes.len()).await.expect("a session");
+
+    let row = app.lock(&session).await;
+    let release = async {
+        eventually("both commits wait for the row", async || app.waiting_statements().await == 2).await;
+        row.rollback().await.expect("the row is released");
+    };
+    let (first, second, ()) =
+        tokio::join!(ada.send(&session, &bytes, 0..500), again.send(&session, &bytes, 500..1000), release,);
+
+    let states = [first, second].map(|half| half.expect("a half").state());
+    assert!(states.contains(&State::Active) && states.contains(&State::Completed), "{states:?}");
+    let (_, downloaded) = ada.download(&document, 0).await.expect("a download");
+    assert!(downloaded == bytes);
+}
+
 #[tokio::test]
 async fn a_fifth_writer_waits_until_a_permit_is_returned() {
     let app = App::start().await;
