@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::{
-    blobs::Blobs, error::Error, guard::UploadUrls, name::SessionId, relay::Relay, session::Ended, store::Store,
+    blobs::Blobs, error::Error, guard::UploadUrls, name::SessionId, relay::Relay, session::End, store::Store,
     writers::Writers,
 };
 
@@ -50,7 +50,7 @@ impl AppState {
 
     /// Announces that a session has ended: at once to its writers on this replica, soon to those on other replicas, and
     /// to the sweeper, which deletes the bytes. Waits for none of them.
-    pub fn announce_end(&self, session: SessionId, end: Ended) {
+    pub fn announce_end(&self, session: SessionId, end: End) {
         self.writers.notify(session, end);
         self.relay.announce(session);
         self.wake_sweeper.notify_one();

@@ -103,7 +103,7 @@ impl Relay {
         if sessions.is_empty() {
             return Ok(());
         }
-        for (session, end) in self.store.ended_of(&sessions).await? {
+        for (session, end) in self.store.ends_of(&sessions).await? {
             self.writers.notify(session, end);
         }
         Ok(())

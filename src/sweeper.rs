@@ -6,9 +6,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    app_state::AppState, error::Error, repeat::repeat, session::Ended, store::EXPIRE_BATCH, telemetry::meters,
-};
+use crate::{app_state::AppState, error::Error, repeat::repeat, session::End, store::EXPIRE_BATCH, telemetry::meters};
 
 /// How often overdue sessions are looked for. Not urgent: they already read as expired.
 const EXPIRE_INTERVAL: Duration = Duration::from_secs(1);
@@ -32,7 +30,7 @@ async fn expire(app: &AppState) -> Result<(), Error> {
         let expired = app.store.expire_overdue().await?;
         metrics::counter!(meters::EXPIRED_SESSIONS).increment(expired.len() as u64);
         for session in &expired {
-            app.announce_end(*session, Ended::Expired);
+            app.announce_end(*session, End::Expired);
         }
         if expired.len() < EXPIRE_BATCH {
             return Ok(());

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::{
     name::{SessionId, TenantId},
-    session::{Ended, OwnedSession},
+    session::{End, OwnedSession},
 };
 
 /// Every writer in flight.
@@ -26,7 +26,7 @@ pub struct Writers {
 struct SessionWriters {
     tenant: TenantId,
     count: usize,
-    end: watch::Sender<Option<Ended>>,
+    end: watch::Sender<Option<End>>,
 }
 
 /// A registered writer. Dropping it ends the registration.
@@ -34,7 +34,7 @@ struct SessionWriters {
 pub struct Writer {
     writers: Arc<Writers>,
     session: OwnedSession,
-    end: watch::Receiver<Option<Ended>>,
+    end: watch::Receiver<Option<End>>,
 }
 
 impl Writers {
@@ -75,7 +75,7 @@ impl Writers {
     }
 
     /// Notifies every writer of the session, even a stalled one, that the session has ended. Waits for none of them.
-    pub fn notify(&self, session: SessionId, end: Ended) {
+    pub fn notify(&self, session: SessionId, end: End) {
         let sessions = self.sessions.lock();
         if let Some(writers) = sessions.get(&session) {
             writers.end.send_replace(Some(end));
@@ -90,7 +90,7 @@ impl Writer {
     }
 
     /// Waits until the session has ended.
-    pub async fn wait_for_end(&self) -> Ended {
+    pub async fn wait_for_end(&self) -> End {
         let mut end = self.end.clone();
         // Waiting never fails, because the sender lives as long as this registration.
         let end = end.wait_for(Option::is_some).await.ok().and_then(|end| *end);
@@ -101,7 +101,7 @@ impl Writer {
     }
 
     /// How the session has ended; `None` until the writer is notified of the end.
-    pub fn end(&self) -> Option<Ended> {
+    pub fn end(&self) -> Option<End> {
         *self.end.borrow()
     }
 }
@@ -137,10 +137,10 @@ mod tests {
         let notified = [writers.register(owned(1)).expect("a writer"), writers.register(owned(1)).expect("a writer")];
         let other = writers.register(owned(2)).expect("a writer");
 
-        writers.notify(owned(1).id(), Ended::Canceled);
+        writers.notify(owned(1).id(), End::Canceled);
 
         for writer in &notified {
-            assert_eq!(writer.wait_for_end().await, Ended::Canceled);
+            assert_eq!(writer.wait_for_end().await, End::Canceled);
         }
         assert_eq!(other.end(), None);
     }

@@ -16,7 +16,7 @@ use print_upload_client::ended_session_message;
 pub use problem::{Limited, StreamProblem, TokenProblem};
 pub use status::DOMAIN;
 
-use crate::{blobs, name::SessionId, proto::upload_session::State, session::Ended, store};
+use crate::{blobs, name::SessionId, proto::upload_session::State, session::End, store};
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -219,11 +219,11 @@ impl From<blobs::Error> for Error {
     }
 }
 
-impl From<Ended> for Error {
-    fn from(ended: Ended) -> Self {
+impl From<End> for Error {
+    fn from(ended: End) -> Self {
         match ended {
-            Ended::Canceled => Self::SessionCanceled,
-            Ended::Expired => Self::SessionExpired,
+            End::Canceled => Self::SessionCanceled,
+            End::Expired => Self::SessionExpired,
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::{
         CreateUploadSessionRequest, DeleteUploadSessionRequest, DocumentProperties, GetUploadSessionRequest,
         UploadRangeRequest, UploadRangeResponse, UploadSession, upload_sessions_server::UploadSessions,
     },
-    session::{Ended, MissingSession, OwnedSession, PermittedDocument, Properties},
+    session::{End, MissingSession, OwnedSession, PermittedDocument, Properties},
     store::{CancelOutcome, Created},
     telemetry::{RequestLog, meters},
 };
@@ -47,7 +47,7 @@ impl UploadSessions for UploadSessionsService {
         let creation = async move {
             let create = app.store.create_session(&permitted, id, &properties, &request_id).await?;
             if let Some(expired) = create.expired {
-                app.announce_end(expired, Ended::Expired);
+                app.announce_end(expired, End::Expired);
             }
             match create.created {
                 Created::Session(session) => {

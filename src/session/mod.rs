@@ -12,4 +12,4 @@ pub use proof::{
     CatalogCaller, Document, MissingSession, NotJobCreator, NotSessionOwner, OwnedSession, PermittedDocument,
     PermittedPrinter, Printer, Reach, Session,
 };
-pub use state::{EndReason, Ended, Properties, State, UploadSession};
+pub use state::{End, EndReason, Properties, State, UploadSession};

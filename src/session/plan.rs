@@ -1,6 +1,6 @@
 //! The plan for a range, from the state of its session when the range begins.
 
-use super::{Ended, State};
+use super::{End, State};
 use crate::range::ByteRange;
 
 /// A session as one range sees it.
@@ -53,7 +53,7 @@ pub enum Repeat {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
     /// The session was canceled or has expired.
-    Ended(Ended),
+    Ended(End),
     /// The document is complete, and another range completed it.
     Completed,
     /// The document has another size.
@@ -73,8 +73,8 @@ pub fn plan(view: RangeView, request: RangeRequest, max_fragments: u32) -> Plan 
     match view.state {
         State::Active => plan_active(view, request, max_fragments),
         State::Completed => plan_completed(&view, request),
-        State::Canceled => Plan::Refuse(Refusal::Ended(Ended::Canceled)),
-        State::Expired => Plan::Refuse(Refusal::Ended(Ended::Expired)),
+        State::Canceled => Plan::Refuse(Refusal::Ended(End::Canceled)),
+        State::Expired => Plan::Refuse(Refusal::Ended(End::Expired)),
     }
 }
 
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn an_ended_session_takes_nothing() {
-        for (state, end) in [(State::Canceled, Ended::Canceled), (State::Expired, Ended::Expired)] {
+        for (state, end) in [(State::Canceled, End::Canceled), (State::Expired, End::Expired)] {
             let planned = decide(state, &[ByteRange::known(4, 8)], None, true);
             assert_eq!(planned, Plan::Refuse(Refusal::Ended(end)));
         }
@@ -148,8 +148,8 @@ mod tests {
         let repeated = completing.filter(|(range, _)| *range == request.range).map(|(_, crc32c)| crc32c);
         let is_too_many = view.new.len() as u64 + u64::from(view.fragment_count) > u64::from(max_fragments);
         let rules = [
-            (view.state == State::Canceled, Plan::Refuse(Refusal::Ended(Ended::Canceled))),
-            (view.state == State::Expired, Plan::Refuse(Refusal::Ended(Ended::Expired))),
+            (view.state == State::Canceled, Plan::Refuse(Refusal::Ended(End::Canceled))),
+            (view.state == State::Expired, Plan::Refuse(Refusal::Ended(End::Expired))),
             (view.state == State::Completed && repeated.is_none(), Plan::Refuse(Refusal::Completed)),
             (request.total != view.size_bytes, Plan::Refuse(Refusal::WrongTotal { size_bytes: view.size_bytes })),
             (repeated.is_some(), Plan::Repeat(Repeat::Completing(repeated.unwrap_or_default()))),

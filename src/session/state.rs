@@ -36,7 +36,7 @@ impl State {
 
 /// How a session ended without being completed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
+pub enum End {
     /// Deleted, or its job was canceled or deleted.
     Canceled,
     /// Its `expire_time` passed.

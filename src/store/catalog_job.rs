@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::{CatalogError, Error, Store, database::Transaction, ending::Canceler, interval};
 use crate::{
     name::{DocumentId, JobKey, SessionId},
-    session::{CatalogCaller, Credential, Ended, Principal},
+    session::{CatalogCaller, Credential, End, Principal},
 };
 
 /// A print job with its document, as its owner sent it.
@@ -26,7 +26,7 @@ pub struct CatalogPrintJob {
 #[derive(Debug)]
 pub enum DeleteJobOutcome {
     /// It is deleted, and its upload is canceled: this session has ended, now or before. Its writers must be notified in any case.
-    Ended(SessionId, Ended),
+    Ended(SessionId, End),
     /// It is deleted. There was no upload, or a completed one, whose bytes are queued for reclaiming.
     NoSession,
     /// The revision is older than the stored one: nothing was changed.

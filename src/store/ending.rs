@@ -11,14 +11,14 @@ use uuid::Uuid;
 use super::{Error, Store, corrupt, database::Transaction, interval};
 use crate::{
     name::{JobKey, SessionId, TenantId},
-    session::{Ended, OwnedSession, Principal, State},
+    session::{End, OwnedSession, Principal, State},
 };
 
 /// What came of deleting a session.
 #[derive(Debug, PartialEq, Eq)]
 pub enum CancelOutcome {
     /// It has ended, now or before. Its writers must be notified in any case: whoever ended it before may have lost the answer.
-    Ended(Ended),
+    Ended(End),
     /// It is completed: there is nothing left to cancel.
     Completed,
 }
@@ -96,16 +96,16 @@ impl Store {
         // Nothing was changed: one more read shows why.
         match self.upload_session(owned).instrument(span).await?.map(|session| session.state) {
             Some(State::Completed) => Ok(CancelOutcome::Completed),
-            Some(State::Expired) => Ok(CancelOutcome::Ended(Ended::Expired)),
+            Some(State::Expired) => Ok(CancelOutcome::Ended(End::Expired)),
             // One without a row was purged, hence canceled or expired before.
-            Some(State::Canceled) | None => Ok(CancelOutcome::Ended(Ended::Canceled)),
+            Some(State::Canceled) | None => Ok(CancelOutcome::Ended(End::Canceled)),
             Some(State::Active) => Err(Error::Impossible("a session that was not active is active again")),
         }
     }
 
     /// Which of these sessions have ended without being completed. Not those that are merely overdue: a range that is
     /// committing at this moment may still prolong one, and whoever is notified of an end gives up for good.
-    pub async fn ended_of(&self, sessions: &[(TenantId, SessionId)]) -> Result<Vec<(SessionId, Ended)>, Error> {
+    pub async fn ends_of(&self, sessions: &[(TenantId, SessionId)]) -> Result<Vec<(SessionId, End)>, Error> {
         let (tenants, ids) = columns(sessions);
         let query = sqlx::query!(
             r#"
@@ -118,7 +118,7 @@ impl Store {
             &ids,
         );
         let rows = self.database.statement(Span::none(), async |connection| query.fetch_all(connection).await).await?;
-        let ended = |canceled| if canceled { Ended::Canceled } else { Ended::Expired };
+        let ended = |canceled| if canceled { End::Canceled } else { End::Expired };
         Ok(rows.into_iter().map(|row| (SessionId(row.session_id), ended(row.canceled))).collect())
     }
 
@@ -146,7 +146,7 @@ impl Store {
         connection: &mut PgConnection,
         sessions: &[(TenantId, SessionId)],
         canceler: Option<Canceler<'_>>,
-    ) -> Result<Vec<(SessionId, Ended)>, sqlx::Error> {
+    ) -> Result<Vec<(SessionId, End)>, sqlx::Error> {
         let (tenants, ids) = columns(sessions);
         let query = end_locked_sessions!(
             "
@@ -166,7 +166,7 @@ impl Store {
             canceler.map(|canceler| canceler.request_id),
             canceler.map(|canceler| canceler.reason),
         );
-        let ended = |is_overdue| if is_overdue { Ended::Expired } else { Ended::Canceled };
+        let ended = |is_overdue| if is_overdue { End::Expired } else { End::Canceled };
         let rows = query.fetch_all(connection).await?;
         Ok(rows.into_iter().map(|row| (SessionId(row.session_id), ended(row.is_overdue))).collect())
     }
@@ -180,7 +180,7 @@ impl Store {
         tenant: TenantId,
         job: &JobKey,
         canceler: Canceler<'_>,
-    ) -> Result<Option<(SessionId, Ended)>, Error> {
+    ) -> Result<Option<(SessionId, End)>, Error> {
         let latest = sqlx::query!(
             "select session_id, state from upload_session join print_document using (tenant_id, document_id)
              where tenant_id = $1 and printer_id = $2 and job_id = $3
@@ -199,8 +199,8 @@ impl Store {
                 });
                 Ok(ended.await?.pop())
             }
-            Some(State::Canceled) => Ok(Some((session, Ended::Canceled))),
-            Some(State::Expired) => Ok(Some((session, Ended::Expired))),
+            Some(State::Canceled) => Ok(Some((session, End::Canceled))),
+            Some(State::Expired) => Ok(Some((session, End::Expired))),
             Some(State::Completed) => Ok(None),
             None => Err(corrupt("upload_session", "state", session)),
         }

@@ -7,7 +7,7 @@ use tracing::{Instrument, debug_span};
 use super::{Error, Store, corrupt, ending::Canceler, system_time};
 use crate::{
     name::{DocumentId, JobKey, SessionId},
-    session::{Credential, Ended, PermittedDocument, PermittedPrinter, Principal},
+    session::{Credential, End, PermittedDocument, PermittedPrinter, Principal},
 };
 
 /// A print job that is not deleted.
@@ -57,7 +57,7 @@ pub enum StartOutcome {
 #[derive(Debug)]
 pub enum CancelJobOutcome {
     /// It is canceled, and so is its upload: this session has ended, now or before. Its writers must be notified in any case.
-    Ended(SessionId, Ended),
+    Ended(SessionId, End),
     /// It is canceled. There was no upload, or a completed one, which stays.
     NoSession,
     /// There is no such job.
