@@ -25,8 +25,8 @@ pub struct AppState {
     /// One permit per download in progress. Ranges have their own permits, so that downloads never block uploads.
     pub downloads: Arc<Semaphore>,
     pub limits: Limits,
-    /// Wakes the sweeper when there are bytes to delete.
-    pub wake_sweeper: Arc<Notify>,
+    /// Wakes a worker of `reclaim` when a session has ended, so that its bytes are dropped at once.
+    pub wake_reclaim: Arc<Notify>,
 }
 
 /// The limits of what a caller may request.
@@ -48,11 +48,11 @@ impl AppState {
         Arc::clone(&self.downloads).try_acquire_owned().map_err(|_| Error::TooManyTransfers)
     }
 
-    /// Announces that a session has ended: at once to its writers on this replica, soon to those on other replicas, and
-    /// to the sweeper, which deletes the bytes. Waits for none of them.
+    /// Announces that a session has ended. Notifies its writers on this replica at once. Leaves the session for the
+    /// relay to announce to other replicas. Wakes a worker that drops the bytes. Waits for none of them.
     pub fn announce_end(&self, session: SessionId, end: End) {
         self.writers.notify(session, end);
         self.relay.announce(session);
-        self.wake_sweeper.notify_one();
+        self.wake_reclaim.notify_one();
     }
 }

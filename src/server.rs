@@ -107,7 +107,7 @@ impl Server {
             upload_urls,
             downloads: Arc::new(Semaphore::new(config.max_transfers as usize)),
             limits: config.limits(),
-            wake_sweeper: Arc::new(Notify::new()),
+            wake_reclaim: Arc::new(Notify::new()),
         };
         let certificate = config.tls.load()?;
         Ok(Self { app, guard: Arc::new(guard), certificate, drain_timeout: config.drain_timeout })

@@ -17,7 +17,7 @@ pub async fn run(app: AppState, shutdown: CancellationToken) {
 /// Waits until this replica has ended a session, or it is time to read the queue anyway.
 async fn wait_for_work(app: &AppState) {
     tokio::select! {
-        () = app.wake_sweeper.notified() => {}
+        () = app.wake_reclaim.notified() => {}
         () = sleep(POLL_INTERVAL) => {}
     }
 }

@@ -131,7 +131,7 @@ impl PrintCatalog for PrintCatalogService {
             match app.store.delete_print_job(&caller, &job, revision, &request_id).await? {
                 DeleteJobOutcome::Ended(session, ended) => app.announce_end(session, ended),
                 // The bytes of a completed session may have to be dropped.
-                DeleteJobOutcome::NoSession | DeleteJobOutcome::Outdated => app.wake_sweeper.notify_one(),
+                DeleteJobOutcome::NoSession | DeleteJobOutcome::Outdated => app.wake_reclaim.notify_one(),
             }
             Ok(())
         };
