@@ -23,7 +23,7 @@ pub struct ContentRange {
 }
 
 impl ContentRange {
-    /// `bytes {first}-{last}/{total}` (RFC 9110, section 14.4), or with `=` in place of the space: Microsoft's own page
+    /// `bytes {first}-{last}/{total}` (RFC 9110, section 14.4), or with `=` instead of the space: Microsoft's own page
     /// has both ("Upload documents using an upload session").
     fn parse(text: &str) -> Option<Self> {
         let (unit, range) = text.trim().split_once([' ', '='])?;

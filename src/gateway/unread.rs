@@ -37,20 +37,20 @@ const DRAIN_BYTES: u64 = 64 * 1024 * 1024;
 /// body is known to be larger than the limit, the response asks an HTTP/1.1 client to close the connection.
 pub async fn read_to_the_end(State(stopping): State<CancellationToken>, request: Request, next: Next) -> Response {
     let is_too_large = request.body().size_hint().lower() > DRAIN_BYTES && request.version() < Version::HTTP_2;
-    let mut response = next.run(request.map(|body| Body::new(Drained { body, stopping }))).await;
+    let mut response = next.run(request.map(|body| Body::new(UnreadBody { body, stopping }))).await;
     if is_too_large {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }
 
-/// A body that is drained when it is dropped.
-struct Drained {
+/// A request's body. When it is dropped, the rest that was not read is drained.
+struct UnreadBody {
     body: Body,
     stopping: CancellationToken,
 }
 
-impl HttpBody for Drained {
+impl HttpBody for UnreadBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -70,7 +70,7 @@ impl HttpBody for Drained {
     }
 }
 
-impl Drop for Drained {
+impl Drop for UnreadBody {
     fn drop(&mut self) {
         let body = std::mem::take(&mut self.body);
         if body.is_end_stream() {

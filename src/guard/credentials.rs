@@ -22,11 +22,11 @@ impl Credentials {
                     Principal::User(_) => CallerKind::User,
                     Principal::Application(_) => CallerKind::Application,
                 };
-                log.caller_is(kind, tenant.0);
+                log.set_caller(kind, tenant.0);
             }
             Self::Capability(capability) => {
-                log.caller_is(CallerKind::Capability, capability.tenant.0);
-                log.upload_is(capability.session.0);
+                log.set_caller(CallerKind::Capability, capability.tenant.0);
+                log.set_upload(capability.session.0);
             }
         }
     }

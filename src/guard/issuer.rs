@@ -89,7 +89,7 @@ impl Issuers {
         Ok(Self { issuers: issuers.collect::<Result<_, _>>()?, audiences, refresh })
     }
 
-    /// The issuer whose address, with `tid` in place of `{tenantid}`, is exactly `iss`.
+    /// The issuer whose address, with `tid` for `{tenantid}`, is exactly `iss`.
     pub fn of(&self, iss: &str, tid: &str) -> Option<&Issuer> {
         self.issuers.iter().find(|issuer| substitute(&issuer.address, tid) == iss).map(Arc::as_ref)
     }
@@ -143,7 +143,7 @@ impl Issuer {
         match self.fresh_keys().map(|keys| keys.get(kid).cloned()) {
             Some(Some(key)) => Ok(Some(key)),
             Some(None) if has_succeeded => Ok(None),
-            // The key may be a new one: while the keys cannot be fetched, nobody knows.
+            // While the keys cannot be fetched, it is unknown whether the issuer has this key.
             Some(None) | None => Err(Error::KeysUnavailable),
         }
     }
@@ -228,7 +228,7 @@ impl Issuer {
     }
 }
 
-/// Whether nobody on the network can read or replace what is fetched from the URL.
+/// Whether a response from the URL is protected on the network against reading and changing.
 fn is_confidential(url: &Url) -> bool {
     let Some(host) = url.host_str() else { return false };
     let is_loopback =

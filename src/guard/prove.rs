@@ -141,7 +141,7 @@ fn insert_session(
 ) -> Result<(), Error> {
     match session {
         Some(session) => {
-            RequestLog::of(proofs).upload_is(session.id().0);
+            RequestLog::of(proofs).set_upload(session.id().0);
             proofs.insert(session);
         }
         None if message.allow_missing() => drop(proofs.insert(MissingSession)),

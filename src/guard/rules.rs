@@ -119,7 +119,7 @@ fn check_enforceable(rule: &ProtoRule, method: &MethodDescriptor) -> Result<(), 
         return Err("the rule proves nothing");
     }
     if rule.delegated_scopes.is_empty() && rule.application_roles.is_empty() {
-        return Err("the rule authorizes nobody");
+        return Err("the rule authorizes no caller");
     }
     if is_catalog == rule.printer_permission {
         return Err("all methods except the catalog's need a printer permission");

@@ -74,7 +74,7 @@ impl PrintDocuments for PrintDocumentsService {
         };
         let session = self.0.store.current_session(&permitted).await.map_err(Error::from)?;
         let session = session.filter(|session| session.state == State::Completed).ok_or(Error::DocumentNotUploaded)?;
-        log.upload_is(session.id.0);
+        log.set_upload(session.id.0);
         let permit = self.0.download_permit()?;
         let size_bytes = session.properties.size_bytes;
         if offset > size_bytes {

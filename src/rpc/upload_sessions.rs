@@ -51,7 +51,7 @@ impl UploadSessions for UploadSessionsService {
             }
             match create.created {
                 Created::Session(session) => {
-                    log.upload_is(session.id.0);
+                    log.set_upload(session.id.0);
                     reply::upload_session(&session, permitted.document().tenant, &app.upload_urls)
                 }
                 Created::OtherActive(session) => Err(Error::SessionActive(session)),

@@ -48,13 +48,13 @@ impl RequestLog {
         extensions.get().cloned().unwrap_or_default()
     }
 
-    /// Records the caller, once authenticated.
-    pub fn caller_is(&self, kind: CallerKind, tenant: Uuid) {
+    /// Sets the caller, once authenticated. Only the first call has an effect.
+    pub fn set_caller(&self, kind: CallerKind, tenant: Uuid) {
         let _ = self.0.caller.set((kind, tenant));
     }
 
-    /// Records the upload session that the request is about.
-    pub fn upload_is(&self, session: Uuid) {
+    /// Sets the upload session that the request is about. Only the first call has an effect.
+    pub fn set_upload(&self, session: Uuid) {
         let _ = self.0.upload.set(session);
     }
 
