@@ -220,8 +220,8 @@ impl From<blobs::Error> for Error {
 }
 
 impl From<End> for Error {
-    fn from(ended: End) -> Self {
-        match ended {
+    fn from(end: End) -> Self {
+        match end {
             End::Canceled => Self::SessionCanceled,
             End::Expired => Self::SessionExpired,
         }

@@ -129,7 +129,7 @@ impl PrintCatalog for PrintCatalogService {
         // In its own task: if the caller hangs up, the writers of the ended session must still be notified.
         let deletion = async move {
             match app.store.delete_print_job(&caller, &job, revision, &request_id).await? {
-                DeleteJobOutcome::Ended(session, ended) => app.announce_end(session, ended),
+                DeleteJobOutcome::Ended(session, end) => app.announce_end(session, end),
                 // The bytes of a completed session may have to be dropped.
                 DeleteJobOutcome::NoSession | DeleteJobOutcome::Outdated => app.wake_reclaim.notify_one(),
             }

@@ -62,7 +62,7 @@ impl PrintJobs for PrintJobsService {
             StartOutcome::Started(job) => Ok(Response::new(reply::print_job(&job))),
             StartOutcome::NotUploaded => Err(Error::DocumentNotUploaded.into()),
             StartOutcome::Canceled => Err(Error::PrintJobCanceled.into()),
-            StartOutcome::Gone => Err(Error::PrintJobNotFound.into()),
+            StartOutcome::NoJob => Err(Error::PrintJobNotFound.into()),
         }
     }
 
@@ -74,7 +74,7 @@ impl PrintJobs for PrintJobsService {
         // In its own task: if the caller hangs up, the writers of the ended session must still be notified.
         let cancellation = async move {
             match app.store.cancel_print_job(&permitted, &request_id).await? {
-                CancelJobOutcome::Ended(session, ended) => app.announce_end(session, ended),
+                CancelJobOutcome::Ended(session, end) => app.announce_end(session, end),
                 CancelJobOutcome::NoSession => {}
                 CancelJobOutcome::NoJob => return Err(Error::PrintJobNotFound),
             }

@@ -57,7 +57,7 @@ impl UploadSessions for UploadSessionsService {
                 Created::OtherActive(session) => Err(Error::SessionActive(session)),
                 Created::AlreadyUploaded => Err(Error::DocumentAlreadyUploaded),
                 Created::JobCanceled => Err(Error::PrintJobCanceled),
-                Created::DocumentGone => Err(Error::DocumentNotFound),
+                Created::JobDeleted => Err(Error::DocumentNotFound),
             }
         };
         Ok(Response::new(task_result(tokio::spawn(creation.in_current_span()).await)?))
@@ -99,8 +99,8 @@ impl UploadSessions for UploadSessionsService {
         let deletion = async move {
             let begun = Instant::now();
             match app.store.cancel(&owned, &request_id).await? {
-                CancelOutcome::Ended(ended) => {
-                    app.announce_end(owned.id(), ended);
+                CancelOutcome::Ended(end) => {
+                    app.announce_end(owned.id(), end);
                     metrics::histogram!(meters::CANCEL_DURATION).record(begun.elapsed());
                 }
                 CancelOutcome::Completed => return Err(Error::SessionCompleted),
@@ -152,11 +152,11 @@ mod tests {
 
     #[test]
     fn media_types() {
-        for good in ["application/pdf", "application/oxps", "text/plain; charset=utf-8", "application/vnd.x+xml"] {
-            assert!(is_media_type(good), "{good}");
+        for valid in ["application/pdf", "application/oxps", "text/plain; charset=utf-8", "application/vnd.x+xml"] {
+            assert!(is_media_type(valid), "{valid}");
         }
-        for bad in ["", "pdf", "/", "application/", "/pdf", "a b/c", "a/b\n", "a/b/c", "a/ü"] {
-            assert!(!is_media_type(bad), "{bad}");
+        for invalid in ["", "pdf", "/", "application/", "/pdf", "a b/c", "a/b\n", "a/b/c", "a/ü"] {
+            assert!(!is_media_type(invalid), "{invalid}");
         }
     }
 }

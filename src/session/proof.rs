@@ -163,7 +163,7 @@ impl OwnedSession {
     }
 }
 
-/// Replaces an [`OwnedSession`]: the session does not exist, and the caller allows that.
+/// Stands for an [`OwnedSession`]: the session does not exist, and the caller allows that.
 #[derive(Debug, Clone, Copy)]
 pub struct MissingSession;
 

@@ -34,7 +34,8 @@ impl State {
     }
 }
 
-/// How a session ended without being completed.
+/// The end of a session that was not completed. A completed session has ended as well, but its writers are not
+/// notified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
     /// Deleted, or its job was canceled or deleted.
@@ -43,7 +44,7 @@ pub enum End {
     Expired,
 }
 
-/// Why a session has ended.
+/// Why a session has ended, as its row stores it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndReason {
     /// The last missing byte was committed.
@@ -75,7 +76,7 @@ impl EndReason {
 /// The properties of the document, as the session's creator declared them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Properties {
-    /// The document's name as shown to people.
+    /// The document's name for people.
     pub document_name: String,
     /// Its media type.
     pub content_type: String,

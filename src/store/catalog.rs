@@ -1,4 +1,4 @@
-//! The catalog that other services push: upserts by revision.
+//! The catalog that other services push. An upsert applies unless its revision is older than the stored one.
 
 use tracing::debug_span;
 
@@ -8,7 +8,7 @@ use crate::{name::JobKey, session::CatalogCaller};
 /// A tenant, as its owner sent it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tenant {
-    /// Whether anybody in the tenant may upload.
+    /// Whether the tenant's callers may use the service.
     pub subscription_active: bool,
     /// The owner's revision.
     pub revision: i64,
@@ -28,7 +28,7 @@ pub struct Printer {
 pub struct PrinterShare {
     /// Its id.
     pub share: String,
-    /// The printer that it leads to.
+    /// The id of the printer that it shares.
     pub printer: String,
     /// The owner's revision.
     pub revision: i64,
@@ -43,16 +43,16 @@ pub struct PrintTask {
     pub task: String,
     /// The application whose trigger started it.
     pub trigger_application: String,
-    /// How far it is, in the stored form.
+    /// Its processing state, in the stored form.
     pub state: String,
     /// The owner's revision.
     pub revision: i64,
 }
 
-/// Why a catalog entry was not taken.
+/// Why a catalog entry was not stored.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
-    /// The entry above does not exist.
+    /// The parent entry does not exist.
     #[error("the {0} above does not exist")]
     ParentNotFound(&'static str),
     /// The job, or its document, exists with other content.
@@ -61,7 +61,7 @@ pub enum CatalogError {
     /// The job was deleted.
     #[error("the job was deleted")]
     JobDeleted,
-    /// The database.
+    /// The database failed.
     #[error(transparent)]
     Database(Error),
 }

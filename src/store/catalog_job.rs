@@ -1,4 +1,4 @@
-//! Print jobs as the catalog's owner has them: pushed with their document, and deleted with their bytes.
+//! Print jobs for the catalog's owner: upserted with their document, and deleted with their bytes.
 
 use tracing::debug_span;
 use uuid::Uuid;
@@ -14,7 +14,7 @@ use crate::{
 pub struct CatalogPrintJob {
     /// The job.
     pub key: JobKey,
-    /// Who created it.
+    /// The user or application that created it.
     pub creator: Principal,
     /// Its document.
     pub document: DocumentId,
@@ -22,12 +22,12 @@ pub struct CatalogPrintJob {
     pub revision: i64,
 }
 
-/// What came of deleting a job.
+/// The result of deleting a job.
 #[derive(Debug)]
 pub enum DeleteJobOutcome {
-    /// It is deleted, and its upload is canceled: this session has ended, now or before. Its writers must be notified in any case.
+    /// It is deleted, and this session of it has ended, now or before. Its writers must be notified in both cases.
     Ended(SessionId, End),
-    /// It is deleted. There was no upload, or a completed one, whose bytes are queued for reclaiming.
+    /// It is deleted. It had no session, or a completed one, whose bytes are queued for reclaiming.
     NoSession,
     /// The revision is older than the stored one: nothing was changed.
     Outdated,
@@ -88,7 +88,8 @@ impl Store {
         upserted.await
     }
 
-    /// Deletes a job: ends its active session, frees its bytes, and leaves a tombstone that no late upsert brings back.
+    /// Deletes a job: ends its active session, frees its bytes, and leaves a tombstone. A late upsert does not restore
+    /// the job.
     pub async fn delete_print_job(
         &self,
         caller: &CatalogCaller,
@@ -103,7 +104,7 @@ impl Store {
             request_id,
             reason: "print-job-deleted",
         };
-        // Locks the job: no session of it is created from here on.
+        // Locks the job's row: from here on no session of the job is created.
         let delete = sqlx::query_scalar!(
             r#"
             insert into print_job as j (tenant_id, printer_id, job_id, revision, delete_time)
@@ -125,13 +126,14 @@ impl Store {
             if is_deleted_now {
                 self.free_completed(transaction, caller, job, request_id).await?;
             }
-            Ok(ended.map_or(DeleteJobOutcome::NoSession, |(session, ended)| DeleteJobOutcome::Ended(session, ended)))
+            Ok(ended.map_or(DeleteJobOutcome::NoSession, |(session, end)| DeleteJobOutcome::Ended(session, end)))
         });
         deleted.await
     }
 
-    /// Frees the bytes of a deleted job's document. Its session stays completed; without a manifest, nothing of it is
-    /// kept. Seen here is also a session that was completed while its cancel waited for it.
+    /// Frees the bytes of a deleted job's document. Its session stays completed. Its manifest is deleted, so that
+    /// reclaiming keeps none of its objects. This also covers a session that was completed while the statement that
+    /// should cancel it waited for its row.
     async fn free_completed(
         &self,
         transaction: &mut Transaction,

@@ -1,5 +1,5 @@
-//! The way to Postgres. No statement gets there but through [`Database::statement`] and [`Transaction::statement`]: they bound
-//! it, and trace it in the span of the operation that it belongs to.
+//! The connections to Postgres. Every statement for a call or a background task runs in [`Database::statement`] or
+//! [`Transaction::statement`]. They limit its time, and trace it as a child of its operation's span.
 
 use std::{io, time::Duration};
 
@@ -12,8 +12,8 @@ use tracing::{Instrument, Span};
 
 use super::{Connections, Error};
 
-/// What every connection asks of Postgres: that it ends a statement that runs too long, and that it forgets a replica that
-/// has fallen silent, whose open transaction would make others wait.
+/// The settings of every connection. With them Postgres ends a statement that runs too long. It also closes the
+/// connection of a replica that no longer responds, because that replica's open transaction would block others.
 const SETTINGS: [(&str, &str); 4] = [
     ("statement_timeout", "10s"),
     ("idle_in_transaction_session_timeout", "5s"),
@@ -21,16 +21,17 @@ const SETTINGS: [(&str, &str); 4] = [
     ("tcp_user_timeout", "20s"),
 ];
 
-/// How long an answer may take, before the call is given up as one whose outcome is unknown.
+/// How long Postgres may take to answer. After that the outcome of the statement is unknown, and the call fails.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How long a call waits for a connection before it reports that the database is not available.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long a connection that is given back may take to report that it is alive. One that is dead without a word would stay in
-/// the pool until the system gives it up, which takes a quarter of an hour.
-/// Longer than a statement may run: one that was given up ends before. (sqlx then asks once more, without a limit: one that
-/// falls silent in that very moment stays all the same.)
+/// How long the check of a connection that is returned to the pool may take. Without a limit, a dead connection would
+/// stay in the pool until the operating system closes it, after about 15 minutes.
+///
+/// It is longer than a statement may run: a statement whose caller has given up ends before. After this check sqlx
+/// makes another one without a limit. A connection that dies between the two still stays in the pool.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(12);
 
 /// A pool of connections.
@@ -39,7 +40,7 @@ pub(super) struct Database {
     pool: PgPool,
 }
 
-/// A transaction that is open. Dropped before its commit, it is rolled back.
+/// An open transaction. If it is dropped before its commit, it is rolled back.
 pub(super) struct Transaction(sqlx::Transaction<'static, Postgres>);
 
 impl Database {
@@ -54,7 +55,7 @@ impl Database {
         Ok(Self { pool: pool.connect_lazy_with(options) })
     }
 
-    /// Runs one statement of an operation, whose span is `Span::none()` for what only polls.
+    /// Runs one statement in the span of its operation. For a background task that polls, the span is `Span::none()`.
     pub(super) async fn statement<T>(
         &self,
         operation: Span,
@@ -67,7 +68,7 @@ impl Database {
         in_time(answer).instrument(operation).await
     }
 
-    /// Runs an operation in one transaction, which is committed when the operation succeeds and rolled back when it fails.
+    /// Runs an operation in one transaction. It is committed if the operation succeeds, and rolled back if it fails.
     pub(super) async fn transaction<T, E: From<Error>>(
         &self,
         operation: Span,
@@ -82,17 +83,17 @@ impl Database {
         committed.instrument(operation).await
     }
 
-    /// A connection beside those of the pool.
+    /// Opens a connection outside the pool.
     pub(super) async fn connect(&self) -> Result<PgConnection, Error> {
         in_time(self.pool.connect_options().connect()).await
     }
 
-    /// Listens on a channel, on a connection beside those of the pool.
+    /// Listens on a channel, with a connection outside the pool.
     pub(super) async fn listen(&self, channel: &str) -> Result<PgListener, Error> {
         let own = PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_TIMEOUT);
         let own = own.connect_lazy_with((*self.pool.connect_options()).clone());
         let mut listener = in_time(PgListener::connect_with(&own)).await?;
-        // A lost connection is an end, not a gap that nobody sees.
+        // Report a lost connection: a silent reconnect would lose the notifications in between.
         listener.eager_reconnect(false);
         in_time(listener.listen(channel)).await?;
         Ok(listener)
@@ -120,7 +121,7 @@ impl Transaction {
     }
 }
 
-/// Waits for an answer of the database as long as it may take: a connection may hang without breaking.
+/// Waits for an answer of the database, within a time limit: a connection may hang without breaking.
 pub(super) async fn in_time<T>(answer: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
     match timeout(ANSWER_TIMEOUT, answer).instrument(statement_span()).await {
         Ok(answer) => Ok(answer?),
@@ -128,7 +129,7 @@ pub(super) async fn in_time<T>(answer: impl Future<Output = Result<T, sqlx::Erro
     }
 }
 
-/// The span of one statement. What only polls is part of nothing, and would make a trace a second of its own.
+/// The span of one statement. There is none outside an operation's span: each poll would begin a new trace.
 fn statement_span() -> Span {
     if Span::current().is_none() {
         return Span::none();
@@ -136,9 +137,11 @@ fn statement_span() -> Span {
     tracing::debug_span!("postgres", otel.kind = "client", db.system.name = "postgresql")
 }
 
-/// Whether a connection that is given back can be used again: it is alive, and in no transaction. sqlx leaves one open when
-/// whoever begins it gives up before `BEGIN` is answered (0.9.0, its issue 4385); the next statement on the connection, a
-/// cancel for example, would be answered and then be rolled back with it. In a transaction `now()` is when that began.
+/// Whether a returned connection can be used again: it is alive, and not in a transaction.
+///
+/// sqlx 0.9.0 leaves a transaction open if its caller gives up before `BEGIN` is answered (sqlx issue 4385). The next
+/// statement on that connection, for example a cancel, would then be reported as done and rolled back later. In a
+/// transaction `now()` is the time when the transaction began, so it differs from the statement's time.
 async fn is_reusable(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
     let silent = |_| sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, "the connection is silent"));
     let asked = sqlx::raw_sql("select now() = statement_timestamp()").fetch_one(connection);

@@ -1,8 +1,9 @@
-//! Sessions end: they are canceled, or their time has passed. One statement ends them; it also queues their bytes for
+//! Ends sessions: cancels them, or expires overdue ones. The statement that ends them also queues their bytes for
 //! reclaiming and writes the audit trail.
 //!
-//! Whether a session is overdue is judged by the clock at the locked row, not by `now()`, the transaction's start: a statement
-//! that had to wait must not cancel a session that others have seen expired in the meantime.
+//! Whether a session is overdue is decided with the clock's time after the row was locked, not with `now()`, which is
+//! the transaction's start. While the statement waits for the lock, the session may become overdue, and others may
+//! already see it as expired: then it must not be canceled.
 
 use sqlx::PgConnection;
 use tracing::{Instrument, Span, debug_span};
@@ -14,35 +15,37 @@ use crate::{
     session::{End, OwnedSession, Principal, State},
 };
 
-/// What came of deleting a session.
+/// The result of canceling a session.
 #[derive(Debug, PartialEq, Eq)]
 pub enum CancelOutcome {
-    /// It has ended, now or before. Its writers must be notified in any case: whoever ended it before may have lost the answer.
+    /// It has ended, now or before. Its writers must be notified in both cases: a replica that ended it before may have
+    /// lost the answer of the database.
     Ended(End),
     /// It is completed: there is nothing left to cancel.
     Completed,
 }
 
-/// How many sessions one sweep ends at most, as its statement has it.
+/// How many sessions one sweep ends at most. The statement has the same number as a literal.
 pub const EXPIRE_BATCH: usize = 64;
 
 /// Who cancels a session, and why.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Canceler<'a> {
     pub(super) principal: &'a Principal,
-    /// What authorized them, in the stored form.
+    /// The kind of credential that authorized the cancel, in the stored form.
     pub(super) credential: &'static str,
     pub(super) request_id: &'a str,
-    /// Why, in the stored form.
+    /// The session's `end_reason`, in the stored form.
     pub(super) reason: &'static str,
 }
 
-/// The statement that ends sessions. `$locked` is a select that locks active ones: `tenant_id`, `session_id` and `expire_time`,
-/// with the `actor`, `credential`, `request_id` and `reason` of whoever cancels them. An overdue session expires; another one is
-/// canceled, and left alone where there is no actor. `$1` is how long after its end a writer of a session can be left.
+/// The statement that ends sessions. `$locked` is a select that locks active sessions. It returns their `tenant_id`,
+/// `session_id` and `expire_time`, and the canceler's `actor`, `credential`, `request_id` and `reason`. An overdue
+/// session expires. Any other session is canceled, or stays active if there is no actor. `$1` is
+/// [`super::Terms::writer_grace`].
 ///
-/// A row is locked first and judged once, as it then is: a range that commits in the meantime can neither slip through nor be
-/// ended twice.
+/// A row is locked first, and then judged once, with the contents that it has under the lock. So no range can commit
+/// between the judgment and the end, and no session ends twice.
 macro_rules! end_locked_sessions {
     ($locked:literal, $($argument:expr),+ $(,)?) => {
         sqlx::query!(
@@ -90,21 +93,22 @@ impl Store {
         let ended = self.database.statement(span.clone(), async |connection| {
             self.end_sessions(connection, &[(owned.tenant(), owned.id())], Some(canceler)).await
         });
-        if let [(_, ended)] = ended.await?[..] {
-            return Ok(CancelOutcome::Ended(ended));
+        if let [(_, end)] = ended.await?[..] {
+            return Ok(CancelOutcome::Ended(end));
         }
-        // Nothing was changed: one more read shows why.
+        // Nothing was changed: one more read finds out why.
         match self.upload_session(owned).instrument(span).await?.map(|session| session.state) {
             Some(State::Completed) => Ok(CancelOutcome::Completed),
             Some(State::Expired) => Ok(CancelOutcome::Ended(End::Expired)),
-            // One without a row was purged, hence canceled or expired before.
+            // Without a row, the session was purged: it was canceled or expired before.
             Some(State::Canceled) | None => Ok(CancelOutcome::Ended(End::Canceled)),
             Some(State::Active) => Err(Error::Impossible("a session that was not active is active again")),
         }
     }
 
-    /// Which of these sessions have ended without being completed. Not those that are merely overdue: a range that is
-    /// committing at this moment may still prolong one, and whoever is notified of an end gives up for good.
+    /// Returns those of the sessions that were canceled or have expired, each with its end. An overdue session whose
+    /// row has not ended is not returned: a range that is committing may still prolong it, and a writer that is
+    /// notified of an end never continues.
     pub async fn ends_of(&self, sessions: &[(TenantId, SessionId)]) -> Result<Vec<(SessionId, End)>, Error> {
         let (tenants, ids) = columns(sessions);
         let query = sqlx::query!(
@@ -118,13 +122,13 @@ impl Store {
             &ids,
         );
         let rows = self.database.statement(Span::none(), async |connection| query.fetch_all(connection).await).await?;
-        let ended = |canceled| if canceled { End::Canceled } else { End::Expired };
-        Ok(rows.into_iter().map(|row| (SessionId(row.session_id), ended(row.canceled))).collect())
+        let end_of = |canceled| if canceled { End::Canceled } else { End::Expired };
+        Ok(rows.into_iter().map(|row| (SessionId(row.session_id), end_of(row.canceled))).collect())
     }
 
     /// Ends up to [`EXPIRE_BATCH`] overdue sessions. Returns which.
     pub async fn expire_overdue(&self) -> Result<Vec<SessionId>, Error> {
-        // A row that somebody holds in any way is left for the next time: the sweep is only ever late.
+        // A row that another transaction has locked is skipped. The next sweep ends it: a late sweep does no harm.
         let query = end_locked_sessions!(
             "
                 select tenant_id, session_id, expire_time,
@@ -139,8 +143,9 @@ impl Store {
         Ok(rows.into_iter().map(|row| SessionId(row.session_id)).collect())
     }
 
-    /// Ends those of the sessions that are active: an overdue one expires, another one is canceled, or left alone when there is
-    /// no canceler. Waits for whoever holds a row, in the order of `sessions`. Returns which have ended, and how.
+    /// Ends those of the sessions that are active. An overdue session expires. Any other is canceled, or stays active
+    /// if there is no canceler. Waits for row locks of other transactions, in the order of `sessions`. Returns the
+    /// sessions that this statement ended, each with its end.
     pub(super) async fn end_sessions(
         &self,
         connection: &mut PgConnection,
@@ -166,14 +171,14 @@ impl Store {
             canceler.map(|canceler| canceler.request_id),
             canceler.map(|canceler| canceler.reason),
         );
-        let ended = |is_overdue| if is_overdue { End::Expired } else { End::Canceled };
+        let end_of = |is_overdue| if is_overdue { End::Expired } else { End::Canceled };
         let rows = query.fetch_all(connection).await?;
-        Ok(rows.into_iter().map(|row| (SessionId(row.session_id), ended(row.is_overdue))).collect())
+        Ok(rows.into_iter().map(|row| (SessionId(row.session_id), end_of(row.is_overdue))).collect())
     }
 
-    /// Ends the active session of a job. For one who holds the job's lock: no session is created meanwhile. Returns the
-    /// latest session that has ended without being completed, now or before: whoever ended it may have lost the answer, and
-    /// its writers may not have been notified.
+    /// Ends the active session of a job. The transaction must have locked the job's row, so that no session is created
+    /// meanwhile. Returns the job's latest session if it was canceled or has expired, now or before. In both cases its
+    /// writers must be notified: a replica that ended it before may have lost the answer of the database.
     pub(super) async fn end_session_of_job(
         &self,
         transaction: &mut Transaction,
@@ -207,6 +212,7 @@ impl Store {
     }
 }
 
+/// The sessions as two arrays, for `unnest`.
 fn columns(sessions: &[(TenantId, SessionId)]) -> (Vec<Uuid>, Vec<Uuid>) {
     sessions.iter().map(|(tenant, session)| (tenant.0, session.0)).unzip()
 }

@@ -1,17 +1,17 @@
-//! Why the database could not be read or changed.
+//! The error of the store.
 
 use std::fmt::Display;
 
-/// Why the store failed.
+/// Why the database could not be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The driver or Postgres itself reports a failure.
+    /// The driver or Postgres reported a failure.
     #[error(transparent)]
     Driver(sqlx::Error),
-    /// A statement took too long. It may have been run, and it may yet be.
+    /// A statement took too long. Its outcome is unknown: it may have run, or may still run.
     #[error("the database does not answer")]
     NoAnswer,
-    /// No connection became free, or could be made, in time.
+    /// No connection became free, and none could be opened, in time.
     #[error("no connection to the database was free in time")]
     NoConnection,
     /// A stored value that this program never writes.
@@ -24,17 +24,17 @@ pub enum Error {
         /// The row's key.
         row: String,
     },
-    /// The database is in a state that its constraints and this program's statements rule out.
+    /// The database is in a state that its constraints and this program's statements never produce.
     #[error("impossible: {0}")]
     Impossible(&'static str),
 }
 
 impl Error {
-    /// Whether the same call may well succeed the next time: the database cannot be reached, does not let us in, is starting or
-    /// stopping, is out of resources, was told to cancel, or had to choose between two transactions.
+    /// Whether a retry may succeed: the database cannot be reached, refuses the login, is starting or stopping, has no
+    /// resources left, canceled the statement, or aborted one of two conflicting transactions.
     pub fn is_transient(&self) -> bool {
         const TRANSIENT_CLASSES: [&str; 7] = ["08", "28", "3D", "40", "53", "57", "58"];
-        // A read-only replica, and a transaction that stood still for too long.
+        // A read-only database server, and a transaction that was idle for too long.
         const TRANSIENT_CODES: [&str; 2] = ["25006", "25P03"];
         match self {
             Self::NoAnswer | Self::NoConnection => true,
@@ -66,7 +66,7 @@ impl From<sqlx::Error> for Error {
     }
 }
 
-/// A stored value that this program never writes.
+/// The error for a stored value that this program never writes.
 pub(super) fn corrupt(table: &'static str, column: &'static str, row: impl Display) -> Error {
     Error::Corrupt { table, column, row: row.to_string() }
 }

@@ -1,8 +1,9 @@
-//! Every SQL statement. Functions that change or return a resource for a caller demand the proof that the interceptor made.
-//! A change is one statement or one transaction; a read may follow it. `database.rs` is the only way to a connection.
+//! Every SQL statement. A function that changes or returns a resource for a caller requires the proof that the guard
+//! made. A change is one statement or one transaction; a read may follow it. Connections are used only through
+//! `database.rs`.
 //!
-//! The session's row is the fence, and Postgres is the clock: a statement that changes a session names the state and the
-//! time it needs, and changes nothing when they are gone. One more read shows why nothing was changed.
+//! The session's row is the fence, and Postgres is the clock. A statement that changes a session has a condition on the
+//! session's state and time, and changes nothing if the condition is false. One more read then finds out why.
 
 mod catalog;
 mod catalog_job;
@@ -53,25 +54,25 @@ pub static MIGRATOR: Migrator = sqlx::migrate!();
 #[derive(Debug, Clone)]
 pub struct Store {
     database: Database,
-    /// Beside the pool: who asks whether the database is there does not wait for calls that use it.
+    /// The connection of the readiness probe. It is not in the pool, so that a probe never waits for calls.
     probe: Arc<Mutex<Option<PgConnection>>>,
     terms: Terms,
 }
 
-/// The durations and limits that statements are bound with.
+/// The durations and limits that are bound to statements.
 #[derive(Debug, Clone)]
 pub struct Terms {
     /// How long a session lives without a committed range.
     pub idle_timeout: Duration,
     /// How long a session lives at most.
     pub session_lifetime: Duration,
-    /// How long after a session's end a writer of it can be left: no object is put later.
+    /// How long after a session's end a writer of it may still run. No object is put later.
     pub writer_grace: Duration,
-    /// How long a worker that reclaims a session's bytes has it for itself.
+    /// How long a claimed session belongs to one reclaim worker.
     pub reclaim_lease: Duration,
-    /// How soon after the first pass of reclaiming the second follows.
+    /// How soon the second reclaim pass follows the first.
     pub second_pass: Duration,
-    /// How long ended sessions stay visible.
+    /// How long the rows of canceled and expired sessions and of deleted jobs are kept.
     pub tombstone_retention: Duration,
     /// How many fragments a document may have.
     pub max_fragments: u32,
@@ -90,7 +91,7 @@ impl Store {
     }
 }
 
-/// Brings the database at `url` to this program's schema, or to that of the migrations in a folder.
+/// Applies this program's migrations to the database at `url`, or the migrations in `folder`.
 pub async fn migrate(url: &str, folder: Option<&Path>) -> Result<(), MigrateError> {
     let mut connection = PgConnection::connect(url).await?;
     match folder {
@@ -100,7 +101,7 @@ pub async fn migrate(url: &str, folder: Option<&Path>) -> Result<(), MigrateErro
     Ok(connection.close().await?)
 }
 
-/// A duration as a bind value. The configuration keeps every duration far below what Postgres can add to a time.
+/// A duration as a bind value. The configuration limits every duration to far less than Postgres can add to a time.
 fn interval(duration: Duration) -> PgInterval {
     let microseconds = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
     PgInterval { months: 0, days: 0, microseconds }

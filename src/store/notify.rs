@@ -1,5 +1,5 @@
-//! Replicas tell each other which sessions have ended. It only hurries them: what a replica hears it asks the database for,
-//! and what it does not hear it asks for every few seconds.
+//! Replicas notify each other of ended sessions, through Postgres. A notification only saves time: a replica always
+//! reads the session's state from the database, at once after a notification, and every few seconds without one.
 
 use sqlx::postgres::PgListener;
 use tracing::Span;
@@ -8,19 +8,19 @@ use uuid::Uuid;
 use super::{Error, Store};
 use crate::name::SessionId;
 
-/// The channel that ends are told on.
+/// The channel of the notifications.
 const CHANNEL: &str = "upload_session_ended";
 
-/// How many sessions one notification names: Postgres takes less than 8,000 bytes, and an id has 37 with its comma.
+/// How many sessions one notification names. Its payload must be shorter than 8,000 bytes; an id with its comma has 37.
 const IDS_PER_NOTIFICATION: usize = 200;
 
-/// What other replicas tell, and this one too. Dropped, it ends with its connection.
+/// The notifications of all replicas, this one included. Dropping it closes its connection.
 #[derive(Debug)]
 pub struct Announcements(PgListener);
 
 impl Store {
-    /// Notifies every replica that these sessions have ended. After the commit: inside a transaction, a notification holds a
-    /// lock of the whole cluster until the commit is durable.
+    /// Notifies every replica that these sessions have ended. Call it after the commit: a notification in a transaction
+    /// holds a lock of the whole Postgres cluster until the commit is durable.
     pub async fn announce(&self, ended: &[SessionId]) -> Result<(), Error> {
         let payloads: Vec<String> = ended
             .chunks(IDS_PER_NOTIFICATION)
@@ -32,14 +32,14 @@ impl Store {
         Ok(())
     }
 
-    /// Listens for what replicas announce from now on, on a connection beside those of the pool.
+    /// Listens for the notifications that are sent from now on, with a connection outside the pool.
     pub async fn listen(&self) -> Result<Announcements, Error> {
         Ok(Announcements(self.database.listen(CHANNEL).await?))
     }
 }
 
 impl Announcements {
-    /// Waits for the next sessions that have ended. Fails when the connection is lost.
+    /// Waits for the next notification, and returns its sessions. Fails if the connection is lost.
     pub async fn next(&mut self) -> Result<Vec<SessionId>, Error> {
         let Some(notification) = self.0.try_recv().await? else {
             return Err(sqlx::Error::WorkerCrashed.into());

@@ -1,4 +1,4 @@
-//! Print jobs as those who print have them: created, looked at, started, canceled.
+//! Print jobs for their callers: create, get, start, cancel.
 
 use std::time::SystemTime;
 
@@ -17,11 +17,11 @@ pub struct PrintJob {
     pub key: JobKey,
     /// Its document.
     pub document: DocumentId,
-    /// Who created it.
+    /// The user or application that created it.
     pub creator: Principal,
-    /// When.
+    /// When it was created.
     pub create_time: SystemTime,
-    /// How to print: a JSON object.
+    /// How to print it: a JSON object.
     pub configuration: Option<String>,
     /// Whether it was started.
     pub started: bool,
@@ -31,43 +31,42 @@ pub struct PrintJob {
     pub uploaded: bool,
 }
 
-/// What came of creating a job.
+/// The result of creating a job.
 #[derive(Debug)]
 pub enum CreateJobOutcome {
-    /// It is created.
+    /// It was created.
     Created(PrintJob),
-    /// The printer has a job of that id, deleted or not.
+    /// The printer already has a job with that id, which may be deleted.
     IdTaken,
 }
 
-/// What came of starting a job.
+/// The result of starting a job.
 #[derive(Debug)]
 pub enum StartOutcome {
-    /// It is started, now or before.
+    /// It was started, now or before.
     Started(PrintJob),
     /// Its document is not uploaded yet.
     NotUploaded,
     /// It is canceled.
     Canceled,
     /// It was deleted.
-    Gone,
+    NoJob,
 }
 
-/// What came of canceling a job.
+/// The result of canceling a job.
 #[derive(Debug)]
 pub enum CancelJobOutcome {
-    /// It is canceled, and so is its upload: this session has ended, now or before. Its writers must be notified in any case.
+    /// It is canceled, and this session of it has ended, now or before. Its writers must be notified in both cases.
     Ended(SessionId, End),
-    /// It is canceled. There was no upload, or a completed one, which stays.
+    /// It is canceled. It had no session, or a completed one, which stays.
     NoSession,
-    /// There is no such job.
+    /// The job was deleted.
     NoJob,
 }
 
 impl Store {
-    /// Creates a job with its document on the printer.
-    ///
-    /// Its revision is 0: any that the catalog's owner sends applies.
+    /// Creates a job with its document on the printer. Its revision is 0, so that every later upsert of the catalog's
+    /// owner applies.
     pub async fn create_print_job(
         &self,
         permitted: &PermittedPrinter,
@@ -109,7 +108,7 @@ impl Store {
         }))
     }
 
-    /// The job. `None` once it is deleted.
+    /// Reads the job. `None` if it was deleted.
     pub async fn print_job(&self, permitted: &PermittedDocument) -> Result<Option<PrintJob>, Error> {
         let document = permitted.document();
         let query = sqlx::query!(
@@ -163,12 +162,12 @@ impl Store {
         let span = debug_span!("store.start_print_job");
         let started = self.database.statement(span.clone(), async |connection| query.execute(connection).await).await?;
         let is_started = started.rows_affected() == 1;
-        // Where nothing was changed, the same read shows why.
+        // If nothing was changed, this read finds out why.
         Ok(match self.print_job(permitted).instrument(span).await? {
             Some(job) if is_started => StartOutcome::Started(job),
             Some(job) if job.canceled => StartOutcome::Canceled,
             Some(_) => StartOutcome::NotUploaded,
-            None => StartOutcome::Gone,
+            None => StartOutcome::NoJob,
         })
     }
 
@@ -185,7 +184,7 @@ impl Store {
             request_id,
             reason: "print-job-canceled",
         };
-        // Locks the job: no session of it is created from here on.
+        // Locks the job's row: from here on no session of the job is created.
         let cancel = sqlx::query!(
             "update print_job set cancel_time = coalesce(cancel_time, now())
              where tenant_id = $1 and printer_id = $2 and job_id = $3 and delete_time is null",
@@ -199,7 +198,7 @@ impl Store {
                 return Ok(CancelJobOutcome::NoJob);
             }
             let ended = self.end_session_of_job(transaction, document.tenant, &document.job, canceler).await?;
-            Ok(ended.map_or(CancelJobOutcome::NoSession, |(session, ended)| CancelJobOutcome::Ended(session, ended)))
+            Ok(ended.map_or(CancelJobOutcome::NoSession, |(session, end)| CancelJobOutcome::Ended(session, end)))
         });
         canceled.await
     }

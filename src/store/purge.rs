@@ -1,4 +1,4 @@
-//! Tombstones that have been visible long enough go, once their bytes are gone.
+//! Purges tombstones that are older than their retention, once their bytes are gone.
 
 use tracing::Span;
 use uuid::Uuid;
@@ -6,7 +6,8 @@ use uuid::Uuid;
 use super::{Error, Store, database::Transaction, interval};
 
 impl Store {
-    /// Removes up to `limit` sessions that were canceled or expired long ago. Returns how many.
+    /// Deletes up to `limit` canceled or expired sessions whose tombstones are older than the retention. Returns how
+    /// many.
     pub async fn purge_sessions(&self, limit: i64) -> Result<u64, Error> {
         let purge = sqlx::query!(
             "delete from upload_session where (tenant_id, session_id) in (
@@ -24,10 +25,10 @@ impl Store {
         Ok(purged.rows_affected())
     }
 
-    /// Removes up to `limit` jobs that were deleted long ago, each with its document and the session that completed it.
-    /// Returns how many.
+    /// Deletes up to `limit` jobs whose tombstones are older than the retention, each with its document and the session
+    /// that completed it. Returns how many.
     pub async fn purge_print_jobs(&self, limit: i64) -> Result<u64, Error> {
-        // A job with a session that is not to go yet, or with bytes that nobody has freed, is left.
+        // A job is kept while it has a session that was not completed, or bytes that are not freed.
         let old = sqlx::query!(
             "select tenant_id, printer_id, job_id from print_job j
              where delete_time < now() - $1::interval

@@ -1,4 +1,4 @@
-//! From a name to what it names: one read for the interceptor.
+//! Resolves a name to its resource, with one read, for the guard.
 
 use tracing::debug_span;
 use uuid::Uuid;
@@ -9,38 +9,38 @@ use crate::{
     session::{Caller, Document, Principal, Printer, Session},
 };
 
-/// What the name of a printer or share leads to.
+/// The result for the name of a printer or share.
 #[derive(Debug)]
 pub struct FoundPrinter {
     /// Whether the tenant has an active subscription.
     pub subscription_active: bool,
-    /// The printer, itself or behind the share, if there is one.
+    /// The printer, named itself or through its share, if it exists.
     pub printer: Option<Printer>,
 }
 
-/// What the name of a job, or of its document, leads to.
+/// The result for the name of a job, or of its document.
 #[derive(Debug, Default)]
 pub struct FoundDocument {
     /// Whether the tenant has an active subscription.
     pub subscription_active: bool,
-    /// The job's document, if there is one.
+    /// The job's document, if it exists.
     pub document: Option<Document>,
-    /// Whether a print task that the calling application's trigger has started is in `processing` on the job.
+    /// Whether the job has a print task in `processing` that the calling application's own trigger started.
     pub has_own_task: bool,
-    /// The session that `{document}/uploadSession` means for the caller, if there is one.
+    /// The session that `{document}/uploadSession` means for the caller, if it exists.
     pub session: Option<Session>,
 }
 
-/// What a session's id leads to.
+/// The result for a session's id.
 #[derive(Debug)]
 pub struct FoundSession {
     /// Whether the tenant has an active subscription.
     pub subscription_active: bool,
-    /// The session, if there is one.
+    /// The session, if it exists.
     pub session: Option<Session>,
 }
 
-/// The tenant, with whatever the name leads to.
+/// The tenant, with the parts of the resource that exist.
 struct DocumentRow {
     subscription_active: bool,
     document_id: Option<Uuid>,
@@ -75,9 +75,9 @@ impl Store {
         Ok(FoundPrinter { subscription_active: row.subscription_active, printer })
     }
 
-    /// Resolves the name of a job with its document, which may be named as well, and the document's session: the caller's
-    /// own active one, else the caller's own latest ended one, else somebody else's active or latest. With `etag`: exactly
-    /// that session of the document.
+    /// Resolves the name of a job, or of its document if `document` is given. Also finds one session of the document:
+    /// the caller's active one, else the caller's latest one, else another owner's active one, else another owner's
+    /// latest one. With `etag`, it is the document's session with that id, or none.
     pub async fn document_of(
         &self,
         caller: &Caller,

@@ -1,4 +1,4 @@
-//! A session is created, and looked at.
+//! Creates sessions and reads them.
 
 use sqlx::{PgConnection, postgres::types::PgRange};
 use time::OffsetDateTime;
@@ -11,12 +11,12 @@ use crate::{
     session::{EndReason, OwnedSession, PermittedDocument, Principal, Properties, State, UploadSession},
 };
 
-/// What came of creating a session.
+/// The result of creating a session.
 #[derive(Debug)]
 pub struct CreateOutcome {
     /// The document's session, or why there is none for the caller.
     pub created: Created,
-    /// The document's earlier session, when its time had passed: its writers are to be told.
+    /// The document's earlier session, if it was overdue and has been expired now. Its writers must be notified.
     pub expired: Option<SessionId>,
 }
 
@@ -31,8 +31,8 @@ pub enum Created {
     AlreadyUploaded,
     /// The job is canceled.
     JobCanceled,
-    /// The job was deleted in the meantime.
-    DocumentGone,
+    /// The job was deleted after the guard had resolved it.
+    JobDeleted,
 }
 
 struct SessionRow {
@@ -54,18 +54,18 @@ struct SessionRow {
     end_reason: Option<String>,
 }
 
-/// The row that a create found or made.
+/// The row that [`Store::open_session`] inserted or found.
 struct OpenedRow {
     session_id: Uuid,
     state: String,
     is_overdue: bool,
-    /// Whether it is the caller's, with the same properties.
+    /// Whether the caller owns it, and it has the same properties.
     is_same: bool,
 }
 
 impl Store {
-    /// Creates the document's session with the id `id`, or finds the caller's active one with the same properties. An overdue
-    /// session of the document is ended first.
+    /// Creates a session of the document with the id `id`, or finds the caller's active one with the same properties.
+    /// If the document has an overdue session, that one is expired first.
     pub async fn create_session(
         &self,
         permitted: &PermittedDocument,
@@ -88,7 +88,8 @@ impl Store {
         request_id: &str,
     ) -> Result<CreateOutcome, Error> {
         let document = permitted.document();
-        // A job that is being canceled or deleted gets no new session: whoever does it locks this row before the sessions.
+        // No session is created while the job is canceled or deleted: those transactions lock the job's row as well,
+        // before they end its session.
         let job = sqlx::query_scalar!(
             r#"select cancel_time is not null as "canceled!" from print_job
                where tenant_id = $1 and printer_id = $2 and job_id = $3 and delete_time is null
@@ -100,7 +101,7 @@ impl Store {
         let refused = match transaction.statement(async |connection| job.fetch_optional(connection).await).await? {
             Some(false) => None,
             Some(true) => Some(Created::JobCanceled),
-            None => Some(Created::DocumentGone),
+            None => Some(Created::JobDeleted),
         };
         if let Some(created) = refused {
             return Ok(CreateOutcome { created, expired: None });
@@ -122,7 +123,7 @@ impl Store {
                 let read =
                     async |connection: &mut PgConnection| session_row(connection, document.tenant, session).await;
                 let session = transaction.statement(read).await?.map(SessionRow::into_session).transpose()?;
-                session.map_or(Created::DocumentGone, |session| Created::Session(Box::new(session)))
+                session.map_or(Created::JobDeleted, |session| Created::Session(Box::new(session)))
             }
             ("active", false) => Created::OtherActive(session),
             _ => Created::AlreadyUploaded,
@@ -130,8 +131,9 @@ impl Store {
         Ok(CreateOutcome { created, expired })
     }
 
-    /// Inserts the document's session, or finds the one that is active or completed. On a conflict the row is locked and
-    /// returned; only the caller's own, unchanged upload is prolonged, and only before its time has passed.
+    /// Inserts a session, or finds the document's active or completed one. A row that is found is locked. Its
+    /// `expire_time` is prolonged only if the caller owns the session, its properties are the same, and it is not
+    /// overdue.
     async fn open_session(
         &self,
         transaction: &mut Transaction,
@@ -178,12 +180,12 @@ impl Store {
         transaction.statement(async |connection| query.fetch_one(connection).await).await
     }
 
-    /// The session. Takes no lock. `None` once it is purged.
+    /// Reads the session, without a lock. `None` if it was purged.
     pub async fn upload_session(&self, owned: &OwnedSession) -> Result<Option<UploadSession>, Error> {
         self.session(debug_span!("store.upload_session"), owned.tenant(), owned.id()).await
     }
 
-    /// The document's session, active or completed, if there is one.
+    /// Reads the document's active or completed session, if there is one.
     pub async fn current_session(&self, permitted: &PermittedDocument) -> Result<Option<UploadSession>, Error> {
         let document = permitted.document();
         let query = sqlx::query_scalar!(
