@@ -1,4 +1,4 @@
-//! Byte ranges of a document, and their checksums. Pure.
+//! Byte ranges of a document, and their checksums. No I/O.
 
 /// A half-open, non-empty range of bytes: `start` is the first one, `end` the one after the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +64,7 @@ impl ByteRange {
     }
 }
 
-/// Part of a range, with the CRC32C of its bytes.
+/// A part of a range, with the CRC32C of its bytes. Only parts that were missing enter the manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Piece {
     /// The bytes of the piece.
@@ -78,46 +78,47 @@ pub fn combined_crc32c<'a>(pieces: impl IntoIterator<Item = &'a Piece>) -> u32 {
     pieces.into_iter().fold(0, |crc, piece| crc32c::crc32c_combine(crc, piece.crc32c, piece.range.len() as usize))
 }
 
-/// Computes the CRC32C of every piece of a range, in one pass while the bytes arrive.
+/// Computes the CRC32C of a range and of each of its pieces, in one pass while the bytes arrive.
 ///
-/// The range is cut at the bounds of its new pieces. The parts between them have a checksum as well, so that the
-/// checksum of the whole range can be combined from all of them.
+/// The range is cut at the bounds of its pieces. The parts between them have a checksum as well, so that the checksum
+/// of the whole range can be combined from all parts.
 #[derive(Debug)]
 pub struct PieceChecksums {
-    /// Adjacent and ascending; together they are the range. The flag is true for a new piece.
-    pieces: Vec<(Piece, bool)>,
-    /// The piece that the next byte belongs to, and how many bytes of it have arrived.
+    /// Adjacent and ascending; together they are the range. The flag is true for a piece, and false for a part between
+    /// pieces.
+    parts: Vec<(Piece, bool)>,
+    /// The part that the next byte belongs to, and how many bytes of it have arrived.
     current: usize,
     arrived: u64,
 }
 
 impl PieceChecksums {
-    /// Cuts `range` at the bounds of `new`, which are ascending, disjoint and inside it.
-    pub fn new(range: ByteRange, new: &[ByteRange]) -> Self {
-        let piece = |start, end| Piece { range: ByteRange::known(start, end), crc32c: 0 };
-        let mut pieces = Vec::with_capacity(2 * new.len() + 1);
+    /// Cuts `range` at the bounds of `pieces`, which are ascending, disjoint and inside it.
+    pub fn new(range: ByteRange, pieces: &[ByteRange]) -> Self {
+        let part = |start, end| Piece { range: ByteRange::known(start, end), crc32c: 0 };
+        let mut parts = Vec::with_capacity(2 * pieces.len() + 1);
         let mut position = range.start;
-        for new in new {
-            if position < new.start {
-                pieces.push((piece(position, new.start), false));
+        for piece in pieces {
+            if position < piece.start {
+                parts.push((part(position, piece.start), false));
             }
-            pieces.push((piece(new.start, new.end), true));
-            position = new.end;
+            parts.push((part(piece.start, piece.end), true));
+            position = piece.end;
         }
         if position < range.end {
-            pieces.push((piece(position, range.end), false));
+            parts.push((part(position, range.end), false));
         }
-        Self { pieces, current: 0, arrived: 0 }
+        Self { parts, current: 0, arrived: 0 }
     }
 
     /// Takes the next bytes of the range. More bytes than the range has are ignored.
     pub fn update(&mut self, mut bytes: &[u8]) {
-        while let Some((piece, _)) = self.pieces.get_mut(self.current) {
-            let left = piece.range.len() - self.arrived;
+        while let Some((part, _)) = self.parts.get_mut(self.current) {
+            let left = part.range.len() - self.arrived;
             let (now, later) = bytes.split_at(bytes.len().min(left as usize));
-            piece.crc32c = crc32c::crc32c_append(piece.crc32c, now);
+            part.crc32c = crc32c::crc32c_append(part.crc32c, now);
             self.arrived += now.len() as u64;
-            if self.arrived < piece.range.len() {
+            if self.arrived < part.range.len() {
                 return;
             }
             self.current += 1;
@@ -128,12 +129,12 @@ impl PieceChecksums {
 
     /// The CRC32C of the whole range.
     pub fn of_range(&self) -> u32 {
-        combined_crc32c(self.pieces.iter().map(|(piece, _)| piece))
+        combined_crc32c(self.parts.iter().map(|(part, _)| part))
     }
 
-    /// The new pieces, each with its checksum.
-    pub fn of_new_pieces(&self) -> Vec<Piece> {
-        self.pieces.iter().filter(|(_, is_new)| *is_new).map(|(piece, _)| *piece).collect()
+    /// The pieces, each with its checksum.
+    pub fn of_pieces(&self) -> Vec<Piece> {
+        self.parts.iter().filter(|(_, is_piece)| *is_piece).map(|(piece, _)| *piece).collect()
     }
 }
 
@@ -159,13 +160,13 @@ mod tests {
     fn checksums_of_pieces_combine_to_that_of_the_range() {
         let bytes: Vec<u8> = (0..=255).cycle().take(1000).collect();
         let range = ByteRange::known(5000, 6000);
-        let new = [ByteRange::known(5000, 5001), ByteRange::known(5100, 5700), ByteRange::known(5999, 6000)];
+        let ranges = [ByteRange::known(5000, 5001), ByteRange::known(5100, 5700), ByteRange::known(5999, 6000)];
         for chunk in [1, 7, 600, 1000] {
-            let mut checksums = PieceChecksums::new(range, &new);
+            let mut checksums = PieceChecksums::new(range, &ranges);
             bytes.chunks(chunk).for_each(|chunk| checksums.update(chunk));
             assert_eq!(checksums.of_range(), crc32c::crc32c(&bytes));
-            let pieces = checksums.of_new_pieces();
-            assert_eq!(pieces.iter().map(|piece| piece.range).collect::<Vec<_>>(), new);
+            let pieces = checksums.of_pieces();
+            assert_eq!(pieces.iter().map(|piece| piece.range).collect::<Vec<_>>(), ranges);
             assert_eq!(pieces[1].crc32c, crc32c::crc32c(&bytes[100..700]));
         }
     }

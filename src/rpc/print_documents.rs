@@ -103,8 +103,8 @@ impl PrintDocumentsService {
         }
     }
 
-    /// The document's bytes from `offset` on. A task reads them ahead, and ends when the caller hangs up or does not
-    /// read for `stall_timeout`. The task holds the permit.
+    /// The document's bytes from `offset` on. A task reads them ahead. It ends when the caller hangs up, or does not
+    /// read for as long as a range may take. The task holds the permit until it ends.
     fn chunks(
         &self,
         download: Download,

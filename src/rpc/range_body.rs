@@ -34,16 +34,16 @@ impl RangeBody {
         }
     }
 
-    /// Reads the chunks to their end, writes them to `fragment`, and returns the checksums of the range and of its
-    /// pieces. Fails unless the body is exactly as long as the range and has these digests.
+    /// Reads all chunks, writes them to `fragment`, and returns the checksums of the range and of its pieces. Fails
+    /// unless the body is exactly as long as the range and has these digests.
     pub(super) async fn receive(
         mut self,
         range: ByteRange,
-        new: &[ByteRange],
+        pieces: &[ByteRange],
         digests: &Digests,
         mut fragment: Option<&mut Fragment>,
     ) -> Result<PieceChecksums, Error> {
-        let mut checksums = PieceChecksums::new(range, new);
+        let mut checksums = PieceChecksums::new(range, pieces);
         let mut sha256 = digests.sha256.as_ref().map(|_| Context::new(&SHA256));
         let (expected, mut received) = (range.len(), 0);
         while let Some(content) = self.next().await? {
@@ -89,7 +89,7 @@ impl Digests {
     }
 }
 
-/// The problem behind tonic's error for a request that breaks off or cannot be decoded.
+/// Translates tonic's error for a request that breaks off or cannot be decoded.
 fn broken_stream(status: &Status) -> StreamProblem {
     match status.code() {
         Code::OutOfRange => CHUNK_TOO_LARGE,

@@ -1,4 +1,4 @@
-//! The header of a range: the bytes that follow, and their digests.
+//! The header of a range: which bytes follow, and their digests.
 
 use super::range_body::Digests;
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
 
 const SHA256_BYTES: usize = 32;
 
-/// The header, checked.
+/// A header whose values are valid, except for `total`: it is compared with the session later.
 pub struct Header {
     pub range: ByteRange,
     pub total: u64,

@@ -1,5 +1,5 @@
-//! Cuts stored pieces into slices. Each is read at once and has at most the bytes of a chunk, so that memory is bounded
-//! whatever the size of a piece.
+//! Cuts stored pieces into slices. A slice is read with one call to the store, and is at most as long as a chunk. So
+//! memory is bounded, whatever the size of a piece.
 
 use std::ops::Range;
 
@@ -17,11 +17,11 @@ pub(super) struct Slice {
     pub(super) bytes: Range<u64>,
 }
 
-/// Cuts the bytes of a piece that lie in `document`, a range of the document's bytes.
-pub(super) fn slices(stored: &StoredPiece, document: Range<u64>) -> impl Iterator<Item = Slice> + use<> {
+/// Cuts those bytes of a piece that are in `wanted`, a range of the document's bytes.
+pub(super) fn slices(stored: &StoredPiece, wanted: Range<u64>) -> impl Iterator<Item = Slice> + use<> {
     let piece = stored.piece.range;
-    let start = document.start.clamp(piece.start(), piece.end());
-    let end = document.end.clamp(start, piece.end());
+    let start = wanted.start.clamp(piece.start(), piece.end());
+    let end = wanted.end.clamp(start, piece.end());
     let (object, shift) = (stored.object, stored.offset);
     let in_object = move |position: u64| position - piece.start() + shift;
     let (start, end) = (in_object(start), in_object(end));
@@ -43,7 +43,7 @@ mod tests {
         let piece = Piece { range: ByteRange::known(MIB, 4 * MIB), crc32c: 0 };
         let stored = StoredPiece { piece, object: Uuid::nil(), offset: 100 };
         let cut =
-            |document| slices(&stored, document).map(|slice| (slice.bytes.start, slice.bytes.end)).collect::<Vec<_>>();
+            |wanted| slices(&stored, wanted).map(|slice| (slice.bytes.start, slice.bytes.end)).collect::<Vec<_>>();
 
         assert_eq!(cut(0..10 * MIB), [(100, MIB + 100), (MIB + 100, 2 * MIB + 100), (2 * MIB + 100, 3 * MIB + 100)]);
         assert_eq!(cut(MIB + 5..MIB + 7), [(105, 107)]);

@@ -7,7 +7,7 @@ mod proof;
 mod state;
 
 pub use caller::{Caller, Capability, Credential, Principal};
-pub use plan::{Plan, RangeRequest, RangeView, Refusal, Repeat, plan};
+pub use plan::{Expected, Plan, RangeRequest, RangeView, Refusal, plan};
 pub use proof::{
     CatalogCaller, Document, MissingSession, NotJobCreator, NotSessionOwner, OwnedSession, PermittedDocument,
     PermittedPrinter, Printer, Reach, Session,

@@ -13,15 +13,15 @@ pub struct RangeView {
     /// How many fragments are committed.
     pub fragment_count: u32,
     /// The pieces of the range that are not committed yet, ascending.
-    pub new: Vec<ByteRange>,
+    pub missing: Vec<ByteRange>,
     /// The range that completed the document, and its CRC32C.
     pub completing: Option<(ByteRange, u32)>,
 }
 
-/// A range as its header announces it.
+/// A range, as its header describes it.
 #[derive(Debug, Clone, Copy)]
 pub struct RangeRequest {
-    /// The bytes that follow.
+    /// The bytes that the caller sends.
     pub range: ByteRange,
     /// The size of the whole document in bytes, as the caller knows it.
     pub total: u64,
@@ -35,14 +35,14 @@ pub enum Plan {
     /// Receive it, and commit exactly these pieces.
     Take(Vec<ByteRange>),
     /// Receive it once more, and confirm that it has the bytes that are committed.
-    Repeat(Repeat),
+    Confirm(Expected),
     /// Receive nothing.
     Refuse(Refusal),
 }
 
 /// What the bytes of a repeated range are compared with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Repeat {
+pub enum Expected {
     /// The committed bytes of an active session.
     Committed,
     /// The CRC32C of the range that completed the document. The response is the same as the first time.
@@ -79,21 +79,21 @@ pub fn plan(view: RangeView, request: RangeRequest, max_fragments: u32) -> Plan 
 }
 
 fn plan_active(view: RangeView, request: RangeRequest, max_fragments: u32) -> Plan {
-    let RangeView { size_bytes, fragment_count, new, .. } = view;
+    let RangeView { size_bytes, fragment_count, missing, .. } = view;
     if request.total != size_bytes {
         return Plan::Refuse(Refusal::WrongTotal { size_bytes });
     }
-    if new.is_empty() {
+    if missing.is_empty() {
         return if request.has_digest {
-            Plan::Repeat(Repeat::Committed)
+            Plan::Confirm(Expected::Committed)
         } else {
             Plan::Refuse(Refusal::AlreadyReceived)
         };
     }
-    if fragment_count as usize + new.len() > max_fragments as usize {
+    if fragment_count as usize + missing.len() > max_fragments as usize {
         return Plan::Refuse(Refusal::TooManyFragments);
     }
-    Plan::Take(new)
+    Plan::Take(missing)
 }
 
 /// A completed session accepts one range: a repetition of the one that completed it.
@@ -103,7 +103,7 @@ fn plan_completed(view: &RangeView, request: RangeRequest) -> Plan {
     if request.total != view.size_bytes {
         return Plan::Refuse(Refusal::WrongTotal { size_bytes: view.size_bytes });
     }
-    Plan::Repeat(Repeat::Completing(crc32c))
+    Plan::Confirm(Expected::Completing(crc32c))
 }
 
 #[cfg(test)]
@@ -112,9 +112,9 @@ mod tests {
 
     use super::*;
 
-    fn decide(state: State, new: &[ByteRange], completing: Option<ByteRange>, has_digest: bool) -> Plan {
+    fn decide(state: State, missing: &[ByteRange], completing: Option<ByteRange>, has_digest: bool) -> Plan {
         let completing = completing.map(|range| (range, 42));
-        let view = RangeView { state, size_bytes: 10, fragment_count: 0, new: new.to_vec(), completing };
+        let view = RangeView { state, size_bytes: 10, fragment_count: 0, missing: missing.to_vec(), completing };
         plan(view, RangeRequest { range: ByteRange::known(4, 8), total: 10, has_digest }, 1)
     }
 
@@ -122,7 +122,7 @@ mod tests {
     fn an_active_session_takes_what_is_missing() {
         let half = [ByteRange::known(6, 8)];
         assert_eq!(decide(State::Active, &half, None, false), Plan::Take(half.to_vec()));
-        assert_eq!(decide(State::Active, &[], None, true), Plan::Repeat(Repeat::Committed));
+        assert_eq!(decide(State::Active, &[], None, true), Plan::Confirm(Expected::Committed));
         assert_eq!(decide(State::Active, &[], None, false), Plan::Refuse(Refusal::AlreadyReceived));
     }
 
@@ -130,7 +130,7 @@ mod tests {
     fn a_completed_session_repeats_only_its_last_response() {
         let same = Some(ByteRange::known(4, 8));
         let other = Some(ByteRange::known(4, 9));
-        assert_eq!(decide(State::Completed, &[], same, false), Plan::Repeat(Repeat::Completing(42)));
+        assert_eq!(decide(State::Completed, &[], same, false), Plan::Confirm(Expected::Completing(42)));
         assert_eq!(decide(State::Completed, &[], other, true), Plan::Refuse(Refusal::Completed));
     }
 
@@ -146,16 +146,16 @@ mod tests {
     fn first_rule(view: &RangeView, request: RangeRequest, max_fragments: u32) -> Plan {
         let completing = view.completing.filter(|_| view.state == State::Completed);
         let repeated = completing.filter(|(range, _)| *range == request.range).map(|(_, crc32c)| crc32c);
-        let is_too_many = view.new.len() as u64 + u64::from(view.fragment_count) > u64::from(max_fragments);
+        let is_too_many = view.missing.len() as u64 + u64::from(view.fragment_count) > u64::from(max_fragments);
         let rules = [
             (view.state == State::Canceled, Plan::Refuse(Refusal::Ended(End::Canceled))),
             (view.state == State::Expired, Plan::Refuse(Refusal::Ended(End::Expired))),
             (view.state == State::Completed && repeated.is_none(), Plan::Refuse(Refusal::Completed)),
             (request.total != view.size_bytes, Plan::Refuse(Refusal::WrongTotal { size_bytes: view.size_bytes })),
-            (repeated.is_some(), Plan::Repeat(Repeat::Completing(repeated.unwrap_or_default()))),
-            (!view.new.is_empty() && is_too_many, Plan::Refuse(Refusal::TooManyFragments)),
-            (!view.new.is_empty(), Plan::Take(view.new.clone())),
-            (request.has_digest, Plan::Repeat(Repeat::Committed)),
+            (repeated.is_some(), Plan::Confirm(Expected::Completing(repeated.unwrap_or_default()))),
+            (!view.missing.is_empty() && is_too_many, Plan::Refuse(Refusal::TooManyFragments)),
+            (!view.missing.is_empty(), Plan::Take(view.missing.clone())),
+            (request.has_digest, Plan::Confirm(Expected::Committed)),
         ];
         let decided = rules.into_iter().find(|(applies, _)| *applies);
         decided.map_or(Plan::Refuse(Refusal::AlreadyReceived), |(_, plan)| plan)
@@ -169,14 +169,14 @@ mod tests {
             Just(State::Canceled),
             Just(State::Expired)
         ];
-        let new = prop::sample::subsequence(vec![ByteRange::known(4, 5), ByteRange::known(7, 8)], 0..=2);
+        let missing = prop::sample::subsequence(vec![ByteRange::known(4, 5), ByteRange::known(7, 8)], 0..=2);
         let completing = prop::option::of((4..=5_u64, Just(8_u64), any::<u32>()));
-        (state, 9..=10_u64, 0..=3_u32, new, completing).prop_map(
-            |(state, size_bytes, fragment_count, new, completing)| RangeView {
+        (state, 9..=10_u64, 0..=3_u32, missing, completing).prop_map(
+            |(state, size_bytes, fragment_count, missing, completing)| RangeView {
                 state,
                 size_bytes,
                 fragment_count,
-                new,
+                missing,
                 completing: completing.map(|(start, end, crc32c)| (ByteRange::known(start, end), crc32c)),
             },
         )

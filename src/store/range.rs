@@ -1,4 +1,4 @@
-//! Ranges: what is new when one begins, and its commit, the only way in which bytes become part of a document.
+//! Ranges: what is missing when one begins, and its commit, which alone makes bytes a part of a document.
 
 use std::time::SystemTime;
 
@@ -24,7 +24,7 @@ pub struct NewRange {
     pub crc32c: u32,
     /// The object that holds the range's bytes.
     pub object: Uuid,
-    /// The pieces of it that were missing when it began. All are taken, or none.
+    /// The pieces of it that were missing when it began. All of them are committed, or none.
     pub pieces: Vec<Piece>,
 }
 
@@ -35,11 +35,11 @@ pub struct Committed {
     pub state: State,
     /// When the session now expires.
     pub expire_time: SystemTime,
-    /// What is still missing.
+    /// The missing bytes, ascending.
     pub missing: Vec<ByteRange>,
 }
 
-/// An entry of the manifest: bytes of the document, and where they are.
+/// An entry of the manifest: bytes of the document, and the object that has them.
 #[derive(Debug, Clone)]
 pub struct StoredPiece {
     /// Which bytes, and their checksum.
@@ -76,8 +76,8 @@ struct FragmentRow {
 impl Store {
     /// The session as this writer's range sees it now. `None` once it is purged.
     ///
-    /// Only a registered writer may read it, so that whoever ends the session is either seen by this read or finds the
-    /// writer.
+    /// Only a registered writer may read it. So an end is never missed: either this read sees it, or the code that ends
+    /// the session finds the writer.
     pub async fn range_view(&self, writer: &Writer, range: ByteRange) -> Result<Option<RangeView>, Error> {
         let owned = writer.session();
         let query = sqlx::query_as!(
@@ -100,7 +100,7 @@ impl Store {
         row.map(|row| row.into_view(owned.id())).transpose()
     }
 
-    /// Commits a range: takes exactly its pieces and moves the session's expiry, or changes nothing and returns `None`.
+    /// Commits a range: adds exactly its pieces and moves the session's expiry, or changes nothing and returns `None`.
     /// The last missing piece completes the document.
     pub async fn commit_range(
         &self,
@@ -227,7 +227,7 @@ impl RangeViewRow {
             state: State::parse(&self.state).ok_or_else(|| corrupt("state"))?,
             size_bytes: u64::try_from(self.size_bytes).map_err(|_| corrupt("size_bytes"))?,
             fragment_count: u32::try_from(self.fragment_count).map_err(|_| corrupt("fragment_count"))?,
-            new: byte_ranges(&self.new).ok_or_else(|| corrupt("received"))?,
+            missing: byte_ranges(&self.new).ok_or_else(|| corrupt("received"))?,
             completing,
         })
     }
@@ -257,7 +257,7 @@ impl FragmentRow {
     }
 }
 
-/// Starts, ends and checksums.
+/// The pieces as columns: starts, ends and checksums.
 fn columns(pieces: &[Piece]) -> (Vec<i64>, Vec<i64>, Vec<i64>) {
     let rows =
         pieces.iter().map(|piece| (piece.range.start() as i64, piece.range.end() as i64, i64::from(piece.crc32c)));

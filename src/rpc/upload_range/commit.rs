@@ -37,10 +37,10 @@ impl Transfer {
             return Err(self.timed_out());
         }
         let crc32c = checksums.of_range();
-        let new = NewRange { range: self.header.range, crc32c, object, pieces: checksums.of_new_pieces() };
+        let new = NewRange { range: self.header.range, crc32c, object, pieces: checksums.of_pieces() };
         let asked = Instant::now();
-        // If this fails, the database may have committed the range all the same: the object stays, and reclaiming
-        // decides.
+        // If this fails, the database may still have committed the range. So the object stays, and reclaiming drops it
+        // unless the manifest holds it.
         let Some(committed) = self.app.store.commit_range(self.owned(), &new, &self.request_id).await? else {
             fragment.discard().await;
             return self.explain(planned, crc32c).await;
@@ -48,7 +48,7 @@ impl Transfer {
         if committed.state == State::Completed {
             return self.current_response().await;
         }
-        self.expect_no_end_since(asked).await?;
+        self.recheck_if_slow(asked).await?;
         Ok(committed.into())
     }
 

@@ -8,18 +8,18 @@ use crate::{
     error::Error,
     proto::UploadRangeResponse,
     rpc::{range_body::RangeBody, slices::slices},
-    session::Repeat,
+    session::Expected,
 };
 
 impl Transfer {
     /// Receives the range once more without storing it, and compares it with the committed bytes.
-    pub(super) async fn confirm(&self, body: RangeBody, repeat: Repeat) -> Result<UploadRangeResponse, Error> {
+    pub(super) async fn confirm(&self, body: RangeBody, expected: Expected) -> Result<UploadRangeResponse, Error> {
         let digests = &self.header.digests;
         match body.receive(self.header.range, &[], digests, None).await {
-            Ok(checksums) => self.compare(repeat, checksums.of_range()).await,
+            Ok(checksums) => self.compare(expected, checksums.of_range()).await,
             // No bytes: the client no longer has them, and asks whether this range completed the document.
             Err(Error::BodyTooShort { received: 0, .. })
-                if matches!(repeat, Repeat::Completing(_)) && !digests.any() =>
+                if matches!(expected, Expected::Completing(_)) && !digests.any() =>
             {
                 self.current_response().await
             }
@@ -27,16 +27,16 @@ impl Transfer {
         }
     }
 
-    /// Compares what was received, by its CRC32C, with what is committed.
-    pub(super) async fn compare(&self, repeat: Repeat, crc32c: u32) -> Result<UploadRangeResponse, Error> {
-        match repeat {
-            Repeat::Completing(completing) if crc32c != completing => Err(Error::SessionCompleted),
-            Repeat::Committed if !self.is_committed(crc32c).await? => Err(Error::DigestConflict),
-            Repeat::Completing(_) | Repeat::Committed => self.current_response().await,
+    /// Compares the received range, by its digests, with the committed bytes. Acknowledges it if they are the same.
+    pub(super) async fn compare(&self, expected: Expected, crc32c: u32) -> Result<UploadRangeResponse, Error> {
+        match expected {
+            Expected::Completing(completing) if crc32c != completing => Err(Error::SessionCompleted),
+            Expected::Committed if !self.is_committed(crc32c).await? => Err(Error::DigestConflict),
+            Expected::Completing(_) | Expected::Committed => self.current_response().await,
         }
     }
 
-    /// Reads the committed bytes of the range back, and compares their digests with those of the received ones.
+    /// Reads the committed bytes of the range, and compares their digests with those of the received bytes.
     async fn is_committed(&self, received_crc32c: u32) -> Result<bool, Error> {
         let received_sha256 = &self.header.digests.sha256;
         let mut crc32c = 0;

@@ -1,4 +1,4 @@
-//! Why a range is not committed.
+//! Finds out why a range was not committed, or why committed bytes are missing.
 
 use super::Transfer;
 use crate::{
@@ -24,17 +24,18 @@ impl Transfer {
         }
     }
 
-    /// The commit changed nothing: one more read finds out why. `crc32c` is that of the range as it was received.
+    /// The commit changed nothing: one more read finds out why. If other writers have committed the same bytes, the
+    /// range is acknowledged. `crc32c` is that of the received range.
     pub(super) async fn explain(&self, planned: &[ByteRange], crc32c: u32) -> Result<UploadRangeResponse, Error> {
         let view = self.view().await?;
-        let is_raced = view.new != planned;
+        let is_raced = view.missing != planned;
         match self.plan(view) {
             Plan::Take(_) => Err(Error::RangeRaced),
             // Another writer committed some of the pieces, and fewer may be left: the caller must get the session
             // first.
             Plan::Refuse(Refusal::TooManyFragments) if is_raced => Err(Error::RangeRaced),
             Plan::Refuse(refusal) => Err(self.refused(refusal)),
-            Plan::Repeat(repeat) => self.compare(repeat, crc32c).await,
+            Plan::Confirm(expected) => self.compare(expected, crc32c).await,
         }
     }
 

@@ -1,15 +1,16 @@
-//! `UploadRange`: header → register → plan → take or confirm → commit → explain.
+//! `UploadRange`: header → register → view → plan → take or confirm. What is taken is committed; if the commit changes
+//! nothing, one more view explains why.
 //!
 //! No transaction is open while bytes arrive. Whatever happens before, the commit decides: the database takes exactly
 //! the planned pieces, or nothing.
 //!
 //! Three limits of time work together:
-//! - The range timeout runs from the header until right before the commit. No put begins after it.
+//! - The range timeout runs from the header. After it, the caller gets an error, no put begins, and no commit begins. A
+//!   commit that has begun goes on in its own task.
 //! - A put that has begun is bounded by `blobs::PUT_TIMEOUT` alone: stopping it would not keep its object from
-//!   appearing. If the range timeout has passed when the put ends, nothing is committed. Reclaiming makes its last pass
-//!   only after both times.
-//! - If the database takes longer than 50 ms (`PROMPT`) to report an active session, the report may be out of date.
-//!   Then the database is asked once more before the caller gets a response.
+//!   appearing. Reclaiming makes its last pass only after both times.
+//! - If the database takes longer than 50 ms (`MAX_REPORT_AGE`) to report an active session, the report may be out of
+//!   date. Then the database is asked once more before the caller gets a response.
 
 mod commit;
 mod confirm;
@@ -38,7 +39,7 @@ struct Transfer {
     app: Arc<AppState>,
     request_id: String,
     header: Header,
-    /// When the range times out, unless it is being committed.
+    /// When the range times out. A commit that has begun by then still goes on, but its caller gets an error.
     deadline: Instant,
     writer: Writer,
 }
@@ -62,8 +63,8 @@ pub async fn upload_range(
         () = sleep_until(deadline) => return Err(transfer.timed_out()),
         response = transfer.run(body, permit) => response?,
     };
-    // Committed before the cancel, but not acknowledged before it: the bytes are gone, so the caller must not rely on
-    // them.
+    // The range may have been committed before the session ended. But its bytes are dropped with the session, so it
+    // must not be acknowledged any more.
     match transfer.writer.end() {
         Some(end) => Err(end.into()),
         None => Ok(response),
@@ -76,7 +77,7 @@ impl Transfer {
     async fn run(self: &Arc<Self>, body: RangeBody, permit: RangePermit) -> Result<UploadRangeResponse, Error> {
         match self.plan(self.view().await?) {
             Plan::Take(pieces) => self.take(body, pieces, permit).await,
-            Plan::Repeat(repeat) => self.confirm(body, repeat).await,
+            Plan::Confirm(expected) => self.confirm(body, expected).await,
             Plan::Refuse(refusal) => Err(self.refused(refusal)),
         }
     }
@@ -87,6 +88,7 @@ impl Transfer {
         session::plan(view, request, self.app.limits.max_fragments)
     }
 
+    /// The session as this range sees it now.
     async fn view(&self) -> Result<RangeView, Error> {
         self.app.store.range_view(&self.writer, self.header.range).await?.ok_or(Error::SessionNotFound)
     }

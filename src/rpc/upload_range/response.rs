@@ -7,8 +7,8 @@ use tokio::time::Instant;
 use super::Transfer;
 use crate::{error::Error, proto::UploadRangeResponse, range::ByteRange, rpc::reply, session::State, store::Committed};
 
-/// How old the report of an active session may be when the caller gets it.
-const PROMPT: Duration = Duration::from_millis(50);
+/// How old the database's report of an active session may be when the caller gets the response.
+const MAX_REPORT_AGE: Duration = Duration::from_millis(50);
 
 impl Transfer {
     /// The session as it is now.
@@ -17,7 +17,7 @@ impl Transfer {
         let session = self.app.store.upload_session(self.owned()).await?.ok_or(Error::SessionNotFound)?;
         let document = match session.state {
             State::Active => {
-                self.expect_no_end_since(asked).await?;
+                self.recheck_if_slow(asked).await?;
                 None
             }
             State::Completed => {
@@ -36,10 +36,11 @@ impl Transfer {
         })
     }
 
-    /// Asks the database once more if its report, asked for at `asked`, took longer than [`PROMPT`]. Meanwhile another
-    /// replica may have acknowledged a cancel, and this replica may not be notified of it yet.
-    pub(super) async fn expect_no_end_since(&self, asked: Instant) -> Result<(), Error> {
-        if asked.elapsed() <= PROMPT {
+    /// Asks the database once more if it was first asked, at `asked`, more than [`MAX_REPORT_AGE`] ago. Meanwhile
+    /// another replica may have acknowledged a cancel, and this replica may not be notified of it yet. Fails if the
+    /// session has ended without being completed.
+    pub(super) async fn recheck_if_slow(&self, asked: Instant) -> Result<(), Error> {
+        if asked.elapsed() <= MAX_REPORT_AGE {
             return Ok(());
         }
         match self.view().await?.state {
