@@ -23,8 +23,8 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// How long a connection may be silent before the relay reconnects: a dead connection is silent as well.
 const MAX_SILENCE: Duration = Duration::from_secs(60);
 
-/// How long ended sessions are collected before they are announced. It limits how often a replica announces. The
-/// response to the call that ended a session, and the writers on this replica, do not wait for it.
+/// How long ended sessions are collected before they are announced. It limits how often a replica announces. Neither
+/// the response to the call that ended a session nor the writers on this replica wait for it.
 const COLLECT_TIME: Duration = Duration::from_millis(2);
 
 /// How long to wait before reconnecting.
@@ -48,7 +48,8 @@ impl Relay {
         Self { store, writers, unannounced: Mutex::default(), has_unannounced: Notify::new() }
     }
 
-    /// Announces within milliseconds that a session has ended, together with others that end in that time.
+    /// Queues the announcement that a session has ended. It is sent within milliseconds, together with those of other
+    /// sessions.
     pub fn announce(&self, session: SessionId) {
         self.unannounced.lock().insert(session);
         self.has_unannounced.notify_one();
@@ -68,6 +69,7 @@ impl Relay {
         }
     }
 
+    /// Waits until there is a session to announce, and then a moment for more.
     async fn collect(&self) {
         self.has_unannounced.notified().await;
         sleep(COLLECT_TIME).await;
@@ -95,8 +97,8 @@ impl Relay {
         Ok(())
     }
 
-    /// Reads the state of the selected ones of this replica's writers' sessions, and notifies the writers of ended
-    /// ones.
+    /// Of the sessions that have writers on this replica, reads the state of the selected ones. Notifies the writers of
+    /// those that have ended.
     async fn check_sessions(&self, is_selected: impl Fn(&SessionId) -> bool) -> Result<(), Error> {
         let mut sessions = self.writers.sessions();
         sessions.retain(|(_, session)| is_selected(session));

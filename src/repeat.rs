@@ -4,15 +4,16 @@ use std::{fmt::Debug, time::Duration};
 
 use tokio::time::sleep;
 
-/// How long to wait after work has failed.
+/// How long to wait after a failure.
 const FAILED_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Calls `work` and `rest` in turn. Logs only the first of consecutive failures, and the recovery.
-pub async fn repeat<Work, Rest, Error>(what: &str, work: impl Fn() -> Work, rest: impl Fn() -> Rest)
+/// Calls `work` and `wait` in turn. After a failure of `work`, waits for [`FAILED_INTERVAL`] instead. Logs only the first
+/// of consecutive failures, and the recovery.
+pub async fn repeat<Work, Wait, Error>(what: &str, work: impl Fn() -> Work, wait: impl Fn() -> Wait)
 where
     Error: Debug,
     Work: Future<Output = Result<(), Error>>,
-    Rest: Future<Output = ()>,
+    Wait: Future<Output = ()>,
 {
     let mut is_failing = false;
     loop {
@@ -23,6 +24,6 @@ where
             _ => {}
         }
         is_failing = done.is_err();
-        if is_failing { sleep(FAILED_INTERVAL).await } else { rest().await }
+        if is_failing { sleep(FAILED_INTERVAL).await } else { wait().await }
     }
 }

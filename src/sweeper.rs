@@ -1,5 +1,5 @@
-//! Background work of every replica on rows: end overdue sessions, purge tombstones. Any number of replicas share it; what one
-//! leaves half done, another one takes over.
+//! Background work of every replica on rows: end overdue sessions, and purge tombstones. Any number of replicas share the
+//! work. The bytes of ended sessions are the work of `reclaim`.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{app_state::AppState, error::Error, repeat::repeat, session::End, store::EXPIRE_BATCH, telemetry::meters};
 
-/// How often overdue sessions are looked for. Not urgent: they already read as expired.
+/// How often overdue sessions are ended. It is not urgent: every caller already sees them as expired.
 const EXPIRE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often tombstones are purged.

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{Blobs, Error, Folder, local, spool::Spool, timed_out};
 
-/// How many bytes are gathered before they are written to a file. Each write costs a switch to a blocking thread.
+/// How many bytes are gathered before they are written to a file: each write costs a switch to a blocking thread.
 const WRITE_BYTES: usize = 1024 * 1024;
 
 /// How long a put may take. Its object may still appear after that, but only soon after.
@@ -31,13 +31,14 @@ pub struct Fragment {
     sink: Sink,
 }
 
+/// Where the bytes of a fragment are.
 #[derive(Debug)]
 enum Sink {
     /// Local files: the bytes are written as they arrive, to a staged file next to the object.
     Staged(Box<dyn MultipartUpload>),
-    /// Every other store, because an interrupted multipart upload would stay there and not be listed. The bytes are
-    /// spooled to a file until all have arrived, and then put as a whole. A client that stalls needs little memory,
-    /// whatever it has sent.
+    /// Every other store: the bytes are spooled to a file until all have arrived, and then put as a whole. A multipart
+    /// upload would stay in the store if it were interrupted, and not be listed. A client that stalls needs little
+    /// memory, whatever it has sent.
     Spooled(Spool),
     /// All bytes, in memory. The permit limits the number of such fragments.
     Whole(Bytes, OwnedSemaphorePermit),
@@ -95,7 +96,7 @@ impl Fragment {
         Ok(())
     }
 
-    /// Drops everything that was written. Only call it when the database is known to hold nothing of the fragment.
+    /// Drops everything that was written. Only call it when the database is known to have no row for this fragment.
     pub async fn discard(mut self) {
         let dropped = match &mut self.sink {
             Sink::Staged(upload) => upload.abort().await,

@@ -43,7 +43,7 @@ pub async fn drop_all_except(root: &Path, folder: Folder, keep: &HashSet<Uuid>) 
             }
             ignore_not_found(fs::remove_file(entry.path()))?;
         }
-        // Synced, so that no file reappears after a power failure, when no pass would find it any more.
+        // Synced, so that no file reappears after a power failure: it could be after the last pass.
         let changed = if is_empty {
             remove_dir(&path)?;
             path.parent().unwrap_or(&path)

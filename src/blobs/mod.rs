@@ -22,10 +22,10 @@ pub use open::OpenError;
 
 use crate::name::{SessionId, TenantId};
 
-/// How many whole fragments are in memory at once while they are put. Local files are written without this.
+/// How many whole fragments may be in memory at once while they are put. Local files need no such limit.
 const MAX_BUFFERED_FRAGMENTS: usize = 16;
 
-/// How long a store may take to read at most a fragment, to list, or to pass the check.
+/// How long a store may take to read a part of an object, to list, or to pass the check.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The objects of every upload session.

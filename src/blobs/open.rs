@@ -25,7 +25,7 @@ const MAX_BACKOFF: Duration = Duration::from_secs(2);
 /// Why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The URL is not supported. The message does not repeat it, because it may hold a secret.
+    /// The URL is not supported. The message does not repeat it, because it may contain a secret.
     #[error(
         "the object store must be file:///an/absolute/folder, s3://bucket/prefix, az://container/prefix, \
          gs://bucket/prefix or memory://, without a password or a query"

@@ -1,8 +1,8 @@
 //! Reclaiming: the bytes of ended sessions are dropped from the object store.
 //!
-//! The statement that ends a session queues it in the table `reclaim`. Every replica works on the queue: a worker claims a
-//! session for the time of a lease, makes a pass over its objects, and settles it. What one replica leaves half done, another
-//! one takes over.
+//! The statement that ends a session queues it in the table `reclaim`. Every replica works on the queue: a worker claims
+//! a session for the time of a lease, makes a pass over its objects, and records the result. If a replica stops in the
+//! middle of a pass, another one repeats the pass.
 //!
 //! ```text
 //!   end           pass 1        pass 2                  final_time     last pass            purge
@@ -17,15 +17,19 @@
 //!
 //! - **Pass 1** drops what is there when the session ends.
 //! - **Pass 2** drops what a writer was putting during pass 1, so that the bytes are gone within a second.
-//! - **The last pass** is one that begins after `final_time`, when no writer of the session can be left: a range that began
-//!   before the end is not put after its range timeout, and a put that was begun appears within `PUT_TIMEOUT`, which is less
-//!   than `PUT_MARGIN`. Only this pass removes the row of `reclaim`.
+//! - **The last pass** is one that begins after `final_time`, when no writer of the session can be left: a range that
+//!   began before the end is not put after its range timeout, and the object of a put that has begun appears within
+//!   `PUT_TIMEOUT`, which is less than `PUT_MARGIN`. Only this pass removes the row of `reclaim`.
 //!
-//! A completed session has the last pass only, which drops what failed attempts left behind and keeps what its manifest holds.
+//! A completed session has the last pass only. It drops what failed attempts left behind, and keeps what the manifest
+//! holds. When the session's job is deleted, its manifest is emptied, and it is queued again with all three passes. A
+//! completed session has no tombstone: its row lives as long as its job.
 //!
-//! While a pass runs, the row's `due_time` lies `LEASE` ahead, and no other worker claims the session. A pass gives up after
-//! `PASS_TIMEOUT`, which is less than `LEASE`: a slow session never occupies two workers. A pass that fails is retried after a
-//! back-off.
+//! While a pass runs, the row's `due_time` lies `LEASE` ahead, and no other worker claims the session. A pass gives up
+//! after `PASS_TIMEOUT`, which is less than `LEASE`: a slow session never occupies two workers. A pass that fails is
+//! retried after a back-off.
+//!
+//! The purge of tombstones is in `sweeper.rs`.
 
 mod worker;
 
@@ -39,33 +43,34 @@ pub use worker::run;
 const PUT_MARGIN: Duration = Duration::from_secs(60);
 const _: () = assert!(PUT_TIMEOUT.as_millis() < PUT_MARGIN.as_millis());
 
-/// How long a worker may be busy with a session before another one takes it over. Short: after a crash in the middle of a
-/// pass the bytes stay as long.
+/// How long a worker may be busy with a session before another one may claim it. It is short because the bytes stay that
+/// long after a crash in the middle of a pass.
 pub const LEASE: Duration = Duration::from_secs(5);
 
-/// How long one pass over one session's objects may take. The next pass goes on where this one has stopped.
+/// How long one pass over one session's objects may take. The next pass drops what this one has left.
 const PASS_TIMEOUT: Duration = Duration::from_secs(4);
 const _: () = assert!(PASS_TIMEOUT.as_millis() < LEASE.as_millis());
 
 /// How soon after the first pass the second follows.
 pub const SECOND_PASS: Duration = Duration::from_millis(500);
 
-/// How often the queue is read without being woken: for sessions of other replicas, for second and last passes, and for what
-/// was deferred.
+/// How often a worker reads the queue without being woken: for sessions that other replicas ended, for second and last
+/// passes, and for passes that are retried.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 const _: () = assert!(POLL_INTERVAL.as_millis() <= SECOND_PASS.as_millis());
 
-/// How many workers drop bytes, a session each, so that a slow one does not hold up the others.
+/// How many workers a replica has. Each drops the bytes of one session at a time, so that a slow session does not delay
+/// the others.
 const WORKERS: usize = 8;
 
-/// The time between the first attempts of a pass that fails. It doubles with each of them.
+/// How long a pass waits after it has failed once. The time doubles with each further failure.
 const MIN_BACK_OFF: Duration = Duration::from_millis(250);
 
-/// The longest time between two attempts.
+/// The longest time that a failed pass waits.
 const MAX_BACK_OFF: Duration = Duration::from_secs(5);
 const _: () = assert!(MIN_BACK_OFF.as_millis() <= MAX_BACK_OFF.as_millis());
 
-/// How long after a session's end a writer of it can be left.
+/// How long after a session's end one of its writers can still create an object.
 pub fn writer_grace(range_timeout: Duration) -> Duration {
     range_timeout + PUT_MARGIN
 }

@@ -14,7 +14,7 @@ pub async fn run(app: AppState, shutdown: CancellationToken) {
     shutdown.run_until_cancelled(join_all(workers)).await;
 }
 
-/// Waits until this replica has ended a session, or it is time to read the queue anyway.
+/// Waits until this replica has ended a session, at most for [`POLL_INTERVAL`].
 async fn wait_for_work(app: &AppState) {
     tokio::select! {
         () = app.wake_reclaim.notified() => {}
@@ -22,6 +22,7 @@ async fn wait_for_work(app: &AppState) {
     }
 }
 
+/// Makes passes until the queue has no session whose next pass may begin.
 async fn reclaim(app: &AppState) -> Result<(), Error> {
     while let Some(reclaim) = app.store.claim_reclaim().await? {
         pass(app, &reclaim).await?;

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{Error, Store, interval};
 use crate::name::{SessionId, TenantId};
 
-/// A session whose objects are to be dropped, but for those that its manifest holds.
+/// A session whose objects are to be dropped, except those that its manifest holds.
 #[derive(Debug, Clone)]
 pub struct Reclaim {
     /// The session's tenant.
@@ -20,12 +20,12 @@ pub struct Reclaim {
     pub keep: HashSet<Uuid>,
     /// When this pass began.
     begun: OffsetDateTime,
-    /// How many passes have begun since the last one that went through, this one included.
+    /// How many passes have begun since the last one that succeeded, this one included.
     pub attempts: u32,
 }
 
 impl Store {
-    /// Takes the session that is due longest for a pass; no other worker gets it while the lease holds.
+    /// Claims the session whose next pass has waited longest. No other worker can claim it before the lease ends.
     pub async fn claim_reclaim(&self) -> Result<Option<Reclaim>, Error> {
         let query = sqlx::query!(
             r#"
@@ -58,7 +58,8 @@ impl Store {
         }))
     }
 
-    /// A pass went through. Only one that began when no writer of the session could be left was the last.
+    /// Records that a pass succeeded. If it began when no writer of the session could be left, it was the last one, and
+    /// the session leaves the queue.
     pub async fn settle_reclaim(&self, reclaim: &Reclaim) -> Result<(), Error> {
         let query = sqlx::query!(
             "with done as (
@@ -79,7 +80,7 @@ impl Store {
         Ok(())
     }
 
-    /// A pass failed: the next one may begin after `back_off`.
+    /// Records that a pass failed. The next one may begin after `back_off`.
     pub async fn defer_reclaim(&self, reclaim: &Reclaim, back_off: Duration) -> Result<(), Error> {
         let query = sqlx::query!(
             "update reclaim set due_time = now() + $3 where tenant_id = $1 and session_id = $2",
