@@ -7,8 +7,8 @@ use tokio::time::sleep;
 /// How long to wait after a failure.
 const FAILED_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Calls `work` and `wait` in turn. After a failure of `work`, waits for [`FAILED_INTERVAL`] instead. Logs only the first
-/// of consecutive failures, and the recovery.
+/// Calls `work` and `wait` in turn. After a failure of `work`, waits for [`FAILED_INTERVAL`] instead. Logs only the
+/// first of consecutive failures, and the recovery.
 pub async fn repeat<Work, Wait, Error>(what: &str, work: impl Fn() -> Work, wait: impl Fn() -> Wait)
 where
     Error: Debug,

@@ -1,5 +1,5 @@
-//! Background work of every replica on rows: end overdue sessions, and purge tombstones. Any number of replicas share the
-//! work. The bytes of ended sessions are the work of `reclaim`.
+//! Background work of every replica on rows: end overdue sessions, and purge tombstones. Any number of replicas share
+//! the work. The bytes of ended sessions are the work of `reclaim`.
 
 use std::time::Duration;
 

@@ -12,7 +12,8 @@ use super::{Blobs, Error, Folder, local, spool::Spool, timed_out};
 /// How many bytes are gathered before they are written to a file: each write costs a switch to a blocking thread.
 const WRITE_BYTES: usize = 1024 * 1024;
 
-/// How long a put may take. Its object may still appear after that, but only soon after.
+/// How long a put may take. Its object may still appear after that, but only soon after. The rename of a local file has
+/// no such limit.
 pub const PUT_TIMEOUT: Duration = Duration::from_secs(50);
 
 /// How long it may take to drop a discarded object. If it takes longer, reclaiming drops the object.

@@ -1,8 +1,8 @@
 //! Reclaiming: the bytes of ended sessions are dropped from the object store.
 //!
-//! The statement that ends a session queues it in the table `reclaim`. Every replica works on the queue: a worker claims
-//! a session for the time of a lease, makes a pass over its objects, and records the result. If a replica stops in the
-//! middle of a pass, another one repeats the pass.
+//! The statement that ends a session queues it in the table `reclaim`. Every replica works on the queue: a worker
+//! claims a session for the time of a lease, makes a pass over its objects, and records the result. If a replica stops
+//! in the middle of a pass, another one repeats the pass.
 //!
 //! ```text
 //!   end           pass 1        pass 2                  final_time     last pass            purge
@@ -43,8 +43,8 @@ pub use worker::run;
 const PUT_MARGIN: Duration = Duration::from_secs(60);
 const _: () = assert!(PUT_TIMEOUT.as_millis() < PUT_MARGIN.as_millis());
 
-/// How long a worker may be busy with a session before another one may claim it. It is short because the bytes stay that
-/// long after a crash in the middle of a pass.
+/// How long a worker may be busy with a session before another one may claim it. It is short because the bytes stay
+/// that long after a crash in the middle of a pass.
 pub const LEASE: Duration = Duration::from_secs(5);
 
 /// How long one pass over one session's objects may take. The next pass drops what this one has left.
