@@ -29,12 +29,12 @@ impl Store {
     pub async fn claim_reclaim(&self) -> Result<Option<Reclaim>, Error> {
         let query = sqlx::query!(
             r#"
-            with due as (
+            with next as (
                 select tenant_id, session_id from reclaim
                 where due_time <= now() order by due_time limit 1 for update skip locked
             ), claimed as (
                 update reclaim r set due_time = now() + $1, attempts = attempts + 1
-                from due where (r.tenant_id, r.session_id) = (due.tenant_id, due.session_id)
+                from next where (r.tenant_id, r.session_id) = (next.tenant_id, next.session_id)
                 returning r.tenant_id, r.session_id, r.attempts
             )
             select tenant_id, session_id, attempts, now() as "begun!",

@@ -72,7 +72,7 @@ pub async fn upload_range(
 }
 
 impl Transfer {
-    /// Holds the permit until it returns. If the caller hangs up during the commit, the permit is held until the commit
+    /// Keeps the permit until it returns. If the caller hangs up during the commit, the permit is kept until the commit
     /// is done.
     async fn run(self: &Arc<Self>, body: RangeBody, permit: RangePermit) -> Result<UploadRangeResponse, Error> {
         match self.plan(self.view().await?) {
