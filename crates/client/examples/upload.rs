@@ -21,7 +21,7 @@ pub async fn upload(client: &Client, document: &str, file: &Path) -> Result<u32,
     Ok(uploaded.crc32c())
 }
 
-/// Downloads a document into memory; anything that is `AsyncWrite` would do.
+/// Downloads a document into memory. Any `AsyncWrite` can be the output.
 pub async fn download(client: &Client, document: &str) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
     client.download(document, &mut bytes, &watch::Sender::default()).await?;

@@ -44,7 +44,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client of the service at `http://host:port`; connects when the first call is made.
+    /// A client of the service at `http://host:port`. It connects with the first call.
     pub fn new(endpoint: &str, credential: Credential) -> anyhow::Result<Self> {
         Ok(Self::over(connect(&[endpoint], None)?, credential))
     }
@@ -63,8 +63,8 @@ impl Client {
         }
     }
 
-    /// Makes a call about a session. Where the caller's own credential lacks a permission, makes it again with the
-    /// session's upload URL: a token with `PrintJob.Create` alone may create a session, but neither get nor cancel it;
+    /// Makes a call about a session. If the caller's own credential lacks a permission, makes it again with the
+    /// session's upload URL. A token with `PrintJob.Create` alone may create a session, but neither get nor cancel it:
     /// the upload URL allows both.
     pub async fn with_upload_url_fallback<T, F>(
         &self,
@@ -80,7 +80,7 @@ impl Client {
         }
     }
 
-    /// A client that presents a session's upload URL in place of the caller's own credential. `None` once the session
+    /// A client that presents a session's upload URL instead of the caller's own credential. `None` once the session
     /// has ended: then it has no upload URL.
     fn with_upload_url_of(&self, session: &UploadSession) -> Option<Self> {
         let credential = Credential::of_upload_url(&session.upload_url).ok()?;
@@ -101,8 +101,8 @@ impl Client {
         Self { patience, ..self }
     }
 
-    /// Creates the upload session of a document, or returns the caller's own one with the same properties: then
-    /// `next_expected_ranges` says what is still missing.
+    /// Creates the upload session of a document. If the caller has one with the same properties already, returns that
+    /// one: its `next_expected_ranges` are still missing.
     pub async fn create(&self, document: &str, properties: &DocumentProperties) -> Result<UploadSession, Error> {
         let request = CreateUploadSessionRequest { parent: document.into(), properties: Some(properties.clone()) };
         let create = || {
@@ -122,9 +122,9 @@ impl Client {
         Ok(retry::call(self.timeout, get).await?)
     }
 
-    /// Cancels the upload, for good. Doing it again is OK; so it is retried where it is unknown whether it was done. By
-    /// a document's name and without an etag, a retry may cancel another session that the caller has created in the
-    /// meantime: name `uploadSessions/{id}` where that may happen.
+    /// Cancels the upload: it cannot be resumed. The call may be repeated, so it is retried when its outcome is
+    /// unknown. By a document's name and without an etag, a retry may cancel a newer session that the caller has
+    /// created in the meantime: use `uploadSessions/{id}` where that may happen.
     pub async fn cancel(&self, request: DeleteUploadSessionRequest) -> Result<(), Error> {
         let delete = || {
             let (mut sessions, request) = (self.sessions.clone(), self.timed(request.clone()));

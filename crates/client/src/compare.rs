@@ -1,20 +1,20 @@
-//! Whether a session that is resumed holds the same bytes as the source.
+//! Checks that a session that is resumed has the same bytes as the source.
 
 use std::{num::NonZero, ops::Range, sync::Arc};
 
 use super::{Error, retry::Patience, send::RangeSender};
 use crate::proto::{Reason, UploadSession};
 
-/// How much is compared at most at each end of an area, in bytes. An area is received without a gap.
+/// How many bytes are compared, at most, at each end of an area. An area is a run of received bytes without a gap.
 const COMPARED_BYTES: u64 = 64 * 1024;
 
 /// How many areas are compared, from the first one and from the last one.
 const COMPARED_AREAS: usize = 4;
 
 impl RangeSender {
-    /// Fails when the session holds other bytes than the source. A range that the session has is sent again with its digest:
-    /// the service compares it, and nothing changes. Only a little is sent, in ranges that are not larger than others. Whether
-    /// all bytes are the same is known at the end.
+    /// Fails when the session has other bytes than the source. A range that the session has is sent again with its
+    /// digest: the service compares it, and nothing changes. Only a sample is sent, in ranges of at most `range_bytes`.
+    /// All bytes are checked at the end of the upload.
     pub(super) async fn compare(
         self: &Arc<Self>,
         session: &UploadSession,
@@ -29,7 +29,8 @@ impl RangeSender {
                     Some(Reason::DigestConflict) => {
                         return Err(Error::OtherBytes { file: self.source.name().to_owned() });
                     }
-                    // Completed by another caller, or the service takes only tiny ranges: the document's CRC32C decides.
+                    // Another caller has completed it, or the service accepts only tiny ranges: the document's CRC32C
+                    // decides.
                     Some(Reason::UploadSessionCompleted | Reason::RangeTooLarge) => return Ok(()),
                     _ => patience.wait(error, &self.progress).await?,
                 }
@@ -41,7 +42,7 @@ impl RangeSender {
     }
 }
 
-/// What a session has of a document: all that it is not missing.
+/// The areas that a session has: everything that is not missing.
 fn received(session: &UploadSession, size: u64) -> Vec<Range<u64>> {
     let mut areas = Vec::new();
     let mut start = 0;
@@ -60,9 +61,9 @@ fn compared(areas: &[Range<u64>], length: u64) -> Vec<Range<u64>> {
     let last = &others[others.len().saturating_sub(COMPARED_AREAS)..];
     let mut ranges = Vec::new();
     for area in first.iter().chain(last) {
-        let begins = area.start..area.end.min(area.start + length);
-        let ends = begins.end.max(area.end.saturating_sub(length))..area.end;
-        ranges.extend([begins, ends]);
+        let head = area.start..area.end.min(area.start + length);
+        let tail = head.end.max(area.end.saturating_sub(length))..area.end;
+        ranges.extend([head, tail]);
     }
     ranges.retain(|range| !range.is_empty());
     ranges
@@ -78,15 +79,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_missing_is_there() {
+    fn received_is_what_is_not_missing() {
         let session = |missing: &[(i64, i64)]| UploadSession {
             next_expected_ranges: missing.iter().map(|&(start, end)| ByteRange { start, end }).collect(),
             ..Default::default()
         };
-        let there = |missing| pairs(&received(&session(missing), 10));
-        assert_eq!(there(&[(0, 10)]), []);
-        assert_eq!(there(&[(0, 2), (5, 8)]), [(2, 5), (8, 10)]);
-        assert_eq!(there(&[(3, 10)]), [(0, 3)]);
+        let areas = |missing| pairs(&received(&session(missing), 10));
+        assert_eq!(areas(&[(0, 10)]), []);
+        assert_eq!(areas(&[(0, 2), (5, 8)]), [(2, 5), (8, 10)]);
+        assert_eq!(areas(&[(3, 10)]), [(0, 3)]);
     }
 
     #[test]

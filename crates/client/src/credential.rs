@@ -1,4 +1,4 @@
-//! What a caller presents: an access token, a file that holds one, or an upload URL.
+//! The credential of a call: an access token, a file that holds one, or an upload URL.
 
 use std::{
     fs,
@@ -15,15 +15,15 @@ use url::Url;
 
 use crate::UPLOAD_TOKEN;
 
-/// What a caller presents.
+/// The credential that every call presents.
 #[derive(Debug, Clone)]
 pub enum Credential {
     /// Nothing.
     None,
     /// An access token, in `authorization`.
     AccessToken(MetadataValue<Ascii>),
-    /// A file that holds an access token, as workload identity mounts it. It is read for every call: when the token is
-    /// renewed the file is replaced, and a token from memory could have expired.
+    /// A file that holds an access token, as workload identity mounts it. It is read for every call: a token in memory
+    /// could expire while the file has a renewed one.
     TokenFile(PathBuf),
     /// The `tempauthtoken` of an upload URL, in `upload-token`.
     UploadToken(MetadataValue<Ascii>),
@@ -35,12 +35,12 @@ impl Credential {
         Ok(Self::AccessToken(bearer(token)?))
     }
 
-    /// Presents the access token in a file, which must exist. A pipe, or anything else that is no regular file, can be read
-    /// only once: its token is kept.
+    /// Presents the access token in a file, which must exist. A pipe, or anything else that is no regular file, can be
+    /// read only once: its token is kept.
     pub fn token_file(file: &Path) -> anyhow::Result<Self> {
         let token = token_in(file)?;
-        let can_be_read_anew = file.is_file();
-        Ok(if can_be_read_anew { Self::TokenFile(file.to_owned()) } else { Self::AccessToken(token) })
+        let is_readable_again = file.is_file();
+        Ok(if is_readable_again { Self::TokenFile(file.to_owned()) } else { Self::AccessToken(token) })
     }
 
     /// Presents the token in an upload URL.
@@ -48,18 +48,22 @@ impl Credential {
         let url = Url::parse(upload_url).context("the upload URL is no URL")?;
         let token = url.query_pairs().find_map(|(name, token)| (name == "tempauthtoken").then_some(token));
         let token = token.context("the upload URL has no tempauthtoken")?;
-        Ok(Self::UploadToken(secret(token.parse().context("the upload token holds odd characters")?)))
+        Ok(Self::UploadToken(secret(
+            token.parse().context("the upload token has characters that a header must not have")?,
+        )))
     }
 }
 
-/// Metadata that debug output does not contain.
+/// Marks metadata as sensitive, so that debug output does not contain it.
 fn secret(mut metadata: MetadataValue<Ascii>) -> MetadataValue<Ascii> {
     metadata.set_sensitive(true);
     metadata
 }
 
 fn bearer(token: &str) -> anyhow::Result<MetadataValue<Ascii>> {
-    Ok(secret(format!("Bearer {token}").parse().context("the access token holds odd characters")?))
+    Ok(secret(
+        format!("Bearer {token}").parse().context("the access token has characters that a header must not have")?,
+    ))
 }
 
 fn token_in(file: &Path) -> anyhow::Result<MetadataValue<Ascii>> {
@@ -96,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_file_is_read_anew_for_every_call() {
+    fn a_token_file_is_read_again_for_every_call() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("token");
         assert!(Credential::token_file(&file).is_err(), "there is none");
@@ -140,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn no_debug_output_shows_a_token() {
+    fn debug_output_contains_no_token() {
         for credential in [
             Credential::access_token("a-secret").expect("a token"),
             Credential::of_upload_url("https://host/uploadSessions/1?tempauthtoken=a-secret").expect("a token"),

@@ -12,7 +12,7 @@ use crate::{
     retry::{self, timeout_on_slow_line, within},
 };
 
-/// What has been written so far. A document never changes: what several streams have sent fits together.
+/// The bytes that have been written. A document never changes, so bytes from several streams belong together.
 #[derive(Debug, Default)]
 struct Written {
     bytes: u64,
@@ -21,8 +21,8 @@ struct Written {
 }
 
 impl Client {
-    /// Writes the bytes of a document, and checks that they have the document's CRC32C. A stream that breaks is resumed where
-    /// it broke, until nothing has arrived for as long as the client's patience.
+    /// Writes the bytes of a document, and checks that they have the document's CRC32C. A stream that breaks is resumed
+    /// where it broke, until nothing has arrived for as long as the client's patience.
     pub async fn download(
         &self,
         document: &str,
@@ -83,7 +83,7 @@ impl Written {
         if is_whole && document.crc32c == Some(self.crc32c) {
             Ok(document)
         } else {
-            Err(Error::DigestMismatch { there: document.crc32c, here: self.crc32c })
+            Err(Error::DigestMismatch { service: document.crc32c, local: self.crc32c })
         }
     }
 }

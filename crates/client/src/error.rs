@@ -14,10 +14,10 @@ use crate::{
 /// Why a call or a transfer has failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The service refused the call or could not be reached, also in a retry where one may help.
+    /// The service refused the call or could not be reached. Retries, where one may help, have failed as well.
     #[error("{}", .0.message())]
     Call(#[from] Status),
-    /// The file cannot be read, or not be uploaded.
+    /// The file cannot be read or uploaded.
     #[error("{file}: {problem}")]
     File {
         /// Which file.
@@ -25,15 +25,16 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
-    /// The file has changed since the upload began. The document is not completed: the session may be canceled.
+    /// The file has changed since the upload began. The upload stops: cancel the session to start again.
     #[error("{file} was changed while it was uploaded")]
     Changed {
         /// Which file.
         file: String,
     },
-    /// The session has received other bytes than the file has. Nothing is sent: the session may be canceled.
+    /// The session has other bytes than the file, so the upload stops: cancel the session to start again.
     #[error(
-        "the upload session holds other bytes than {file}: it was begun with another file, or this one was changed; cancel it, and begin anew"
+        "the upload session holds other bytes than {file}: it was started with another file, or this file has changed; \
+         cancel it, and start again"
     )]
     OtherBytes {
         /// Which file.
@@ -50,18 +51,18 @@ pub enum Error {
     /// The session ended before it was complete.
     #[error("the upload session has ended: {}", state_name(*.0))]
     Ended(State),
-    /// The bytes that have arrived are not those that were sent.
-    #[error("the service's document has the CRC32C {}, what is here has {here:08x}", .there.map_or_else(|| "none".to_owned(), |crc| format!("{crc:08x}")))]
+    /// The service's document and the local bytes have different checksums.
+    #[error("the service's document has the CRC32C {}, the local bytes have {local:08x}", crc32c_text(*.service))]
     DigestMismatch {
         /// The CRC32C of the service's document.
-        there: Option<u32>,
-        /// The CRC32C of the file.
-        here: u32,
+        service: Option<u32>,
+        /// The CRC32C of the uploaded file, or of the downloaded bytes.
+        local: u32,
     },
     /// What was downloaded cannot be written.
     #[error("writing what was downloaded: {0}")]
     Output(#[source] io::Error),
-    /// A task of the client's own did not end as it should.
+    /// A task of the client has panicked, or a number is out of range.
     #[error("internal error: {0}")]
     Internal(String),
 }
@@ -82,8 +83,8 @@ impl Error {
         if let Self::Call(status) = self { reason_name(status) } else { None }
     }
 
-    /// Whether a retry may succeed: the service could not be reached or had no room, a range lost a race, or it is unknown
-    /// how the call ended. The call may then have been done: retry it only if it may be done twice.
+    /// Whether a retry may succeed: the service could not be reached or was too busy, a range lost a race, or the
+    /// outcome of the call is unknown. The call may then have taken effect: retry it only if it may be repeated.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Call(status) if retry_delay(status).is_some())
     }
@@ -94,9 +95,13 @@ impl Error {
     }
 }
 
-/// A number in a status' `ErrorInfo`.
+/// A number in the metadata of a status' `ErrorInfo`.
 pub(super) fn limit(status: &Status, key: &str) -> Option<u64> {
     status.get_details_error_info()?.metadata.get(key)?.parse().ok()
+}
+
+fn crc32c_text(crc32c: Option<u32>) -> String {
+    crc32c.map_or_else(|| "none".to_owned(), |crc32c| format!("{crc32c:08x}"))
 }
 
 /// `ACTIVE`, `COMPLETED`, `CANCELED` or `EXPIRED`.

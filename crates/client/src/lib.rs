@@ -1,12 +1,12 @@
 //! A client of the service: the generated stubs with a credential on every call, and transfers on top of them.
 //!
-//! [`Client`] has the stubs of every service of the proto, for single calls. Its methods add what every caller would have to
-//! write: a deadline, retries of transient failures ([`retry_delay`]), an upload in parallel ranges that goes on after
-//! a failure, a download that does the same, and checksums for both.
+//! [`Client`] has the stubs of every service of the proto, for single calls. Its methods add what every caller would
+//! have to write: a deadline, retries of transient failures ([`retry_delay`]), an upload in parallel ranges that goes
+//! on after a failure, a download that does the same, and checksums for both.
 //!
-//! An upload takes two calls. Creating a session is idempotent: for the same document and the same properties the owner gets
-//! the same session again, with the ranges that it is still missing. A program that was killed in the middle makes the same
-//! two calls again.
+//! An upload takes two calls. Creating a session is idempotent: for the same document and the same properties the owner
+//! gets the same session again, with the ranges that it is still missing. A program that was killed in the middle makes
+//! the same two calls again.
 //!
 //! ```no_run
 #![doc = include_str!("../examples/upload.rs")]

@@ -8,10 +8,10 @@ const RANGE_SECONDS: u64 = 60;
 /// How an upload is cut into ranges, and how fast it is. At most `parallel` ranges are in memory.
 #[derive(Debug, Clone)]
 pub struct UploadOptions {
-    /// How many ranges are sent at once. A service takes four of a session unless configured otherwise.
+    /// How many ranges are sent at once. A service accepts four of a session, unless it is configured otherwise.
     pub parallel: NonZero<u32>,
-    /// How many bytes a range has at most. A service takes 10 MiB unless configured otherwise; when it takes less, ranges
-    /// are made smaller.
+    /// How many bytes a range has at most. A service accepts 10 MiB, unless it is configured otherwise. If it accepts
+    /// less, the upload makes its ranges smaller.
     pub range_bytes: NonZero<u64>,
     /// How fast to send, for all ranges together; as fast as possible by default.
     pub bytes_per_second: Option<NonZero<u64>>,

@@ -1,4 +1,4 @@
-//! How far a transfer has come.
+//! The progress of a transfer.
 
 use std::sync::{
     Arc,
@@ -7,16 +7,17 @@ use std::sync::{
 
 use tokio::sync::watch;
 
-/// How far a transfer has come.
+/// The progress of an upload or a download.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Progress {
     /// The document's size in bytes.
     pub size: u64,
     /// Bytes that are done: acknowledged by the service, or written to the output.
     pub done: u64,
-    /// Bytes that are on their way. Those of a range that is sent again count again.
+    /// Bytes of ranges in flight, handed to the connection but not acknowledged.
     pub in_flight: u64,
-    /// All bytes that were sent, also those that were sent again, and those that were sent to be compared.
+    /// All bytes that this upload has sent, including those that it sent again, and those that it sent for a
+    /// comparison.
     pub sent: u64,
     /// The failure that is being retried.
     pub trouble: Option<String>,
@@ -29,16 +30,16 @@ impl Progress {
     }
 }
 
-/// One range's part in the progress of an upload. When this is dropped, its bytes are not on their way any more.
+/// One range's part in the progress of an upload. When this is dropped, its bytes are no longer in flight.
 #[derive(Debug)]
 pub(super) struct InFlight {
     progress: watch::Sender<Progress>,
     count: Arc<Count>,
-    /// Whether the service has the range already. Then it does not count as on its way.
+    /// Whether the service has the range already. Then its bytes do not count as in flight.
     is_known: bool,
 }
 
-/// Only touched while the progress is locked, in `send_modify`.
+/// Only read and changed while the progress is locked, in `send_modify`.
 #[derive(Debug, Default)]
 struct Count {
     bytes: AtomicU64,
@@ -50,13 +51,13 @@ impl InFlight {
         Self { progress: progress.clone(), count: Arc::default(), is_known: false }
     }
 
-    /// For a range that the service has, and that is sent to be compared.
+    /// For a range that the service has already, and that is sent for a comparison.
     pub(super) fn known(progress: &watch::Sender<Progress>) -> Self {
         Self { progress: progress.clone(), count: Arc::default(), is_known: true }
     }
 
-    /// Counts every chunk that is handed over. The body of a range may outlive its call for a moment: what it then hands over
-    /// does not count.
+    /// Counts every chunk that is handed over. The body of a range may outlive its call for a moment: the chunks that
+    /// it hands over then do not count.
     pub(super) fn counter(&self) -> impl Fn(u64) + Send + use<> {
         let (progress, count, is_known) = (self.progress.clone(), Arc::clone(&self.count), self.is_known);
         move |chunk| {
@@ -98,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_sent_to_be_compared_is_sent_and_not_under_way() {
+    fn a_compared_range_counts_as_sent_but_not_as_in_flight() {
         let progress = watch::Sender::new(Progress { size: 100, done: 80, ..Progress::default() });
         let (known, missing) = (InFlight::known(&progress), InFlight::new(&progress));
         known.counter()(64);

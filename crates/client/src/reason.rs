@@ -18,8 +18,8 @@ impl Reason {
         Self::from_str_name(&format!("{PREFIX}{name}")).unwrap_or(Self::Unspecified)
     }
 
-    /// The reason in the `ErrorInfo` of a status; `Unspecified` when this version does not know its name. Every error of the
-    /// service has one. Without one the error is the transport's.
+    /// The reason in the `ErrorInfo` of a status; `Unspecified` when this version does not know its name. Every error
+    /// of the service has one. Without one the error is the transport's.
     pub fn of(status: &Status) -> Option<Self> {
         reason_name(status).map(|name| Self::from_wire(&name))
     }
@@ -34,7 +34,7 @@ impl Reason {
     }
 }
 
-/// What a caller reads when a call is refused on an upload session that has ended in this state.
+/// The message of a call that is refused because its upload session has ended in this state.
 pub const fn ended_session_message(state: State) -> &'static str {
     match state {
         State::Completed => "the upload session is completed",

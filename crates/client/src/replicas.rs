@@ -25,8 +25,8 @@ const KEEPALIVE: Duration = Duration::from_secs(5);
 /// The replicas that report that they serve, by their index in the configuration.
 type Serving = BTreeSet<usize>;
 
-/// A channel over all replicas. All of them are used until one has reported its health. The health is watched as long as the
-/// channel exists.
+/// A channel over all replicas. All of them are used until one has reported its health. The health is watched as long
+/// as the channel exists.
 pub(super) fn balance(endpoints: Vec<Endpoint>) -> Channel {
     let (channel, balancer) = Channel::balance_channel(CHANGES);
     tokio::spawn(async move {
@@ -53,8 +53,8 @@ async fn watch_health(replica: usize, endpoint: &Endpoint, serving: &watch::Send
     }
 }
 
-/// Watches the health of a replica (`grpc.health.v1`) until it reports that it does not serve. Not any longer: a replica that
-/// drains would wait for the end of this call.
+/// Watches the health of a replica (`grpc.health.v1`) until it reports that it does not serve. Then the call must end:
+/// a replica that drains waits for it.
 async fn watch_once(replica: usize, endpoint: &Endpoint, serving: &watch::Sender<Serving>) -> Result<(), Status> {
     let endpoint = endpoint.clone().http2_keep_alive_interval(KEEPALIVE).keep_alive_timeout(KEEPALIVE);
     let channel = endpoint.connect().await.map_err(|error| Status::from_error(error.into()))?;
@@ -74,8 +74,9 @@ fn set_serving(replica: usize, serves: bool, serving: &watch::Sender<Serving>) {
     serving.send_if_modified(|serving| if serves { serving.insert(replica) } else { serving.remove(&replica) });
 }
 
-/// Uses the replicas that serve. When none does, those that served last are still used: without any replica a call would wait
-/// for ever, with them it fails at once. Changes that the channel has not taken yet are combined.
+/// Makes the channel use the replicas that serve. When none does, it still uses those that served last: without any
+/// replica a call would wait for ever, with them it fails at once. Changes that the channel has not taken yet are
+/// combined.
 async fn spread(
     endpoints: &[Endpoint],
     mut serving: watch::Receiver<Serving>,
@@ -117,7 +118,7 @@ mod tests {
 
     use super::*;
 
-    /// A replica that serves. It counts who watches its health: each has one of these receivers.
+    /// A replica that serves. Each caller that watches its health has one of these receivers.
     struct Replica(watch::Sender<()>);
 
     type Answer = Result<HealthCheckResponse, Status>;
@@ -134,7 +135,7 @@ mod tests {
             let listener = self.0.subscribe();
             let serves = HealthCheckResponse { status: ServingStatus::Serving.into() };
             let answers = stream::iter([Ok(serves)]).chain(stream::pending()).map(move |answer| {
-                let _as_long_as_it_watches = &listener;
+                let _kept = &listener;
                 answer
             });
             Ok(Response::new(Box::pin(answers)))

@@ -21,28 +21,28 @@ const FIRST_DELAY: Duration = Duration::from_millis(100);
 /// The longest wait, when the service does not state one.
 const LONGEST_DELAY: Duration = Duration::from_secs(5);
 
-/// The slowest line that a range or a download can use.
+/// The slowest line that a range or a download can use, in bytes per second.
 const SLOWEST_BYTES_PER_SECOND: u64 = 8 * 1024;
 
-/// How long to wait before a call that has failed like this may succeed. `None` when it would fail again.
+/// How long to wait before a retry of a call that has failed with this status. `None` when it would fail again.
 ///
-/// Only transient failures are retried: the service cannot be reached or has no room at the moment, a range lost a race, or it
-/// is unknown how the call ended, because the connection broke or there was no response in time. The call may then have been
-/// done: retry it only if it may be done twice.
+/// Only transient failures are retried: the service cannot be reached or is too busy, a range lost a race, or the
+/// outcome of the call is unknown, because the connection broke or there was no response in time. The call may then
+/// have taken effect: retry it only if it may be repeated.
 pub fn retry_delay(status: &Status) -> Option<Duration> {
-    let asked_for = status.get_details_retry_info().and_then(|info| info.retry_delay);
+    let requested = status.get_details_retry_info().and_then(|info| info.retry_delay);
     match (status.code(), Reason::of(status)) {
         (Code::Unavailable | Code::DeadlineExceeded, _) | (Code::Aborted, Some(Reason::RangeRaced)) => {
-            Some(asked_for.unwrap_or_default())
+            Some(requested.unwrap_or_default())
         }
-        (Code::ResourceExhausted, _) => asked_for,
+        (Code::ResourceExhausted, _) => requested,
         // Not an error of the service: the connection broke.
         (Code::Unknown | Code::Internal | Code::Cancelled, None) => Some(Duration::ZERO),
         _ => None,
     }
 }
 
-/// The wait before attempt number `attempt + 1`: twice as long each time, and not the same for all callers.
+/// The wait after attempt number `attempt`, counted from zero: twice as long each time, with jitter.
 fn backoff(attempt: u32) -> Duration {
     let longest = FIRST_DELAY.saturating_mul(1 << attempt.min(10)).min(LONGEST_DELAY);
     // Not secret: any random number will do.
@@ -62,12 +62,12 @@ impl Patience {
         Self { limit, failing_since: None, attempt: 0 }
     }
 
-    /// Begins anew with the next failure.
+    /// Resets the time: the next failure counts as the first one.
     pub(super) fn succeeded(&mut self) {
         (self.failing_since, self.attempt) = (None, 0);
     }
 
-    /// Waits until a retry may succeed. Returns the error when there is no use in one, or no time for it.
+    /// Waits until a retry may succeed. Returns the error when a retry would fail, or when the limit would pass.
     pub(super) async fn wait(&mut self, error: Error, progress: &watch::Sender<Progress>) -> Result<(), Error> {
         let Error::Call(status) = &error else { return Err(error) };
         let Some(delay) = retry_delay(status) else { return Err(error) };
@@ -83,7 +83,7 @@ impl Patience {
     }
 }
 
-/// Makes a call that may be done twice, and retries it. The deadline is for all attempts together.
+/// Makes a call that may be repeated, and retries it. The deadline is for all attempts together.
 pub(super) async fn call<T, F>(deadline: Duration, mut make: impl FnMut() -> F) -> Result<T, Status>
 where
     F: Future<Output = Result<Response<T>, Status>>,
@@ -113,7 +113,7 @@ pub(super) async fn within<T>(
     timeout(deadline, response).await.unwrap_or_else(|_| Err(no_response(deadline)))
 }
 
-/// How long to wait for a response while so many bytes may still be on the line: what is handed over is not yet sent.
+/// How long to wait for a response after `bytes` were handed over: up to a window of them may still be unsent.
 pub(super) fn timeout_on_slow_line(deadline: Duration, bytes: u64) -> Duration {
     deadline + Duration::from_secs(bytes.min(u64::from(STREAM_WINDOW)).div_ceil(SLOWEST_BYTES_PER_SECOND))
 }

@@ -1,4 +1,4 @@
-//! How one range is sent.
+//! Sends one range.
 
 use std::{ops::Range, sync::Arc, time::Duration};
 
@@ -50,7 +50,7 @@ impl RangeSender {
         Ok(response)
     }
 
-    /// Sends a range that the service has, for it to compare.
+    /// Sends a range that the service has already, so that the service compares it.
     pub(super) async fn repeat(self: &Arc<Self>, range: Range<u64>) -> Result<(), Error> {
         self.send_once(range, &InFlight::known(&self.progress)).await.map(drop)
     }
@@ -105,7 +105,7 @@ impl Pace {
         Self { bytes_per_second, next: Mutex::new(Instant::now()) }
     }
 
-    /// A chunk takes a quarter of a second at most: bytes move at a low rate, too.
+    /// At a low rate chunks are small, so that each takes a quarter of a second at most.
     fn chunk_bytes(&self) -> usize {
         let Some(rate) = self.bytes_per_second else { return CHUNK_BYTES };
         usize::try_from(rate / 4).unwrap_or(CHUNK_BYTES).clamp(1, CHUNK_BYTES)
@@ -121,8 +121,8 @@ impl Pace {
     }
 }
 
-/// Waits for the response as long as bytes move: no longer than `timeout` while none moves; once all are handed over, as
-/// long as the last of them may take on a slow line, and then `timeout`.
+/// Waits for the response as long as bytes move, but no longer than `timeout` without any. Once all bytes are handed
+/// over, waits for `timeout` plus the time that the last of them may take on a slow line.
 async fn while_bytes_move<T>(
     timeout: Duration,
     length: u64,

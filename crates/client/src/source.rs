@@ -1,4 +1,4 @@
-//! What is uploaded: a file or bytes in memory.
+//! The bytes to upload: a file, or bytes in memory.
 
 use std::{
     fs::{self, File},
@@ -15,13 +15,13 @@ use tokio::task::spawn_blocking;
 
 use super::Error;
 
-/// Larger than any service allows.
+/// The largest document that any service can be configured to accept, in bytes.
 const MAX_BYTES: u64 = 1 << 40;
 
 /// How much of a file is read at once to compute its digest, in bytes.
 const DIGEST_BYTES: u64 = 1024 * 1024;
 
-/// A document's bytes. A file is opened once and stays open: a file that replaces it is not read.
+/// The bytes to upload. A file is opened once and stays open: if another file gets its name, that one is not read.
 #[derive(Debug, Clone)]
 pub struct Source(Inner);
 
@@ -45,7 +45,7 @@ impl Source {
         let name = path.display().to_string();
         let wrong = |problem: &str| Error::File { file: name.clone(), problem: problem.into() };
         let metadata = fs::metadata(path).map_err(|error| wrong(&error.to_string()))?;
-        // Before it is opened: to open a pipe waits for its writer.
+        // Before the file is opened: opening a pipe would wait for its writer.
         if metadata.is_dir() {
             return Err(wrong("is a folder"));
         }
@@ -88,7 +88,7 @@ impl Source {
         }
     }
 
-    /// The CRC32C of all bytes. Computing it ends when the future is dropped.
+    /// The CRC32C of all bytes. Dropping the future stops the computation.
     pub async fn crc32c(&self) -> Result<u32, Error> {
         let (mut crc, mut start) = (0, 0);
         while start < self.size_bytes() {
@@ -102,7 +102,7 @@ impl Source {
     /// Its name in messages.
     pub(super) fn name(&self) -> &str {
         match &self.0 {
-            Inner::Bytes(_) => "what is uploaded",
+            Inner::Bytes(_) => "the source",
             Inner::File(file) => &file.name,
         }
     }

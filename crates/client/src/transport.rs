@@ -15,16 +15,17 @@ use crate::{KEEPALIVE, STREAM_WINDOW};
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The largest window of a connection, in bytes (RFC 9113, 6.9.1). What is unread is bounded by the windows of its calls.
+/// The largest window of a connection, in bytes (RFC 9113, 6.9.1). What is unread is bounded by the windows of its
+/// calls.
 const MAX_WINDOW: u32 = (1 << 31) - 1;
 
 /// A channel to a service, or its router in this process.
 pub type Transport = BoxCloneSyncService<http::Request<Body>, http::Response<Body>, tonic::transport::Error>;
 
-/// A transport to the replicas of a service at `http://host:port` or `https://host:port`. A single replica is connected to when
-/// the first call is made. With several, calls are spread over those that serve; their health is watched as long as the
-/// transport exists. Over https, `ca` is the authority that signs the service's certificate, in PEM; by default the system's
-/// authorities.
+/// A transport to the replicas of a service at `http://host:port` or `https://host:port`. A single replica is connected
+/// to when the first call is made. With several, calls are spread over those that serve; their health is watched as
+/// long as the transport exists. Over https, `ca` is the authority that signs the service's certificate, in PEM; by
+/// default the system's authorities.
 ///
 /// A call that stalls takes no more than its own window: it does not block the bytes of other calls.
 pub fn connect(endpoints: &[impl AsRef<str>], ca: Option<&[u8]>) -> anyhow::Result<Transport> {

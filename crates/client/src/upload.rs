@@ -1,5 +1,5 @@
-//! An upload. It sends rounds of ranges until the document is complete; a round sends everything that is missing, some ranges
-//! at a time, and ends early when one fails.
+//! An upload. It sends rounds of ranges until the document is complete. A round sends everything that is missing, some
+//! ranges at a time, and ends early when one of them fails.
 
 use std::{num::NonZero, ops::Range, sync::Arc};
 
@@ -17,7 +17,7 @@ use crate::proto::{ByteRange, PrintDocument, Reason, UploadRangeResponse, Upload
 /// Ranges that time out are not made smaller than this, in bytes.
 const SMALLEST_RANGE_BYTES: NonZero<u64> = NonZero::new(64 * 1024).unwrap();
 
-/// A range, and the response to it.
+/// A range, and the result of sending it.
 type Sent = (Range<u64>, Result<UploadRangeResponse, Error>);
 
 /// How a round ends.
@@ -31,12 +31,13 @@ enum Round {
 }
 
 impl Client {
-    /// Sends what a session is missing of `source`, and checks that the service then has the same document.
+    /// Sends the bytes of `source` that a session is missing, and checks that the service then has the same document.
     ///
-    /// When a range fails with a transient error, it is unknown whether it was committed. Then the session is read again, and
-    /// only what it is missing now is sent. The upload goes on like this until nothing has succeeded for as long as the
-    /// client's patience. It fails at once when the session ends, when the source changes, and with errors of the service that
-    /// are not transient. The session is kept, unless it has ended: a later call goes on where this one has stopped.
+    /// When a range fails with a transient error, it is unknown whether it was committed. Then the client gets the
+    /// session again, and sends only what it is missing now. The upload continues like this until no range has
+    /// succeeded for the client's patience ([`Client::with_patience`]). It fails at once when the session ends, when
+    /// the source changes, and with an error of the service that is not transient. The session is kept, unless it has
+    /// ended: a later call resumes the upload.
     pub async fn upload(
         &self,
         session: &UploadSession,
@@ -59,12 +60,13 @@ impl Client {
             sender.compare(session, options.range_bytes).await?;
         }
         let rounds = Rounds { sender, options, unanswered: Vec::new() };
-        // One more pass over the file, during the upload: a resumed one does not read the bytes that the service has already.
-        let (document, here) = tokio::try_join!(rounds.run(session.clone()), source.crc32c())?;
-        if document.crc32c == Some(here) {
+        // The whole file is read once more, during the upload: a resumed upload does not read what the service has
+        // already.
+        let (document, local) = tokio::try_join!(rounds.run(session.clone()), source.crc32c())?;
+        if document.crc32c == Some(local) {
             Ok(document)
         } else {
-            Err(Error::DigestMismatch { there: document.crc32c, here })
+            Err(Error::DigestMismatch { service: document.crc32c, local })
         }
     }
 }
@@ -72,7 +74,7 @@ impl Client {
 struct Rounds {
     sender: Arc<RangeSender>,
     options: UploadOptions,
-    /// The ranges of the last round of which it is unknown whether they were committed.
+    /// The ranges of the last round whose outcome is unknown.
     unanswered: Vec<Range<u64>>,
 }
 
@@ -103,7 +105,7 @@ impl Rounds {
             let received = session.received_bytes.try_into().unwrap_or_default();
             self.sender.progress.send_modify(|progress| progress.done = received);
         };
-        // All bytes, also those that another caller has sent.
+        // All bytes, including those that another caller has sent.
         self.sender.progress.send_modify(|progress| (progress.done, progress.trouble) = (progress.size, None));
         Ok(document)
     }
@@ -116,7 +118,7 @@ impl Rounds {
     async fn send_round(&mut self, missing: &[ByteRange]) -> Round {
         let mut sending = JoinSet::new();
         let round = self.send_ranges(missing, &mut sending).await;
-        // Ranges that are still being sent are of no use any more.
+        // The document is complete, or the round has failed: ranges in flight are not needed.
         sending.shutdown().await;
         round
     }
@@ -148,7 +150,7 @@ impl Rounds {
         failed.map_or(Round::Acknowledged, Round::Failed)
     }
 
-    /// Waits until the next round may succeed. Returns the error of the last round when it would fail again.
+    /// Waits until the next round may succeed. Returns the error of the last round if the next one would fail as well.
     async fn wait_for_next_round(&mut self, error: Error, patience: &mut Patience) -> Result<(), Error> {
         if let Error::Call(status) = &error
             && self.adapt(status)
@@ -175,13 +177,14 @@ impl Rounds {
             }
             // The line is slow.
             Some(Reason::RangeTimeout) => self.halve(),
-            // Another caller has sent the rest. The session has to be read again.
+            // Another caller has sent the rest. The next round gets the session again.
             Some(Reason::UploadSessionCompleted) => true,
             _ => false,
         }
     }
 
-    /// Half as much at once: smaller ranges, and then fewer of them. Each is less time on the same line.
+    /// Halves the size of ranges, down to a minimum; then halves how many are sent at once. Then each takes less time
+    /// on a slow line. Returns whether there was anything to halve.
     fn halve(&mut self) -> bool {
         let UploadOptions { range_bytes, parallel, .. } = &mut self.options;
         if *range_bytes > SMALLEST_RANGE_BYTES {
@@ -206,8 +209,9 @@ impl Rounds {
         }
     }
 
-    /// The document of a session that was completed without a response to this upload. A caller with an upload URL or a token
-    /// that only allows sending may not get it. But the range that has completed it has a response again when it is sent again.
+    /// The document of a session that was completed, though this upload has not received the response. A caller who may
+    /// only send cannot get the document, so the ranges without a response are sent again: the one that has completed
+    /// the session gets the document as its response.
     async fn completed_document(&self, session: &UploadSession) -> Result<PrintDocument, Error> {
         match self.sender.client.document(&session.document).await {
             Err(error) if error.code() == Some(Code::PermissionDenied) => {}
@@ -224,7 +228,7 @@ impl Rounds {
     }
 }
 
-/// Whether the next round may succeed where a range has failed like this.
+/// Whether the next round may succeed after this error of a range.
 fn allows_next_round(error: &Error) -> bool {
     let is_known = matches!(error.reason(), Some(Reason::RangeTooLarge | Reason::UploadSessionCompleted));
     is_known || error.is_transient()
@@ -255,7 +259,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_is_cut_into_ranges() {
+    fn missing_ranges_are_cut_to_the_range_size() {
         let missing = [ByteRange { start: 0, end: 10 }, ByteRange { start: 15, end: 16 }];
         let cut = |missing: &[ByteRange], length| super::cut(missing, length).collect::<Vec<_>>();
         assert_eq!(cut(&missing, 4), [0..4, 4..8, 8..10, 15..16]);

@@ -20,7 +20,7 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    /// A failure of this program's own.
+    /// A failure that this program has found itself.
     pub(super) fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self { exit, code: None, reason: None, message: message.into(), session: None }
     }
@@ -35,21 +35,21 @@ impl Failure {
         Self { reason: Some(Reason::of_ended_session(state).wire_name().into()), ..Self::new(Exit::Ended, message) }
     }
 
-    /// The same, about a session.
+    /// Adds the session that the failure is about.
     pub(super) fn of_session(self, session: &str) -> Self {
         Self { session: Some(session.to_owned()), ..self }
     }
 
-    /// The same, with what to do about it where the service cannot know.
+    /// Adds what to do, where only this program knows it.
     pub(super) fn with_advice(self) -> Self {
         if self.reason.as_deref().map(Reason::from_wire) != Some(Reason::TooManyFragments) {
             return self;
         }
-        let message = format!("{}: cancel it, and begin anew with a larger --range-size", self.message);
+        let message = format!("{}: cancel it, and start again with a larger --range-size", self.message);
         Self { message, ..self }
     }
 
-    /// The same, with where the service should have been when it is not the service that has spoken.
+    /// Adds the service's address, when the error does not come from the service itself.
     pub(super) fn at(self, servers: &str) -> Self {
         let problem = match self.code {
             _ if self.reason.is_some() => return self,
@@ -115,14 +115,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_client_knows_what_to_do_about_an_upload_that_is_cut_too_small() {
+    fn too_many_fragments_come_with_advice() {
         let status = tonic::Status::from(crate::error::Error::TooManyFragments(9));
         let failure = Failure::from(Error::Call(status)).with_advice();
-        assert!(failure.message.ends_with("cancel it, and begin anew with a larger --range-size"), "{failure:?}");
+        assert!(failure.message.ends_with("cancel it, and start again with a larger --range-size"), "{failure:?}");
     }
 
     #[test]
-    fn what_fails_has_an_exit_code() {
+    fn every_failure_has_an_exit_code() {
         use crate::error::Error as Refusal;
         let call = |refusal: Refusal| Error::Call(refusal.into());
         let table = [
@@ -136,15 +136,15 @@ mod tests {
             (call(Refusal::TooManyTransfers), 6),
             (Error::Call(tonic::Status::unavailable("refused")), 6),
             (call(Refusal::DigestConflict), 7),
-            (Error::DigestMismatch { there: None, here: 1 }, 7),
+            (Error::DigestMismatch { service: None, local: 1 }, 7),
             (Error::Changed { file: "f".into() }, 7),
             (Error::OtherBytes { file: "f".into() }, 7),
             (call(Refusal::EtagMismatch), 1),
             (call(Refusal::Internal("a bug".into())), 1),
         ];
         for (error, expected) in table {
-            let shown = format!("{error:?}");
-            assert_eq!(Failure::from(error).exit as u8, expected, "{shown}");
+            let description = format!("{error:?}");
+            assert_eq!(Failure::from(error).exit as u8, expected, "{description}");
         }
     }
 }
