@@ -51,8 +51,8 @@ pub struct Config {
     #[arg(long, env = "STORE", hide_env_values = true)]
     pub store: String,
 
-    /// File with these variables, one NAME=value per line. It replaces the environment variables, which then need not
-    /// hold any secret.
+    /// File with these settings, one NAME=value per line. It is read instead of the environment variables, which then
+    /// need not hold any secret.
     #[arg(long, env = "STORE_SETTINGS")]
     pub store_settings: Option<PathBuf>,
 
@@ -121,7 +121,7 @@ pub struct Config {
     #[arg(long, env = "SESSION_LIFETIME", default_value = "24h", value_parser = duration)]
     pub session_lifetime: Duration,
 
-    /// How long canceled and expired sessions stay visible.
+    /// How long canceled and expired sessions, and deleted jobs, are kept.
     #[arg(long, env = "TOMBSTONE_RETENTION", default_value = "24h", value_parser = duration)]
     pub tombstone_retention: Duration,
 
@@ -195,7 +195,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
-/// Parses the base of upload URLs. Clients read these as templates (RFC 6570): the base must have no braces, and
+/// Parses the base of upload URLs. Clients parse upload URLs as templates (RFC 6570): the base must have no braces, and
 /// nothing after the path.
 fn public_url(text: &str) -> Result<String, String> {
     let url = Url::parse(text).map_err(|error| error.to_string())?;
@@ -233,7 +233,7 @@ mod tests {
             ("store", "memory://"),
             ("issuer", "https://issuer.example"),
             ("audience", "api://print-upload"),
-            ("upload-token-key", "a key for tests that nobody must guess"),
+            ("upload-token-key", "a key of more than 32 bytes, for tests"),
         ];
         let config = Config::from_flags(required).expect("a configuration");
         assert_eq!((config.max_range_bytes, config.rest_listen), (10 << 20, None));

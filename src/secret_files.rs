@@ -40,8 +40,8 @@ impl DatabaseUrl {
 #[derive(Debug, Clone, Args)]
 #[group(required = true, multiple = true)]
 pub struct UploadTokenKeys {
-    /// Secret of at least 32 bytes that signs upload URLs. The first one signs, all of them verify. All replicas need
-    /// the same ones. Separate several with commas.
+    /// Secret of at least 32 bytes that signs upload URLs. Separate several with commas: the first one signs, and each
+    /// is accepted. All replicas need the same ones.
     #[arg(long = "upload-token-key", env = "UPLOAD_TOKEN_KEY", value_delimiter = ',', hide_env_values = true)]
     upload_token_keys: Vec<SecretString>,
 

@@ -1,4 +1,4 @@
-//! TLS on a listener: a certificate and its key from PEM files, which are read again when they change.
+//! TLS on a listener: a certificate and its key from PEM files. A change of the files is noticed within a second.
 
 use std::{fs, io, path::PathBuf, sync::Arc, time::Duration};
 

@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::remote::ServiceAddress;
 use crate::catalog;
 
-/// Maintain the catalog.
+/// The commands about the catalog.
 #[derive(Debug, Args)]
 pub(super) struct Catalog {
     #[command(subcommand)]
@@ -19,10 +19,10 @@ pub(super) struct Catalog {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Push every tenant, printer, share, job and task in a JSON file. Repeating it changes nothing.
+    /// Push every tenant, printer, share, print job and print task in a JSON file. Repeating it changes nothing.
     Apply {
-        /// JSON: {"tenants": […], "printers": […], "shares": […], "jobs": […], "tasks": […]}, each entry in the JSON form
-        /// of its message in print_catalog.proto.
+        /// JSON file: {"tenants": […], "printers": […], "shares": […], "jobs": […], "tasks": […]}. Each entry is a
+        /// message of print_catalog.proto in JSON.
         file: PathBuf,
 
         #[command(flatten)]
@@ -32,7 +32,7 @@ enum Action {
         #[arg(long, env = "CATALOG_TOKEN", hide_env_values = true)]
         token: Option<SecretString>,
 
-        /// File with the access token, read anew for every call; takes precedence over --token.
+        /// File with the access token, read again for every call. Takes precedence over --token.
         #[arg(long, value_name = "FILE")]
         token_file: Option<PathBuf>,
     },

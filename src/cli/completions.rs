@@ -1,4 +1,4 @@
-//! `print-upload completions`: what a shell needs to complete the command line.
+//! `print-upload completions`: a script that completes the command line in a shell.
 
 use std::io::{self, Write};
 
@@ -7,10 +7,10 @@ use clap_complete::Shell;
 
 use super::Cli;
 
-/// For which shell.
+/// The shell to complete for.
 #[derive(Debug, Args)]
 #[command(
-    after_long_help = "For example: print-upload completions bash > ~/.local/share/bash-completion/completions/print-upload"
+    after_long_help = "For example:\n  print-upload completions bash > ~/.local/share/bash-completion/completions/print-upload"
 )]
 pub(super) struct Completions {
     /// The shell.
@@ -20,7 +20,7 @@ pub(super) struct Completions {
 impl Completions {
     /// Prints the script.
     pub(super) fn run(&self) -> anyhow::Result<()> {
-        // Into memory first: it would panic where nobody reads to the end.
+        // Into memory first: clap_complete panics when the reader closes the pipe early.
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut Cli::command(), "print-upload", &mut script);
         Ok(io::stdout().write_all(&script)?)

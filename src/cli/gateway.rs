@@ -1,4 +1,4 @@
-//! `print-upload gateway`: the REST gateway as a process of its own.
+//! `print-upload gateway`: the REST gateway as a separate process.
 
 use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -18,31 +18,31 @@ use crate::{
     tls::TlsFiles,
 };
 
-/// How the gateway is configured. It needs no secret and no database, and has no rules of its own.
+/// The options of the gateway. It needs no secret and no database: it only translates.
 #[derive(Debug, Args)]
 pub(super) struct Gateway {
-    /// Address to serve REST on; port 0 takes a free one.
+    /// Address to serve REST on. Port 0 chooses a free port.
     #[arg(long, env = "REST_LISTEN", default_value = "127.0.0.1:8080")]
     rest_listen: SocketAddr,
 
-    /// Where the gRPC service is, http://host:port or https://host:port. Repeat it, or separate several with commas:
-    /// calls are spread over those that report that they serve (grpc.health.v1).
+    /// Address of the gRPC service, http://host:port or https://host:port. Repeat it, or separate several with commas:
+    /// calls are spread over the replicas that report that they serve (grpc.health.v1).
     #[arg(long = "upstream", env = "UPSTREAM", value_delimiter = ',', required = true)]
     upstreams: Vec<String>,
 
-    /// Who signs the certificate of an https upstream, PEM [default: the system's authorities].
+    /// Authority that signs the certificate of an https upstream, PEM [default: the system's authorities].
     #[arg(long, env = "UPSTREAM_CA")]
     upstream_ca: Option<PathBuf>,
 
-    /// TLS towards the outside.
+    /// TLS on the REST listener.
     #[command(flatten)]
     tls: TlsFiles,
 
-    /// How the gateway is watched.
+    /// Logs, traces and metrics.
     #[command(flatten)]
     pub(super) telemetry: Telemetry,
 
-    /// How long calls under way may take to end when the gateway stops.
+    /// How long calls in flight may take to end when the gateway stops.
     #[arg(long, env = "DRAIN_TIMEOUT", default_value = "30s", value_parser = duration)]
     drain_timeout: Duration,
 }

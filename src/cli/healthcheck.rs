@@ -1,4 +1,4 @@
-//! `print-upload healthcheck`: whether a service serves, as an exit status. For containers, which have no other client.
+//! `print-upload healthcheck`: whether a service serves, as an exit code. For containers, which have no other client.
 
 use std::{fs, path::PathBuf, time::Duration};
 
@@ -12,23 +12,23 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus,
 use super::remote::with_scheme;
 use crate::config::duration;
 
-/// Where to ask. It succeeds only when the answer is that the service serves.
+/// Which service to check, and how.
 #[derive(Debug, Args)]
 pub(super) struct Healthcheck {
-    /// gRPC service that is asked with grpc.health.v1: host:port, http://host:port or https://host:port. host:port alone is
-    /// https where --ca is given.
+    /// Address of the gRPC service, which is asked with grpc.health.v1: host:port, http://host:port or
+    /// https://host:port. Without a scheme it is https when --ca is given, else http.
     #[arg(long, env = "GRPC_ADDR", default_value = "127.0.0.1:50051")]
     server: String,
 
-    /// URL that is asked instead: any status of success will do.
+    /// URL to get instead, for example that of /readyz. Succeeds with any status 2xx.
     #[arg(long)]
     url: Option<String>,
 
-    /// Who signs the certificate of an https address, PEM [default: the system's authorities].
+    /// Authority that signs the certificate of an https address, PEM [default: the system's authorities].
     #[arg(long)]
     ca: Option<PathBuf>,
 
-    /// How long the answer may take.
+    /// How long the check may take.
     #[arg(long, default_value = "3s", value_parser = duration)]
     timeout: Duration,
 }
@@ -36,13 +36,13 @@ pub(super) struct Healthcheck {
 impl Healthcheck {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let ca = self.ca.map(|file| fs::read(&file).with_context(|| format!("--ca {}", file.display()))).transpose()?;
-        let asked = async {
+        let check = async {
             match &self.url {
                 Some(url) => ask_url(url, ca.as_deref()).await.with_context(|| url.clone()),
                 None => ask_service(&self.server, ca.as_deref()).await.with_context(|| self.server.clone()),
             }
         };
-        timeout(self.timeout, asked).await.context("no answer in time")?
+        timeout(self.timeout, check).await.context("no answer in time")?
     }
 }
 

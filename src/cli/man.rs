@@ -1,4 +1,4 @@
-//! `print-upload man`: the manual, a page a command.
+//! `print-upload man`: the manual, one page for each command.
 
 use std::{
     fs,
@@ -12,11 +12,11 @@ use clap_mangen::Man as Page;
 
 use super::Cli;
 
-/// Where the manual goes.
+/// Where to write the manual.
 #[derive(Debug, Args)]
 pub(super) struct Man {
-    /// Folder to write all pages to, print-upload.1, print-upload-upload.1 and so on [default: the first page, on standard
-    /// output].
+    /// Folder to write all pages to: print-upload.1, print-upload-upload.1 and so on. Without it, the first page is
+    /// printed on standard output.
     #[arg(long)]
     out: Option<PathBuf>,
 }
@@ -25,9 +25,9 @@ impl Man {
     /// Writes the manual.
     pub(super) fn run(&self) -> anyhow::Result<()> {
         if let Some(folder) = &self.out {
-            let shown = || format!("--out {}", folder.display());
-            fs::create_dir_all(folder).with_context(shown)?;
-            return clap_mangen::generate_to(Cli::command(), folder).with_context(shown);
+            let describe = || format!("--out {}", folder.display());
+            fs::create_dir_all(folder).with_context(describe)?;
+            return clap_mangen::generate_to(Cli::command(), folder).with_context(describe);
         }
         let mut page = Vec::new();
         Page::new(Cli::command()).render(&mut page)?;

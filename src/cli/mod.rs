@@ -23,8 +23,8 @@ use crate::{
     telemetry::{self, Logs},
 };
 
-/// Upload sessions of print jobs, over gRPC: create them, send byte ranges, get their state, resume, and delete to cancel for
-/// good.
+/// Upload the documents of print jobs, resume and cancel uploads, download documents; or run the service that receives
+/// them.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true)]
 pub struct Cli {
@@ -38,42 +38,42 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Upload a file to a document, or what the document is still missing.
+    /// Upload a file to a document. Run again after an interruption, it sends only what is missing.
     Upload(remote::Upload),
     /// Print how far an upload has come, or how it has ended.
     Status(remote::Status),
     /// Follow an upload until it has ended.
     Watch(remote::Watch),
-    /// Cancel an upload, for good.
+    /// Cancel an upload: a canceled upload cannot be resumed.
     Cancel(remote::Cancel),
     /// Download a document.
     Download(remote::Download),
-    /// Serve gRPC, and REST beside it with --rest-listen.
+    /// Run the service: gRPC and, with --rest-listen, REST.
     Serve(Box<Config>),
-    /// Serve REST in front of a gRPC service that runs elsewhere.
+    /// Run the REST gateway alone, in front of a service that runs elsewhere.
     Gateway(gateway::Gateway),
-    /// Bring the database to this program's schema.
+    /// Create or update the database's schema, as this version of `serve` needs it.
     Migrate {
         #[command(flatten)]
         database: DatabaseUrl,
 
-        /// Folder with other migrations than this program's own: those of a change that does not compile yet.
+        /// Folder of migrations to run instead of those in this program: for a change that does not compile yet.
         #[arg(long, hide = true)]
         source: Option<PathBuf>,
     },
-    /// Check whether a service serves; the exit status shows it.
+    /// Check whether a service is ready for calls: exit code 0 if it is, else 1.
     Healthcheck(healthcheck::Healthcheck),
-    /// Maintain the catalog.
+    /// Maintain the catalog: tenants, printers, shares, print jobs and print tasks.
     Catalog(catalog::Catalog),
-    /// Print a shell's completions.
+    /// Print a script that completes this program's commands in a shell.
     Completions(completions::Completions),
-    /// Write the manual.
+    /// Print or write the manual pages.
     Man(man::Man),
 }
 
 impl Cli {
-    /// Runs the command. Returns its exit code or its error, and the log. The log is to be flushed last: calls that are cut at
-    /// the end are logged too.
+    /// Runs the command. Returns its exit code or its error, and the log. Flush the log last: calls that are cut at the
+    /// end are logged too.
     pub async fn run(self) -> anyhow::Result<(anyhow::Result<ExitCode>, Logs)> {
         let (service, telemetry) = match &self.command {
             Command::Serve(config) => ("print-upload", Some(&config.telemetry)),

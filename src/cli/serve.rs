@@ -1,4 +1,4 @@
-//! `print-upload serve`: the service alone.
+//! `print-upload serve`: the service, with the REST gateway and the operators' listener if they are configured.
 
 use std::net::SocketAddr;
 
@@ -12,8 +12,8 @@ use crate::{
     telemetry::Telemetry,
 };
 
-/// Serves until SIGINT or SIGTERM. An invalid configuration, or a database or store that is not as it must be, fails
-/// before any port is opened.
+/// Serves until SIGINT or SIGTERM. Fails before it opens any port when the configuration is invalid, or when the
+/// database or the store cannot be used.
 pub(super) async fn run(config: &Config) -> anyhow::Result<()> {
     let server = Server::new(config)?;
     server.check().await?;
@@ -35,7 +35,7 @@ pub(super) async fn listen_for_rest(address: SocketAddr) -> anyhow::Result<TcpLi
     Ok(listener)
 }
 
-/// Opens the operators' listener, if there is to be one.
+/// Opens the operators' listener, if one is configured.
 pub(super) async fn listen_for_operators(telemetry: &Telemetry) -> anyhow::Result<Option<TcpListener>> {
     let Some(address) = telemetry.admin_listen else { return Ok(None) };
     let listener = TcpListener::bind(address).await.with_context(|| format!("--admin-listen {address}"))?;

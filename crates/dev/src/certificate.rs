@@ -24,7 +24,7 @@ const KEY: &str = "key.pem";
 /// How long a certificate is valid.
 const LIFETIME: Duration = Duration::days(90);
 
-/// How long a certificate is used again.
+/// For how long a restart uses the same certificate again.
 const KEEP: std::time::Duration = std::time::Duration::from_secs(45 * 24 * 60 * 60);
 
 /// A certificate for this machine, and its authority. The authority's key is not kept: it signs nothing else.
@@ -36,13 +36,13 @@ pub struct ThrowAwayCertificate {
 }
 
 impl ThrowAwayCertificate {
-    /// Makes an authority and a certificate for this machine in a folder, in place of earlier ones.
+    /// Makes an authority and a certificate for this machine in a folder. Overwrites earlier ones.
     pub fn make(folder: &Path) -> anyhow::Result<Self> {
         Self::make_for(folder, &[])
     }
 
-    /// The certificate for a host that an earlier start has made in a folder below `parent`, so that clients that trust it
-    /// keep trusting it after a restart. A new one when there is none, or when it is old.
+    /// The certificate for a host, in a folder below `parent`. If an earlier start has made one that is not old, that
+    /// one is used again, so that clients still trust it after a restart.
     pub fn keep_or_make(parent: &Path, host: &str) -> anyhow::Result<Self> {
         let folder = parent.join(host);
         // The last file that is written: when it is there, all of them are.

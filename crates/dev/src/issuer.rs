@@ -1,5 +1,5 @@
-//! A token issuer for development: a template issuer like the Microsoft identity platform, with discovery and a real key
-//! set, over HTTP on a loopback address or over https. Whoever can read its keys can issue any token.
+//! A token issuer for development: a template issuer like the Microsoft identity platform, with discovery and a real
+//! key set, over HTTP on a loopback address or over https. Everybody who can read its keys can issue any token.
 
 use std::{fs, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
@@ -34,7 +34,7 @@ const ADDRESS: &str = "issuer-address";
 /// Signs tokens.
 #[derive(Clone)]
 pub struct TokenIssuer {
-    /// The issuer's address, with `{tenantid}` in place of the tenant.
+    /// The issuer's address, with `{tenantid}` for the tenant.
     pub address: String,
     rsa: SigningKey,
     ec: SigningKey,
@@ -71,7 +71,7 @@ impl TokenIssuer {
         Self::with_keys(folder, format!("http://{address}/{{tenantid}}/v2.0"))
     }
 
-    /// The issuer with an address of its own and the keys in `folder`.
+    /// The issuer at any address, with the keys in `folder`. Creates them when there are none.
     pub fn with_keys(folder: &Path, address: String) -> anyhow::Result<Self> {
         let rsa = private_file::load_or_create(&folder.join(RSA_KEY), || {
             let key = RsaKeyPair::generate(KeySize::Rsa2048)?;
@@ -96,7 +96,7 @@ impl TokenIssuer {
         Self::with_keys(folder, fs::read_to_string(&file)?.trim().to_owned())
     }
 
-    /// Writes the address into the folder. Whoever can read the folder can then sign in the issuer's name.
+    /// Writes the address into the folder. Everybody who can read the folder can then sign in the issuer's name.
     pub fn write_address(&self, folder: &Path) -> anyhow::Result<()> {
         private_file::write(&folder.join(ADDRESS), self.address.as_bytes())
     }

@@ -1,5 +1,6 @@
-//! Runs the service on one machine, tries it out and tests it: a private Postgres, a token issuer, a sample catalog, and the
-//! service that uses them. This is a library for tests, and a program of its own. It is never part of what ships.
+//! Runs the service on one machine, tries it out and tests it: a private Postgres, a token issuer, a sample catalog,
+//! and the service that uses them. This crate is a library for tests and the program `print-upload-dev`. It never
+//! ships.
 
 mod certificate;
 pub mod cli;

@@ -12,7 +12,7 @@ use anyhow::{Context, anyhow};
 /// Only the owner may read and write.
 const MODE: u32 = 0o600;
 
-/// The secret in a file. Creates it when there is none; a half-written one never gets the file's name.
+/// The secret in a file. Creates it when there is none. The file gets its name only when it is complete.
 pub fn load_or_create(path: &Path, create: impl FnOnce() -> anyhow::Result<Vec<u8>>) -> anyhow::Result<Vec<u8>> {
     match fs::read(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -23,7 +23,7 @@ pub fn load_or_create(path: &Path, create: impl FnOnce() -> anyhow::Result<Vec<u
     Ok(secret)
 }
 
-/// A secret that nobody can guess: 64 hexadecimal digits.
+/// A random secret of 256 bits, as 64 hexadecimal digits.
 pub fn random_secret() -> anyhow::Result<Vec<u8>> {
     let mut bytes = [0_u8; 32];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| anyhow!("no random numbers for a secret"))?;

@@ -11,7 +11,7 @@ use super::issuer::{KeyType, Subject, TOKEN_LIFETIME, TokenIssuer};
 
 /// The sample tenant.
 pub const TENANT: Uuid = uuid!("5f1d2c6e-8a0b-4c3d-9e4f-1a2b3c4d5e6f");
-/// Another tenant, with a subscription and a printer of its own.
+/// Another tenant, with its own subscription and printer.
 pub const FOREIGN_TENANT: Uuid = uuid!("c0ffee00-1234-4abc-8def-0123456789ab");
 
 /// The user who created the sample jobs.

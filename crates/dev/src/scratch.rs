@@ -15,8 +15,8 @@ use uuid::Uuid;
 pub struct ScratchFolder(PathBuf);
 
 impl ScratchFolder {
-    /// A new, empty folder. Only its owner can list it. Others can enter: when this process runs as root, the account that
-    /// Postgres runs under must.
+    /// A new, empty folder. Only its owner can list it. Others can enter: when this process runs as root, the account
+    /// that Postgres runs under must.
     pub fn new(purpose: &str) -> anyhow::Result<Self> {
         let path = env::temp_dir().join(format!("print-upload-{purpose}-{}", Uuid::new_v4()));
         DirBuilder::new().mode(0o700).create(&path).context("creating a temporary folder")?;

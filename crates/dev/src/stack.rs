@@ -151,7 +151,7 @@ async fn start_postgres(data_dir: &Path, durability: Durability) -> anyhow::Resu
 }
 
 async fn start_issuer(data_dir: &Path) -> anyhow::Result<(TokenIssuer, Running<()>)> {
-    let listener = listen_as_before(&data_dir.join("issuer-port")).await?;
+    let listener = listen_on_last_port(&data_dir.join("issuer-port")).await?;
     let issuer = TokenIssuer::open(data_dir, listener.local_addr()?)?;
     issuer.write_address(data_dir)?;
     let stop = CancellationToken::new();
@@ -159,11 +159,11 @@ async fn start_issuer(data_dir: &Path) -> anyhow::Result<(TokenIssuer, Running<(
     Ok((issuer, Running { stop, task }))
 }
 
-/// Listens on the port that an earlier start has written down: its tokens name this issuer with it. On a free port when
-/// that one is taken.
-async fn listen_as_before(port_file: &Path) -> anyhow::Result<TcpListener> {
-    let before = fs::read_to_string(port_file).ok().and_then(|port| port.trim().parse().ok()).unwrap_or(0);
-    let listener = match TcpListener::bind((Ipv4Addr::LOCALHOST, before)).await {
+/// Listens on the port of the last start: the issuer's address in older tokens contains it. On a free port when that
+/// one is taken.
+async fn listen_on_last_port(port_file: &Path) -> anyhow::Result<TcpListener> {
+    let last_port = fs::read_to_string(port_file).ok().and_then(|port| port.trim().parse().ok()).unwrap_or(0);
+    let listener = match TcpListener::bind((Ipv4Addr::LOCALHOST, last_port)).await {
         Ok(listener) => listener,
         Err(_) => TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("the issuer's port")?,
     };
@@ -256,7 +256,7 @@ fn variables(
         ("DOCUMENT_NAME", Sample::document_name(&sample.job)),
         ("SECOND_DOCUMENT_NAME", Sample::document_name(&sample.second_job)),
     ];
-    // What the command line presents by default.
+    // The token that the command line presents by default.
     let owner = lookup(&tokens, "OWNER_TOKEN").map(|token| ("PRINT_UPLOAD_TOKEN", token.to_owned()));
     variables.extend(owner);
     variables.extend(tokens);

@@ -37,7 +37,7 @@ async fn stored(url: &str) -> anyhow::Result<i32> {
     Ok(value)
 }
 
-/// Waits until nobody listens on the URL's port.
+/// Waits until no process listens on the URL's port.
 fn wait_until_refused(url: &str) -> anyhow::Result<()> {
     let address = url.split(['@', '/']).nth(3).context("an address in the URL")?;
     let deadline = Instant::now() + Duration::from_secs(60);

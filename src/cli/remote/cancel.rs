@@ -8,9 +8,10 @@ use serde_json::json;
 use super::{EXIT_CODES, Failure, Remote, UploadUrl, output, target::Target};
 use crate::proto::DeleteUploadSessionRequest;
 
-/// Which session, and how to cancel it.
+/// Which session to cancel, and under which conditions.
 #[derive(Debug, Args)]
-#[command(after_long_help = format!("With --json: {{\"canceled\": \"uploadSessions/{{id}}\"}}, the name as it was given.\n\n{EXIT_CODES}"))]
+#[command(after_long_help = format!("With --json: {{\"canceled\": \"uploadSessions/{{id}}\"}}. The name is the one that was \
+    given.\n\n{EXIT_CODES}"))]
 pub(in crate::cli) struct Cancel {
     #[command(flatten)]
     target: Target,
@@ -19,7 +20,7 @@ pub(in crate::cli) struct Cancel {
     #[arg(long, default_value = "", hide_default_value = true)]
     etag: String,
 
-    /// A session that does not exist counts as canceled.
+    /// Succeed also when there is no such session.
     #[arg(long)]
     allow_missing: bool,
 
@@ -31,7 +32,7 @@ pub(in crate::cli) struct Cancel {
 }
 
 impl Cancel {
-    /// Cancels the upload. Does the same when it is canceled already.
+    /// Cancels the upload. Succeeds also when it is canceled already.
     pub(in crate::cli) async fn run(self) -> ExitCode {
         self.remote.end(self.cancel().await)
     }

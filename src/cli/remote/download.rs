@@ -1,4 +1,4 @@
-//! `print-upload download`: a document, whole or not at all.
+//! `print-upload download`: writes a document to a file, complete or not at all.
 
 use std::{
     fs::{self, Permissions},
@@ -14,24 +14,25 @@ use tempfile::{Builder, NamedTempFile};
 use tokio::{fs::File, sync::watch};
 
 use super::{
-    Caller, EXIT_CODES, Exit, Failure, Remote, RetryOptions, interrupt::Signals, output, progress::Shown,
+    Caller, EXIT_CODES, Exit, Failure, Remote, RetryOptions, interrupt::Signals, output, progress::ProgressPrinter,
     target::document_name,
 };
 use crate::proto::{PrintDocument, print_document::State};
 
-/// What is downloaded, and where to.
+/// Which document to download, and where to write it.
 #[derive(Debug, Args)]
-#[command(after_long_help = format!("The file appears when it is complete and has the document's CRC32C, not before.\n\n\
-    With --json: {{\"file\": \"…\", \"document\": {{…}}}}; document is a PrintDocument of the proto in JSON.\n\n{EXIT_CODES}"))]
+#[command(after_long_help = format!("The file gets its name only when it is complete and has the document's CRC32C.\n\n\
+    With --json: {{\"file\": \"…\", \"document\": {{…}}}}. \
+    The document is a PrintDocument of the proto in JSON.\n\n{EXIT_CODES}"))]
 pub(in crate::cli) struct Download {
-    /// The document: printers/{printer}/jobs/{job}/documents/{document}, or below shares/{share}.
+    /// The document: printers/{printer}/jobs/{job}/documents/{document}, or the same with shares/{share}.
     document: String,
 
-    /// The file to write, - for standard output [default: the document's name, in this folder].
+    /// File to write, - for standard output [default: the document's name, in the current folder].
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 
-    /// Replace the file when there is one.
+    /// Overwrite the file if it exists.
     #[arg(long)]
     force: bool,
 
@@ -43,7 +44,7 @@ pub(in crate::cli) struct Download {
 }
 
 impl Download {
-    /// Downloads it.
+    /// Downloads the document.
     pub(in crate::cli) async fn run(self) -> ExitCode {
         self.remote.end(self.download().await)
     }
@@ -52,7 +53,7 @@ impl Download {
         let mut signals = Signals::listen()?;
         tokio::select! {
             downloaded = self.download_to_output() => downloaded,
-            asked = signals.next() => Err(Failure::new(asked.exit(), "interrupted")),
+            signal = signals.next() => Err(Failure::new(signal.exit(), "interrupted")),
         }
     }
 
@@ -74,42 +75,46 @@ impl Download {
             None => own_name(&document)?,
         };
         self.check_output(&file)?;
-        // Beside the file that it becomes, and gone when it is dropped before.
+        // In the folder of the file that it becomes. Removed when it is dropped before that.
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let as_usual = Permissions::from_mode(0o666);
-        let partial = Builder::new().prefix(".print-upload-").suffix(".part").permissions(as_usual).tempfile_in(folder);
+        let default_mode = Permissions::from_mode(0o666);
+        let partial =
+            Builder::new().prefix(".print-upload-").suffix(".part").permissions(default_mode).tempfile_in(folder);
         let partial = partial.map_err(|error| failed(folder, &error))?;
         let mut output = File::from_std(partial.reopen().map_err(|error| failed(partial.path(), &error))?);
         let document = self.receive(client, &name, &mut output).await?;
         output.sync_all().await.map_err(|error| failed(partial.path(), &error))?;
         // Again: it may have changed in the meantime.
-        if let Some(replaced) = self.check_output(&file)? {
-            fs::set_permissions(partial.path(), replaced).map_err(|error| failed(partial.path(), &error))?;
+        if let Some(permissions) = self.check_output(&file)? {
+            fs::set_permissions(partial.path(), permissions).map_err(|error| failed(partial.path(), &error))?;
         }
-        put_in_place(partial, &file, self.force)?;
+        rename(partial, &file, self.force)?;
         self.print(&file, &document)?;
         Ok(ExitCode::SUCCESS)
     }
 
-    /// Returns the permissions of the file that is to be replaced, if there is one. Fails when it must not be replaced.
+    /// Returns the permissions of the file that the download overwrites, if there is one. Fails when it must not.
     fn check_output(&self, file: &Path) -> Result<Option<Permissions>, Failure> {
-        let there = match fs::symlink_metadata(file) {
-            Ok(there) => there,
+        let metadata = match fs::symlink_metadata(file) {
+            Ok(metadata) => metadata,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed(file, &error)),
         };
-        if there.is_dir() {
+        if metadata.is_dir() {
             return Err(Failure::new(Exit::Other, format!("{} is a folder: name a file in it", file.display())));
         }
-        if !there.is_file() {
-            return Err(Failure::new(Exit::Other, format!("{} is no regular file, and not replaced", file.display())));
+        if !metadata.is_file() {
+            return Err(Failure::new(
+                Exit::Other,
+                format!("{} is no regular file, and is not overwritten", file.display()),
+            ));
         }
-        if self.force { Ok(Some(there.permissions())) } else { Err(exists(file)) }
+        if self.force { Ok(Some(metadata.permissions())) } else { Err(exists(file)) }
     }
 
     async fn receive(&self, client: &Client, document: &str, output: &mut File) -> Result<PrintDocument, Failure> {
         let (progress, watching) = watch::channel(Progress::default());
-        let _shown = Shown::begin(watching, self.remote.json);
+        let _printer = ProgressPrinter::start(watching, self.remote.json);
         Ok(client.download(document, output, &progress).await?)
     }
 
@@ -134,10 +139,10 @@ async fn uploaded(client: &Client, name: &str) -> Result<PrintDocument, Failure>
     Ok(client.download(name, &mut tokio::io::sink(), &watch::Sender::default()).await?)
 }
 
-/// Gives a complete download its name. A file that has appeared there in the meantime stays, unless it may be replaced.
-fn put_in_place(partial: NamedTempFile, file: &Path, force: bool) -> Result<(), Failure> {
-    let placed = if force { partial.persist(file) } else { partial.persist_noclobber(file) };
-    match placed {
+/// Gives a complete download its name. Without `force` a file that has appeared in the meantime stays.
+fn rename(partial: NamedTempFile, file: &Path, force: bool) -> Result<(), Failure> {
+    let renamed = if force { partial.persist(file) } else { partial.persist_noclobber(file) };
+    match renamed {
         Ok(_) => Ok(()),
         Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Err(exists(file)),
         Err(error) => Err(failed(file, &error.error)),
@@ -154,7 +159,7 @@ fn own_name(document: &PrintDocument) -> Result<PathBuf, Failure> {
 }
 
 fn exists(file: &Path) -> Failure {
-    Failure::new(Exit::Other, format!("{} is there already: give --force to replace it", file.display()))
+    Failure::new(Exit::Other, format!("{} exists already: give --force to overwrite it", file.display()))
 }
 
 fn failed(file: &Path, error: &io::Error) -> Failure {
@@ -170,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_uploaded_a_document_chooses_no_folder_of_ours() {
+    fn the_uploader_of_a_document_cannot_choose_the_folder() {
         assert_eq!(own_name(&named("poster.pdf")).expect("a file name"), Path::new("poster.pdf"));
         for name in ["../poster.pdf", "/etc/passwd", "a/b", "a/", "..", ".", "", ".bashrc"] {
             assert!(own_name(&named(name)).is_err(), "{name}");

@@ -9,15 +9,17 @@ Exit codes:
   3    there is no such session, document or print job
   4    not permitted, or no valid credential
   5    the session has ended: canceled, expired or completed
-  6    the service cannot be reached or has no room: try again later
+  6    the service cannot be reached or is too busy: retry later
   7    the document and the file differ, or the file changed meanwhile
-  130  interrupted (SIGINT); an upload session is kept, unless --on-interrupt or the answer says cancel: then it is 5
-  143  asked to end (SIGTERM); the same
+  130  interrupted by SIGINT (Ctrl-C); an upload session is kept
+  143  ended by SIGTERM; an upload session is kept
+
+An interrupted upload that is canceled, because of --on-interrupt or the answer to the question, ends with 5.
 
 With --json a failure is one object on standard error:
-{\"error\": {\"code\": \"NOT_FOUND\", \"reason\": \"UPLOAD_SESSION_NOT_FOUND\", \"message\": \"…\", \"exitCode\": 3}}; code only when \
-the call of a service has failed, reason when the service gave one or the session has ended, \"session\" when it is known. Errors \
-found while parsing the command line are always plain text.";
+{\"error\": {\"code\": \"NOT_FOUND\", \"reason\": \"UPLOAD_SESSION_NOT_FOUND\", \"message\": \"…\", \"exitCode\": 3}}. \
+It has a code when a call has failed, a reason when the service gave one or the session has ended, and \"session\" \
+when the session is known. Errors in the command line itself are always plain text.";
 
 /// How a command fails, by its exit code. [`EXIT_CODES`] describes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

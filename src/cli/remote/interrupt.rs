@@ -1,4 +1,4 @@
-//! What happens to an upload when the program is asked to end: its session is kept or canceled.
+//! What happens to an upload when SIGINT or SIGTERM stops the program: its session is kept or canceled.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -17,37 +17,37 @@ use super::{exit::Exit, output};
 /// What to do with the session when the upload is interrupted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum OnInterrupt {
-    /// Ask on the terminal; keep it where there is none, or with --json.
+    /// Ask on the terminal. Keep the session if there is no terminal, or with --json.
     Ask,
-    /// Keep it, to resume later.
+    /// Keep the session, to resume the upload later.
     Keep,
     /// Cancel the upload.
     Cancel,
 }
 
-/// How the program was asked to end.
+/// A signal that stops the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asked {
-    /// With SIGINT, which Ctrl-C sends.
+pub(super) enum StopSignal {
+    /// SIGINT, which Ctrl-C sends.
     Interrupt,
-    /// With SIGTERM.
+    /// SIGTERM.
     Terminate,
 }
 
-/// What is done with the session.
+/// What to do with the session.
 pub(super) enum Decision {
     Cancel,
-    /// Keep it. The program ends as it was asked to last.
-    Keep(Asked),
+    /// Keep it. The exit code is that of the last signal.
+    Keep(StopSignal),
 }
 
-/// The signals that ask the program to end.
+/// Listens for the signals that stop the program.
 pub(super) struct Signals {
     interrupt: Signal,
     terminate: Signal,
 }
 
-impl Asked {
+impl StopSignal {
     /// The exit code of a program that ends because of this.
     pub(super) fn exit(self) -> Exit {
         match self {
@@ -64,29 +64,29 @@ impl Signals {
         Ok(Self { interrupt, terminate })
     }
 
-    /// Waits until the program is asked to end.
-    pub(super) async fn next(&mut self) -> Asked {
+    /// Waits for a signal.
+    pub(super) async fn next(&mut self) -> StopSignal {
         tokio::select! {
-            _ = self.interrupt.recv() => Asked::Interrupt,
-            _ = self.terminate.recv() => Asked::Terminate,
+            _ = self.interrupt.recv() => StopSignal::Interrupt,
+            _ = self.terminate.recv() => StopSignal::Terminate,
         }
     }
 
-    /// Decides what to do with the session. A second interruption and an empty answer keep it: it can be canceled later.
-    pub(super) async fn decide(&mut self, on_interrupt: OnInterrupt, asked: Asked) -> Decision {
+    /// Decides what to do with the session. A second signal and an empty answer keep it: it can be canceled later.
+    pub(super) async fn decide(&mut self, on_interrupt: OnInterrupt, signal: StopSignal) -> Decision {
         match on_interrupt {
             OnInterrupt::Cancel => Decision::Cancel,
-            OnInterrupt::Ask if asked == Asked::Interrupt && is_attended() => tokio::select! {
+            OnInterrupt::Ask if signal == StopSignal::Interrupt && is_attended() => tokio::select! {
                 answer = ask() => match answer {
                     Ok(answer) if answer.trim().eq_ignore_ascii_case("c") => Decision::Cancel,
-                    _ => Decision::Keep(asked),
+                    _ => Decision::Keep(signal),
                 },
                 again = self.next() => {
                     output::note("");
                     Decision::Keep(again)
                 }
             },
-            OnInterrupt::Ask | OnInterrupt::Keep => Decision::Keep(asked),
+            OnInterrupt::Ask | OnInterrupt::Keep => Decision::Keep(signal),
         }
     }
 }
@@ -95,14 +95,14 @@ fn is_attended() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
-/// Asks on the terminal. A thread of its own reads the answer, and keeps waiting for it when this is dropped: a task of the
-/// runtime would keep the program from ending.
+/// Asks on the terminal. A separate thread reads the answer, and keeps waiting when the receiver is dropped: a task of
+/// the runtime would prevent the program from ending.
 fn ask() -> oneshot::Receiver<String> {
     let (answer, answered) = oneshot::channel();
     thread::spawn(move || {
         let mut line = String::new();
-        let asked = write!(io::stderr(), "\nKeep the upload session, to resume later, or cancel the upload? [K/c] ");
-        if asked.is_ok() && io::stdin().read_line(&mut line).is_ok() {
+        let written = write!(io::stderr(), "\nKeep the upload session, to resume later, or cancel the upload? [K/c] ");
+        if written.is_ok() && io::stdin().read_line(&mut line).is_ok() {
             drop(answer.send(line));
         }
     });

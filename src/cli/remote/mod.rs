@@ -1,4 +1,5 @@
-//! What the commands that call a service have in common.
+//! The commands of those who upload: `upload`, `status`, `watch`, `cancel` and `download`. This file has what they
+//! share: the address of the service, the credential, retries, and how a command ends.
 
 mod cancel;
 mod download;
@@ -37,8 +38,9 @@ use crate::config::duration;
 /// Where the service is.
 #[derive(Debug, Args)]
 pub struct ServiceAddress {
-    /// Where the service is: host:port, http://host:port or https://host:port. Repeat it, or separate several with commas:
-    /// calls are spread over those that report that they serve. Without a scheme it is https when --ca is given, else http.
+    /// Address of the service: host:port, http://host:port or https://host:port. Without a scheme it is https when --ca
+    /// is given, else http. Repeat it, or separate several with commas: calls are spread over the replicas that report
+    /// that they serve.
     #[arg(
         long = "server",
         value_name = "ADDRESS",
@@ -49,7 +51,7 @@ pub struct ServiceAddress {
     )]
     servers: Vec<String>,
 
-    /// Who signs the service's certificate, PEM [default: the system's authorities].
+    /// Authority that signs the service's certificate, PEM [default: the system's authorities].
     #[arg(long, env = "CA_CERT", value_name = "FILE", help_heading = "Service")]
     #[arg(value_parser = OsStringValueParser::new().map(PathBuf::from))]
     ca: Option<PathBuf>,
@@ -65,39 +67,40 @@ pub(super) struct Remote {
     #[arg(long, help_heading = "Service")]
     token: Option<SecretString>,
 
-    /// File with the access token, read anew for every call; a pipe is read once. Takes precedence over --token.
+    /// File with the access token, read again for every call; a pipe is read once. Takes precedence over --token.
     #[arg(long, value_name = "FILE", help_heading = "Service")]
     token_file: Option<PathBuf>,
 
-    /// How long a call may take; sending and receiving may take longer, as long as bytes move.
+    /// How long a call may take. A range or a download may take longer, as long as its bytes move.
     #[arg(long, default_value = "30s", value_parser = duration, help_heading = "Service")]
     timeout: Duration,
 
-    /// Print one JSON object on standard output, and errors as JSON on standard error.
+    /// Print JSON on standard output, and errors as JSON on standard error.
     #[arg(long)]
     json: bool,
 }
 
-/// In place of an access token, for callers who have an upload URL.
+/// The option for callers who have an upload URL: it is used instead of an access token.
 #[derive(Debug, Args)]
 pub(super) struct UploadUrl {
-    /// Upload URL, as printed by `status --show-upload-url` [env: PRINT_UPLOAD_URL]. It names the session and replaces the token.
-    /// Other users can read command lines: prefer the environment variable, which this option overrides.
+    /// Upload URL, as printed by `status --show-upload-url` [env: PRINT_UPLOAD_URL]. It names the session and is used
+    /// instead of an access token. Other users can read command lines: prefer the environment variable, which this
+    /// option overrides.
     #[arg(long = "upload-url", value_name = "URL", conflicts_with_all = ["token", "token_file"])]
     #[arg(help_heading = "Service")]
     url: Option<SecretString>,
 }
 
-/// How a command that may take long retries.
+/// The option of commands that may run for long and retry meanwhile.
 #[derive(Debug, Args)]
 pub(super) struct RetryOptions {
-    /// How long to go on, once under way, while the service cannot be reached or has no room.
+    /// How long to keep retrying, after a first success, while the service cannot be reached or is too busy.
     #[arg(long, default_value = "1m", value_parser = duration, help_heading = "Service")]
     patience: Duration,
 }
 
 impl ServiceAddress {
-    /// A transport to the service. It connects when the first call is made.
+    /// A transport to the service. It connects with the first call.
     pub fn connect(&self) -> anyhow::Result<Transport> {
         let ca = self.ca.as_ref().filter(|file| !file.as_os_str().is_empty());
         let endpoints: Vec<String> = self.servers.iter().map(|server| with_scheme(server, ca.is_some())).collect();
@@ -120,11 +123,11 @@ pub(super) fn with_scheme(server: &str, has_ca: bool) -> String {
 pub(super) enum Caller {
     /// The owner of the access token.
     Token,
-    /// Whoever has this upload URL.
+    /// The holder of this upload URL.
     UploadUrl(SecretString),
 }
 
-/// How a session is named.
+/// What names the session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Named {
     ByArgument,
@@ -139,8 +142,8 @@ impl UploadUrl {
 }
 
 impl Remote {
-    /// Who calls about a session. The command line takes precedence over the environment. When the environment has both a
-    /// token and an upload URL, the token is for a session that is named by an argument.
+    /// Which credential a call about a session presents. The command line takes precedence over the environment. When
+    /// the environment has both a token and an upload URL, the token is for a session that is named by an argument.
     fn caller(&self, upload_url: &UploadUrl, named: Named) -> Caller {
         let has_token = self.token.is_some() || self.token_file.is_some();
         let is_by_token = has_token || (named == Named::ByArgument && variable("PRINT_UPLOAD_TOKEN").is_some());
@@ -170,7 +173,7 @@ impl Remote {
         valid(credential)
     }
 
-    /// Prints how a command has failed, if it has. Returns its exit code.
+    /// Ends a command: prints its failure, if there is one, and returns its exit code.
     fn end(&self, result: Result<ExitCode, Failure>) -> ExitCode {
         result.unwrap_or_else(|failure| failure.at(&self.service.servers.join(", ")).print(self.json))
     }
@@ -185,7 +188,7 @@ fn variable(name: &str) -> Option<SecretString> {
     std::env::var(name).ok().filter(|value| !value.is_empty()).map(SecretString::from)
 }
 
-/// Reads the token on a thread of its own: a pipe may have no writer yet.
+/// Reads the token on a blocking thread: a pipe may have no writer yet.
 async fn token_file(file: PathBuf) -> anyhow::Result<Credential> {
     spawn_blocking(move || Credential::token_file(&file)).await?
 }

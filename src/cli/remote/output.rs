@@ -1,4 +1,4 @@
-//! What commands print: text for people, the JSON form of the proto's messages for programs.
+//! What commands print: text for people, and the proto's messages in JSON for programs.
 
 use std::{
     fmt::Display,
@@ -14,37 +14,37 @@ use serde_json::Value;
 use super::{Exit, Failure};
 use crate::proto::{DESCRIPTOR, Principal, PrintDocument, UploadSession, principal::Identity, upload_session::State};
 
-/// How many missing ranges the text for people has.
-const SHOWN_RANGES: usize = 4;
+/// How many missing ranges the text for people lists.
+const LISTED_RANGES: usize = 4;
 
-/// Prints lines on standard output. Fails when nobody reads it any more.
+/// Prints lines on standard output. Fails when it is closed.
 pub(super) fn print(lines: impl Display) -> Result<(), Failure> {
-    writeln!(io::stdout().lock(), "{}", shown(&lines.to_string()))
+    writeln!(io::stdout().lock(), "{}", printable(&lines.to_string()))
         .map_err(|error| Failure::new(Exit::Other, format!("standard output: {error}")))
 }
 
-/// Prints lines on standard error. It does not matter whether anybody reads them.
+/// Prints lines on standard error. Ignores failures.
 pub(super) fn note(lines: impl Display) {
-    drop(writeln!(io::stderr().lock(), "{}", shown(&lines.to_string())));
+    drop(writeln!(io::stderr().lock(), "{}", printable(&lines.to_string())));
 }
 
-/// Text that does nothing to a terminal: names and messages come from elsewhere. What is escaped is escaped as in JSON, so that
-/// JSON remains what it was.
-pub(super) fn shown(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
+/// Escapes the characters that would control the terminal: names and messages come from other people. The escapes are
+/// those of JSON, so that JSON text keeps its meaning.
+pub(super) fn printable(text: &str) -> String {
+    let mut printable = String::with_capacity(text.len());
     for character in text.chars() {
-        let turns_text_around = matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if turns_text_around || (character.is_control() && character != '\n') {
-            shown.push_str(&format!("\\u{:04x}", u32::from(character)));
+        let changes_direction = matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if changes_direction || (character.is_control() && character != '\n') {
+            printable.push_str(&format!("\\u{:04x}", u32::from(character)));
         } else {
-            shown.push(character);
+            printable.push(character);
         }
     }
-    shown
+    printable
 }
 
-/// A session in the JSON form of `UploadSession`, except that 64-bit numbers are numbers and that fields without a value are
-/// there as well. Its upload URL is a secret, and left out unless asked for.
+/// A session in the JSON form of `UploadSession`, except that 64-bit numbers are numbers and that fields without a
+/// value are included. Its upload URL is a secret, and left out unless asked for.
 pub(super) fn session_json(session: &UploadSession, with_upload_url: bool) -> anyhow::Result<Value> {
     let mut value = json("UploadSession", session)?;
     if let Some(fields) = value.as_object_mut().filter(|_| !with_upload_url) {
@@ -74,7 +74,7 @@ pub(super) fn session_text(session: &UploadSession, with_upload_url: bool) -> St
         format!("  document  {}", session.document),
         format!("  name      {} ({})", properties.document_name, properties.content_type),
         format!("  received  {} of {} bytes", session.received_bytes, properties.size_bytes),
-        format!("  owner     {}", who(session.owner.as_ref())),
+        format!("  owner     {}", principal_text(session.owner.as_ref())),
         format!("  created   {}", time(session.create_time)),
     ];
     if session.state() == State::Active {
@@ -82,7 +82,7 @@ pub(super) fn session_text(session: &UploadSession, with_upload_url: bool) -> St
         lines.push(format!("  expires   {}", time(session.expire_time)));
     } else {
         let reason = session.end_reason().as_str_name().trim_start_matches("END_REASON_").to_owned();
-        let by = session.ended_by.as_ref().map(|by| format!(" by {}", who(Some(by)))).unwrap_or_default();
+        let by = session.ended_by.as_ref().map(|by| format!(" by {}", principal_text(Some(by)))).unwrap_or_default();
         lines.push(format!("  ended     {}, {reason}{by}", time(session.end_time)));
     }
     if with_upload_url && !session.upload_url.is_empty() {
@@ -91,16 +91,16 @@ pub(super) fn session_text(session: &UploadSession, with_upload_url: bool) -> St
     lines.join("\n")
 }
 
-/// The first missing ranges, as the proto has them: the second number is not missing itself.
+/// The first missing ranges, as `[start, end)`.
 fn missing(session: &UploadSession) -> String {
     let ranges = &session.next_expected_ranges;
-    let shown: Vec<String> =
-        ranges.iter().take(SHOWN_RANGES).map(|range| format!("[{}, {})", range.start, range.end)).collect();
-    let more = ranges.len().saturating_sub(SHOWN_RANGES);
-    if more == 0 { shown.join(" ") } else { format!("{} and {more} more", shown.join(" ")) }
+    let listed: Vec<String> =
+        ranges.iter().take(LISTED_RANGES).map(|range| format!("[{}, {})", range.start, range.end)).collect();
+    let more = ranges.len().saturating_sub(LISTED_RANGES);
+    if more == 0 { listed.join(" ") } else { format!("{} and {more} more", listed.join(" ")) }
 }
 
-fn who(principal: Option<&Principal>) -> String {
+fn principal_text(principal: Option<&Principal>) -> String {
     match principal.and_then(|principal| principal.identity.as_ref()) {
         Some(Identity::User(oid)) => format!("user {oid}"),
         Some(Identity::Application(id)) => format!("application {id}"),
@@ -108,7 +108,7 @@ fn who(principal: Option<&Principal>) -> String {
     }
 }
 
-/// A point in time as RFC 3339 has it.
+/// A point in time, in the format of RFC 3339.
 pub(super) fn time(timestamp: Option<prost_types::Timestamp>) -> String {
     let time = timestamp.and_then(|timestamp| SystemTime::try_from(timestamp).ok());
     time.map_or_else(|| "unknown".into(), |time| humantime::format_rfc3339_seconds(time).to_string())
@@ -124,10 +124,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_printed_does_nothing_to_a_terminal() {
-        assert_eq!(shown("Plakat für\nмир"), "Plakat für\nмир");
-        assert_eq!(shown("\u{1b}[2Ja\u{202e}fdp.exe\r"), r"\u001b[2Ja\u202efdp.exe\u000d");
+    fn printed_text_does_not_control_the_terminal() {
+        assert_eq!(printable("Plakat für\nмир"), "Plakat für\nмир");
+        assert_eq!(printable("\u{1b}[2Ja\u{202e}fdp.exe\r"), r"\u001b[2Ja\u202efdp.exe\u000d");
         let json = Value::from("a\u{1b}\u{202e}\u{7f}");
-        assert_eq!(serde_json::from_str::<Value>(&shown(&json.to_string())).expect("JSON"), json);
+        assert_eq!(serde_json::from_str::<Value>(&printable(&json.to_string())).expect("JSON"), json);
     }
 }

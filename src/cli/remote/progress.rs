@@ -1,4 +1,4 @@
-//! The progress of a transfer: a bar on a terminal; elsewhere a line for each failure that is being retried.
+//! Prints the progress of a transfer: a bar on a terminal; elsewhere a line for each failure that is retried.
 
 use std::time::Duration;
 
@@ -13,15 +13,15 @@ const TICK: Duration = Duration::from_millis(250);
 
 const TEMPLATE: &str = "{bar:30} {bytes} of {total_bytes}  {binary_bytes_per_sec}  {eta} left  {msg}";
 
-/// Shows the progress of a transfer until it is ended or dropped.
-pub(super) struct Shown {
+/// Prints the progress of a transfer until it is dropped.
+pub(super) struct ProgressPrinter {
     bar: ProgressBar,
     following: JoinHandle<()>,
 }
 
-impl Shown {
-    /// Begins to show it. Shows nothing when it is quiet.
-    pub(super) fn begin(progress: watch::Receiver<Progress>, is_quiet: bool) -> Self {
+impl ProgressPrinter {
+    /// Starts to print. Prints nothing when it is quiet.
+    pub(super) fn start(progress: watch::Receiver<Progress>, is_quiet: bool) -> Self {
         let bar = if is_quiet { ProgressBar::hidden() } else { ProgressBar::new(0) };
         if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
             bar.set_style(style);
@@ -31,7 +31,7 @@ impl Shown {
     }
 }
 
-impl Drop for Shown {
+impl Drop for ProgressPrinter {
     fn drop(&mut self) {
         self.following.abort();
         self.bar.finish_and_clear();
@@ -40,18 +40,19 @@ impl Drop for Shown {
 
 async fn follow(bar: ProgressBar, mut progress: watch::Receiver<Progress>, is_quiet: bool) {
     let mut has_begun = false;
-    let mut shown = None;
+    let mut printed = None;
     while progress.changed().await.is_ok() {
         let now = progress.borrow_and_update().clone();
         bar.set_length(now.size);
         bar.set_position(now.done + now.in_flight);
-        // Not before there is a size: an empty bar is drawn as full. The rate must not count what an earlier run has sent.
+        // Not before the size is known: an empty bar is drawn as full. The rate must not count what an earlier run
+        // sent.
         if !has_begun {
             bar.reset_eta();
             bar.enable_steady_tick(TICK);
             has_begun = true;
         }
-        if now.trouble == shown {
+        if now.trouble == printed {
             continue;
         }
         if bar.is_hidden()
@@ -61,8 +62,8 @@ async fn follow(bar: ProgressBar, mut progress: watch::Receiver<Progress>, is_qu
             output::note(format!("waiting: {trouble}"));
         }
         bar.set_message(
-            now.trouble.as_ref().map(|trouble| output::shown(&format!("waiting: {trouble}"))).unwrap_or_default(),
+            now.trouble.as_ref().map(|trouble| output::printable(&format!("waiting: {trouble}"))).unwrap_or_default(),
         );
-        shown = now.trouble;
+        printed = now.trouble;
     }
 }

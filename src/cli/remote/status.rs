@@ -6,14 +6,16 @@ use clap::Args;
 
 use super::{EXIT_CODES, Failure, Remote, UploadUrl, output, target::Target};
 
-/// Which session, and how to print it.
+/// Which session to get, and how to print it.
 #[derive(Debug, Args)]
-#[command(after_long_help = format!("With --json the session is an UploadSession of the proto in JSON.\n\n{EXIT_CODES}"))]
+#[command(after_long_help = format!("With --json the session is printed as an UploadSession of the proto in \
+    JSON.\n\n{EXIT_CODES}"))]
 pub(in crate::cli) struct Status {
     #[command(flatten)]
     target: Target,
 
-    /// Print the upload URL as well: whoever has it may send to the session, get its state and cancel it.
+    /// Print the upload URL as well. It is a secret: it allows sending to the session, getting its state and canceling
+    /// it.
     #[arg(long)]
     show_upload_url: bool,
 
@@ -27,10 +29,10 @@ pub(in crate::cli) struct Status {
 impl Status {
     /// Gets the session and prints it.
     pub(in crate::cli) async fn run(self) -> ExitCode {
-        self.remote.end(self.show().await)
+        self.remote.end(self.status().await)
     }
 
-    async fn show(&self) -> Result<ExitCode, Failure> {
+    async fn status(&self) -> Result<ExitCode, Failure> {
         let name = self.target.session(&self.upload_url)?;
         let client = self.remote.client(self.remote.caller(&self.upload_url, self.target.named())).await?;
         let session = client.session(&name).await?;

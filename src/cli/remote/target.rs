@@ -1,4 +1,4 @@
-//! What a command is about: a session, or a document and so its session.
+//! The session that a command is about. It is named by itself, by its document or by its upload URL.
 
 use clap::Args;
 use secrecy::ExposeSecret;
@@ -7,10 +7,11 @@ use url::Url;
 use super::{Failure, Named, UploadUrl};
 use crate::name::{DocumentName, SessionName};
 
-/// What a command is about.
+/// The session that a command is about.
 #[derive(Debug, Args)]
 pub(super) struct Target {
-    /// uploadSessions/{id} or printers/{printer}/jobs/{job}/documents/{document}: a session, or a document's session.
+    /// The session: uploadSessions/{id}, or its document, printers/{printer}/jobs/{job}/documents/{document}. Not
+    /// needed with an upload URL.
     #[arg(value_name = "SESSION|DOCUMENT")]
     target: Option<String>,
 }
@@ -33,11 +34,11 @@ impl Target {
 /// A document's name.
 pub(super) fn document_name(text: &str) -> Result<String, Failure> {
     let text = text.strip_suffix("/uploadSession").unwrap_or(text);
-    let name = DocumentName::parse(text).map_err(|error| Failure::usage(&refused(text, &error.to_string())))?;
+    let name = DocumentName::parse(text).map_err(|error| Failure::usage(&wrong_name(text, &error.to_string())))?;
     Ok(name.to_string())
 }
 
-/// The session that an upload URL leads to.
+/// The session that an upload URL names.
 pub(super) fn session_in(upload_url: &str) -> Result<String, Failure> {
     let name = || {
         let url = Url::parse(upload_url).ok()?;
@@ -45,7 +46,7 @@ pub(super) fn session_in(upload_url: &str) -> Result<String, Failure> {
         let name = format!("uploadSessions/{id}");
         SessionName::parse(&name).ok().map(|_| name)
     };
-    name().ok_or_else(|| Failure::usage("the upload URL leads to no upload session"))
+    name().ok_or_else(|| Failure::usage("the upload URL names no upload session"))
 }
 
 fn session_name(text: &str) -> Result<String, String> {
@@ -56,13 +57,13 @@ fn session_name(text: &str) -> Result<String, String> {
         Ok(_) => Ok(format!("{text}/uploadSession")),
         Err(_) => {
             let problem = "must be uploadSessions/{id} or printers/{printer}/jobs/{job}/documents/{document}";
-            Err(refused(text, problem))
+            Err(wrong_name(text, problem))
         }
     }
 }
 
-/// What is wrong with a name. An upload URL is a secret, and not repeated.
-fn refused(text: &str, problem: &str) -> String {
+/// The message for a name that is wrong. It does not repeat an upload URL, which is a secret.
+fn wrong_name(text: &str, problem: &str) -> String {
     if text.contains("://") || text.contains("tempauthtoken") {
         return "an upload URL is no name: give it as --upload-url, or better in PRINT_UPLOAD_URL".into();
     }

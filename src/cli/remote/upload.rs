@@ -1,4 +1,4 @@
-//! `print-upload upload`: a file, in parallel ranges, until the document is complete.
+//! `print-upload upload`: sends a file in parallel ranges until the document is complete.
 
 use std::{num::NonZero, path::PathBuf, process::ExitCode};
 
@@ -10,9 +10,9 @@ use tokio::sync::watch;
 
 use super::{
     Caller, EXIT_CODES, Exit, Failure, Named, Remote, RetryOptions, UploadUrl,
-    interrupt::{Asked, Decision, OnInterrupt, Signals},
+    interrupt::{Decision, OnInterrupt, Signals, StopSignal},
     output,
-    progress::Shown,
+    progress::ProgressPrinter,
     size::size,
     target::{document_name, session_in},
 };
@@ -20,42 +20,43 @@ use crate::proto::{
     DeleteUploadSessionRequest, DocumentProperties, PrintDocument, UploadSession, upload_session::State,
 };
 
-/// What is uploaded where, and how.
+/// Which file to upload, where to, and how.
 #[derive(Debug, Args)]
-#[command(after_long_help = format!("The same command again goes on where an earlier one was interrupted.\n\nWith --json: \
-    {{\"session\": \"uploadSessions/{{id}}\", \"document\": {{…}}, \"resumedBytes\": 0, \"sentBytes\": 11}}; document is a \
-    PrintDocument of the proto in JSON, session is null when an earlier run had completed the document. resumedBytes were there \
-    before, sentBytes are all that this run has sent: also what it had to send again, and what was there and was sent to be \
-    compared.\n\n{EXIT_CODES}"))]
+#[command(after_long_help = format!("To resume an interrupted upload, run the same command again.\n\nWith --json: \
+    {{\"session\": \"uploadSessions/{{id}}\", \"document\": {{…}}, \"resumedBytes\": 0, \"sentBytes\": 11}}. The document is a \
+    PrintDocument of the proto in JSON. The session is null when an earlier run had completed the document. resumedBytes \
+    counts the bytes that the service had before this run. sentBytes counts all bytes that this run sent: also those that it \
+    sent again after a failure, and those that the service had and compared.\n\n{EXIT_CODES}"))]
 pub(in crate::cli) struct Upload {
-    /// The file.
+    /// File to upload.
     file: PathBuf,
 
-    /// The document to upload it to: printers/{printer}/jobs/{job}/documents/{document}, or below shares/{share}.
+    /// Document to upload to: printers/{printer}/jobs/{job}/documents/{document}, or the same with shares/{share}.
+    /// Required without an upload URL.
     #[arg(long, conflicts_with = "url")]
     document: Option<String>,
 
-    /// The document's name, as people see it [default: the file's].
+    /// Display name of the document [default: the file's name].
     #[arg(long, conflicts_with = "url")]
     name: Option<String>,
 
-    /// Media type [default: by the file's extension, else application/octet-stream].
+    /// Media type of the document [default: by the file's extension, else application/octet-stream].
     #[arg(long, conflicts_with = "url")]
     content_type: Option<String>,
 
-    /// How many ranges to send at once. As many are in memory.
+    /// How many ranges to send at once, and to keep in memory.
     #[arg(long, default_value = "4")]
     parallel: NonZero<u32>,
 
-    /// How large a range is; smaller when the service demands it.
+    /// Size of a range. Ranges get smaller when the service demands it.
     #[arg(long, default_value = "8MiB", value_parser = size)]
     range_size: NonZero<u64>,
 
-    /// Send at most so much per second [default: as fast as possible].
+    /// Send at most this much per second [default: as fast as possible].
     #[arg(long, value_name = "SIZE", value_parser = size)]
     limit_rate: Option<NonZero<u64>>,
 
-    /// What to do with the session on Ctrl-C. SIGTERM never asks, and a second Ctrl-C leaves at once and keeps it.
+    /// What to do with the session on Ctrl-C or SIGTERM. Only Ctrl-C asks. A second signal ends the program at once.
     #[arg(long, value_enum, default_value = "ask")]
     on_interrupt: OnInterrupt,
 
@@ -69,15 +70,15 @@ pub(in crate::cli) struct Upload {
     remote: Remote,
 }
 
-/// Where the file goes.
-enum Place {
-    /// To a document, by its name.
+/// Where to upload to.
+enum Destination {
+    /// A document, by its name.
     Document(String),
-    /// To the session of an upload URL, by its name.
+    /// The session of an upload URL, by its name.
     Session(String),
 }
 
-/// What an upload begins with.
+/// What creating or getting the session returned.
 enum Begun {
     /// A session: a new one, or that of an earlier run.
     Session(Box<UploadSession>),
@@ -86,18 +87,18 @@ enum Begun {
 }
 
 impl Upload {
-    /// Uploads the file, or what is missing of it.
+    /// Uploads the file, or the part of it that is missing.
     pub(in crate::cli) async fn run(self) -> ExitCode {
         self.remote.end(self.upload().await)
     }
 
     async fn upload(&self) -> Result<ExitCode, Failure> {
         let mut signals = Signals::listen()?;
-        let place = self.place()?;
+        let destination = self.destination()?;
         let source = Source::file(&self.file)?;
         let (client, begun) = tokio::select! {
-            begun = self.begin(place, &source) => begun?,
-            asked = signals.next() => return Err(self.interrupted_early(asked)),
+            begun = self.begin(destination, &source) => begun?,
+            signal = signals.next() => return Err(self.interrupted_early(signal)),
         };
         match begun {
             Begun::Uploaded(document) => self.print(None, &document, source.size_bytes(), 0),
@@ -108,23 +109,23 @@ impl Upload {
         }
     }
 
-    fn place(&self) -> Result<Place, Failure> {
+    fn destination(&self) -> Result<Destination, Failure> {
         if let Some(document) = &self.document {
-            return Ok(Place::Document(document_name(document)?));
+            return Ok(Destination::Document(document_name(document)?));
         }
         let url = self.upload_url.given().ok_or_else(|| Failure::usage("give --document or --upload-url"))?;
-        Ok(Place::Session(session_in(url.expose_secret())?))
+        Ok(Destination::Session(session_in(url.expose_secret())?))
     }
 
-    async fn begin(&self, place: Place, source: &Source) -> Result<(Client, Begun), Failure> {
+    async fn begin(&self, destination: Destination, source: &Source) -> Result<(Client, Begun), Failure> {
         let patience = self.retry.patience;
-        match place {
-            Place::Document(document) => {
+        match destination {
+            Destination::Document(document) => {
                 let client = self.remote.client(Caller::Token).await?.with_patience(patience);
                 let begun = self.create(&client, &document, source).await?;
                 Ok((client, begun))
             }
-            Place::Session(session) => {
+            Destination::Session(session) => {
                 let caller = self.remote.caller(&self.upload_url, Named::ByUploadUrl);
                 let client = self.remote.client(caller).await?.with_patience(patience);
                 let session = client.session(&session).await?;
@@ -135,12 +136,12 @@ impl Upload {
 
     async fn create(&self, client: &Client, document: &str, source: &Source) -> Result<Begun, Failure> {
         match client.create(document, &self.properties(source)?).await {
-            // Perhaps by an earlier run, which got no response.
+            // Perhaps an earlier run has uploaded it, and got no response.
             Err(error) if error.reason() == Some(Reason::DocumentAlreadyUploaded) => {
                 let uploaded = match client.document(document).await {
-                    // A caller who may only upload gets the first error, not this one.
+                    // This caller may only upload: the first error is the one to report.
                     Err(denied) if denied.is_permission_missing() => return Err(error.into()),
-                    looked => looked?,
+                    returned => returned?,
                 };
                 let is_same = uploaded.crc32c == Some(source.crc32c().await?);
                 if is_same { Ok(Begun::Uploaded(uploaded)) } else { Err(error.into()) }
@@ -161,19 +162,19 @@ impl Upload {
         let options =
             UploadOptions { parallel: self.parallel, range_bytes: self.range_size, bytes_per_second: self.limit_rate };
         let (progress, watching) = watch::channel(Progress::default());
-        let shown = Shown::begin(watching.clone(), self.remote.json);
+        let printer = ProgressPrinter::start(watching.clone(), self.remote.json);
         let outcome = tokio::select! {
             uploaded = client.upload(session, source, &options, &progress) => Ok(uploaded),
-            asked = signals.next() => Err(asked),
+            signal = signals.next() => Err(signal),
         };
-        drop(shown);
+        drop(printer);
         match outcome {
             Ok(document) => self.print(Some(session), &document?, resumed, watching.borrow().sent),
-            Err(asked) if watching.borrow().is_complete() => Err(Failure::new(
-                asked.exit(),
+            Err(signal) if watching.borrow().is_complete() => Err(Failure::new(
+                signal.exit(),
                 "interrupted after the upload was completed, before the document was compared with the file",
             )),
-            Err(asked) => Err(self.interrupted(client, session, signals, asked).await),
+            Err(signal) => Err(self.interrupted(client, session, signals, signal).await),
         }
     }
 
@@ -182,16 +183,16 @@ impl Upload {
         client: &Client,
         session: &UploadSession,
         signals: &mut Signals,
-        asked: Asked,
+        signal: StopSignal,
     ) -> Failure {
         let name = &session.name;
         let on_interrupt = match self.on_interrupt {
-            // A script reads the JSON: there is nobody to ask.
+            // A script reads the JSON: it cannot answer.
             OnInterrupt::Ask if self.remote.json => OnInterrupt::Keep,
             chosen => chosen,
         };
-        if let Decision::Keep(asked) = signals.decide(on_interrupt, asked).await {
-            return kept(session, asked);
+        if let Decision::Keep(signal) = signals.decide(on_interrupt, signal).await {
+            return kept(session, signal);
         }
         tokio::select! {
             canceled = cancel(client, session) => match canceled {
@@ -205,11 +206,11 @@ impl Upload {
         }
     }
 
-    fn interrupted_early(&self, asked: Asked) -> Failure {
+    fn interrupted_early(&self, signal: StopSignal) -> Failure {
         let hint = self.document.as_ref().map_or_else(String::new, |document| {
-            format!("; a session may exist all the same: `print-upload cancel {document}` ends it")
+            format!("; a session may exist nevertheless: `print-upload cancel {document}` ends it")
         });
-        Failure::new(asked.exit(), format!("interrupted before the upload began{hint}"))
+        Failure::new(signal.exit(), format!("interrupted before the upload began{hint}"))
     }
 
     fn announce(&self, session: &UploadSession, source: &Source) {
@@ -264,15 +265,15 @@ async fn cancel(client: &Client, session: &UploadSession) -> Result<(), Error> {
     client.with_upload_url_fallback(session, |client| async move { client.cancel(request()).await }).await
 }
 
-fn kept(session: &UploadSession, asked: Asked) -> Failure {
+fn kept(session: &UploadSession, signal: StopSignal) -> Failure {
     let (name, until) = (&session.name, output::time(session.expire_time));
     let message = format!(
         "interrupted; {name} is kept until {until} at least: the same command resumes it, `print-upload cancel {name}` cancels it"
     );
-    Failure::new(asked.exit(), message)
+    Failure::new(signal.exit(), message)
 }
 
-/// The media types of what printers take.
+/// The media type of a document that printers accept, by its file extension.
 fn content_type(extension: &str) -> &'static str {
     match extension.to_ascii_lowercase().as_str() {
         "pdf" => "application/pdf",

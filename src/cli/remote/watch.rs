@@ -12,9 +12,11 @@ use crate::{
     proto::{UploadSession, upload_session::State},
 };
 
-/// Which session, and how often to get it.
+/// Which session to follow, and how often to get it.
 #[derive(Debug, Args)]
-#[command(after_long_help = format!("Ends with 0 when the upload is completed, with 5 when it was canceled or has expired. With --json every change is a line: an UploadSession of the proto in JSON.\n\n{EXIT_CODES}"))]
+#[command(after_long_help = format!("Ends with 0 when the upload is completed, and with 5 when it was canceled or has \
+    expired.\n\n\
+    With --json every change is one line: an UploadSession of the proto in JSON.\n\n{EXIT_CODES}"))]
 pub(in crate::cli) struct Watch {
     #[command(flatten)]
     target: Target,
@@ -34,7 +36,7 @@ pub(in crate::cli) struct Watch {
 }
 
 impl Watch {
-    /// Prints every change until there can be no more.
+    /// Prints every change until the session has ended.
     pub(in crate::cli) async fn run(self) -> ExitCode {
         self.remote.end(self.watch().await)
     }
@@ -43,7 +45,7 @@ impl Watch {
         let name = self.target.session(&self.upload_url)?;
         let client = self.remote.client(self.remote.caller(&self.upload_url, self.target.named())).await?;
         let mut session = client.session(&name).await?;
-        // From here on exactly this one, whatever sessions the document gets.
+        // By its id from here on: the document may get another session.
         let name = session.name.clone();
         let mut printed = None;
         loop {
@@ -63,10 +65,10 @@ impl Watch {
     /// The session after the interval. Transient failures are retried.
     async fn next(&self, client: &Client, name: &str) -> Result<UploadSession, Error> {
         sleep(self.interval).await;
-        let asked = Instant::now();
+        let asked_at = Instant::now();
         loop {
             match client.session(name).await {
-                Err(error) if error.is_transient() && asked.elapsed() < self.retry.patience => {}
+                Err(error) if error.is_transient() && asked_at.elapsed() < self.retry.patience => {}
                 returned => return returned,
             }
             sleep(self.interval).await;

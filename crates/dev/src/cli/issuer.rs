@@ -1,4 +1,4 @@
-//! `print-upload-dev issuer`: the development issuer as a process of its own.
+//! `print-upload-dev issuer`: the token issuer as a separate process.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -14,22 +14,22 @@ use tokio_util::sync::CancellationToken;
 use super::default_data_dir;
 use crate::{ThrowAwayCertificate, issuer::TokenIssuer};
 
-/// How long a call that is under way may take when the issuer stops.
+/// How long calls in flight may take to end when the issuer stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How the issuer is configured. It issues any token to anybody who can read its folder: `print-upload-dev token`.
+/// The options of the issuer. Everybody who can read its folder can mint any token with `print-upload-dev token`.
 #[derive(Debug, Args)]
 pub(super) struct Issuer {
-    /// Address to serve discovery and keys on, over https; port 0 takes a free one.
+    /// Address to serve discovery and keys on, over https. Port 0 chooses a free port.
     #[arg(long, default_value = "127.0.0.1:8443")]
     listen: SocketAddr,
 
-    /// Host name that others reach it by. Every token contains it, and the certificate is for it.
+    /// Host name by which the service reaches the issuer. It is part of every token, and the certificate is for it.
     #[arg(long, default_value = "localhost")]
     host: String,
 
-    /// Folder for its keys and, in the subfolder tls, its certificate and that of the throw-away authority, ca.pem [default:
-    /// as for `up`].
+    /// Folder for the issuer's keys. Its subfolder tls/HOST has the certificate, and ca.pem of the throw-away authority
+    /// [default: as for `up`].
     #[arg(long)]
     data_dir: Option<PathBuf>,
 }

@@ -15,7 +15,7 @@ use clap::{Parser, Subcommand};
 use nix::unistd::geteuid;
 use print_upload::telemetry::{self, Logs};
 
-/// Runs print-upload on one machine, tries it out and tests it. Not for production: it mints tokens.
+/// Run print-upload on this machine, try it out and test it. For development only: it mints tokens for any user.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true)]
 pub struct Cli {
@@ -29,17 +29,17 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run everything on this machine: Postgres, local files, a token issuer, a sample catalog, the service.
+    /// Run everything that the service needs, and the service: Postgres, a token issuer, local files, a sample catalog.
     Up(up::Up),
-    /// Show an upload that is canceled and one that is completed, call by call, on scratch data.
+    /// Cancel one upload, complete another one, and print every call. Uses scratch data and checks every result.
     Demo,
-    /// Check a running stack from outside: upload, delete, download, over gRPC and REST.
+    /// Check a running service with uploads, deletes and downloads, over gRPC and REST.
     Smoke(smoke::Smoke),
-    /// Run the development issuer alone, over https.
+    /// Run the token issuer alone, over https.
     Issuer(issuer::Issuer),
-    /// Mint a token of the development issuer.
+    /// Print a new access token, signed by the token issuer of `up` or `issuer`.
     Token(token::Token),
-    /// Run a command with DATABASE_URL set to a throw-away Postgres, unless it is set already.
+    /// Run a command with a throw-away Postgres at DATABASE_URL. If DATABASE_URL is set already, only run the command.
     WithPostgres {
         /// The command and its arguments.
         #[arg(required = true, last = true)]

@@ -1,4 +1,4 @@
-//! `print-upload-dev token`: a token of the development issuer.
+//! `print-upload-dev token`: mints an access token of the token issuer.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::{
     sample,
 };
 
-/// Whom the token is issued to.
+/// Who the token is for, and what it allows.
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("subject").required(true).args(["user", "application"]))]
 pub(super) struct Token {

@@ -8,18 +8,18 @@ use print_upload::process::{log_stopped, shutdown_signal};
 use super::default_data_dir;
 use crate::{Options, Stack, postgres::Durability};
 
-/// How the stack is configured.
+/// The options of the stack.
 #[derive(Debug, Args)]
 pub(super) struct Up {
-    /// Address to serve gRPC on; port 0 takes a free one.
+    /// Address to serve gRPC on. Port 0 chooses a free port.
     #[arg(long, default_value = "127.0.0.1:50051")]
     listen: SocketAddr,
 
-    /// Address to serve the REST gateway on; port 0 takes a free one.
+    /// Address to serve the REST gateway on. Port 0 chooses a free port.
     #[arg(long, default_value = "127.0.0.1:8080")]
     rest_listen: SocketAddr,
 
-    /// Serve both over TLS, with a certificate of a throw-away authority: $CA_CERT in dev.env.
+    /// Serve both over TLS. CA_CERT in dev.env names the certificate of a throw-away authority, for clients to trust.
     #[arg(long)]
     tls: bool,
 
@@ -59,7 +59,7 @@ print-upload serves gRPC on {address} and REST on {rest_url}. Paste into another
   # the names and tokens below
   set -a; . '{env_file}'; set +a
 
-  # create an upload session for 11 bytes, get it, and delete it: the upload is canceled for good
+  # create an upload session for 11 bytes, get it, and delete it: that cancels the upload
   alias call='{curl} -i -H "Authorization: Bearer '$OWNER_TOKEN'"'
   call $REST_URL/v1.0/print/$DOCUMENT_NAME/createUploadSession --json '{{"properties": {{"documentName": "hello.txt", "contentType": "text/plain", "size": 11}}}}'
   call $REST_URL/v1.0/print/$DOCUMENT_NAME/uploadSession

@@ -1,4 +1,4 @@
-//! `print-upload-dev with-postgres -- COMMAND`: a command with a throw-away Postgres.
+//! `print-upload-dev with-postgres -- COMMAND`: runs a command with a throw-away Postgres.
 
 use std::{
     env,
@@ -23,8 +23,8 @@ use crate::{
     postgres::{Cluster, Durability},
 };
 
-/// Runs the command with `DATABASE_URL` set: to what the environment has, else to a Postgres of the command's own, which is
-/// removed afterwards.
+/// Runs the command with `DATABASE_URL` set: as in the environment, else to a throw-away Postgres, which is removed
+/// afterwards.
 ///
 /// Returns the exit code of the command: 128 plus the number of the signal when a signal ended it.
 pub(super) async fn run(command: Vec<OsString>) -> anyhow::Result<ExitCode> {
@@ -33,7 +33,7 @@ pub(super) async fn run(command: Vec<OsString>) -> anyhow::Result<ExitCode> {
     command.args(arguments);
     let mut interruptions = Interruptions::listen()?;
     if env::var_os("DATABASE_URL").is_some_and(|url| !url.is_empty()) {
-        return interruptions.outlast(&mut command).await;
+        return interruptions.run_to_end(&mut command).await;
     }
 
     let folder = ScratchFolder::new("postgres")?;
@@ -47,7 +47,7 @@ async fn with_cluster(
 ) -> anyhow::Result<ExitCode> {
     let cluster = Cluster::start(folder, Durability::Scratch).await?;
     command.env("DATABASE_URL", cluster.url()).env("SQLX_OFFLINE", "true");
-    let code = interruptions.outlast(command).await;
+    let code = interruptions.run_to_end(command).await;
     let stopped = cluster.stop().await;
     let code = code?;
     stopped?;
@@ -72,8 +72,8 @@ impl Interruptions {
         }
     }
 
-    /// A signal that came while Postgres was starting: the command has not received it.
-    async fn already(&mut self) -> Option<Signal> {
+    /// A signal that arrived while Postgres was starting. The command has not received it.
+    async fn pending(&mut self) -> Option<Signal> {
         tokio::select! {
             biased;
             signal = self.next() => Some(signal),
@@ -81,9 +81,9 @@ impl Interruptions {
         }
     }
 
-    /// Runs the command to its end, whatever signals come.
-    async fn outlast(&mut self, command: &mut Command) -> anyhow::Result<ExitCode> {
-        if let Some(signal) = self.already().await {
+    /// Runs the command to its end. Signals do not end this process before that.
+    async fn run_to_end(&mut self, command: &mut Command) -> anyhow::Result<ExitCode> {
+        if let Some(signal) = self.pending().await {
             return Ok(ExitCode::from(128 + signal as u8));
         }
         let program = command.as_std().get_program().to_owned();
@@ -91,15 +91,15 @@ impl Interruptions {
         loop {
             tokio::select! {
                 status = child.wait() => return Ok(exit_code(status?)),
-                signal = self.next() => pass_on(signal, &child),
+                signal = self.next() => forward(signal, &child),
             }
         }
     }
 }
 
-/// Sends SIGTERM on. The terminal interrupts the whole process group, and so the command too; SIGTERM comes to this process
-/// alone.
-fn pass_on(signal: Signal, child: &Child) {
+/// Forwards SIGTERM, which only this process has received. The terminal sends SIGINT to the whole process group, and so
+/// to the command as well.
+fn forward(signal: Signal, child: &Child) {
     let Some(pid) = child.id().and_then(|id| i32::try_from(id).ok()) else { return };
     if signal == Signal::SIGTERM && kill(Pid::from_raw(pid), signal).is_err() {
         tracing::debug!(pid, "the command has already ended");

@@ -54,8 +54,9 @@ impl Account {
     /// A command that runs under the account.
     pub(super) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
-        // Postgres would obey PGDATA, PGPORT and the like. The locale is C because the server's log is read here, and because
-        // on macOS it does not start without one. The account may not be able to enter the folder of this process.
+        // Postgres would read PGDATA, PGPORT and similar variables. The locale is C because the server's log is read
+        // here, and because on macOS it does not start without one. The account may not be able to enter the folder of
+        // this process.
         command
             .env_clear()
             .env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
@@ -74,9 +75,9 @@ impl Account {
         chown(path, Some(*uid), Some(*gid)).with_context(|| format!("giving {} to user {name}", path.display()))
     }
 
-    /// Makes sure that the account can reach the folder and run the programs. It tries to: modes alone do not show it, because
-    /// ACLs and mounts count as well.
-    pub(super) async fn prove_access(&self, folder: &Path, binaries: &Binaries) -> anyhow::Result<()> {
+    /// Checks, by trying, that the account can reach the folder and run the programs: file modes alone do not decide
+    /// it, ACLs and mounts count as well.
+    pub(super) async fn check_access(&self, folder: &Path, binaries: &Binaries) -> anyhow::Result<()> {
         let Self::Other { name, .. } = self else { return Ok(()) };
         let mut paths: Vec<&Path> = folder.ancestors().collect();
         paths.reverse();

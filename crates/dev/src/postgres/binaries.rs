@@ -29,8 +29,8 @@ pub struct Binaries {
 }
 
 impl Binaries {
-    /// Finds the programs: in `PG_BIN`, else in `PATH`, where packages put them (newest first), or where `make postgres` has
-    /// unpacked them.
+    /// Finds the programs: in `PG_BIN`, else in `PATH`, where packages put them (newest first), or where `make
+    /// postgres` has unpacked them.
     ///
     /// With `major` only that major version is taken: no other one can use the data folder that it has made.
     pub fn find(major: Option<u32>) -> anyhow::Result<Self> {

@@ -11,8 +11,8 @@ use super::{
     supervised::{STOP, Supervised},
 };
 
-/// A private Postgres. It stops when this is dropped, and when this process ends for any reason. [`Cluster::stop`] also waits
-/// until it has stopped.
+/// A private Postgres. It stops when this is dropped, and when this process ends for any reason. [`Cluster::stop`] also
+/// waits until it has stopped.
 pub struct Cluster {
     url: String,
     // Above the lock, and so dropped first: the server is interrupted before the next owner can lock the folder.
@@ -31,8 +31,8 @@ impl fmt::Debug for Cluster {
 impl Cluster {
     /// Starts the cluster in `dir`, which is used for nothing else. Initializes it when the folder is empty.
     ///
-    /// Fails when another process uses the folder, when no server programs fit the data, when the account that Postgres runs
-    /// under cannot reach the folder, or when the server does not start: then the error has the end of its log.
+    /// Fails when another process uses the folder, when no server programs fit the data, when the account that Postgres
+    /// runs under cannot reach the folder, or when the server does not start: then the error has the end of its log.
     pub async fn start(dir: &Path, durability: Durability) -> anyhow::Result<Self> {
         let began = Instant::now();
         let (start, owned) = Start::prepare(dir, durability).await?;
@@ -48,8 +48,8 @@ impl Cluster {
         &self.url
     }
 
-    /// Stops the server and waits until it has ended. Connections are cut, and nothing that was committed is lost. Fails when
-    /// it had to be ended by force after 30 seconds.
+    /// Stops the server and waits until it has ended. Connections are cut, and nothing that was committed is lost.
+    /// Fails when it had to be ended by force after 30 seconds.
     pub async fn stop(self) -> anyhow::Result<()> {
         self.server.stop(STOP).await?;
         // The supervisor may have been killed before the server.

@@ -17,8 +17,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::private_file;
 
-/// How long a previous owner may hold the folder: it was killed a moment ago, or a program that it has spawned still has its
-/// files open.
+/// How long a previous owner may hold the folder: it was killed a moment ago, or a program that it has spawned still
+/// has its files open.
 const OWNER: Duration = Duration::from_secs(1);
 
 /// How long the server of a killed owner may take for its fast shutdown.
@@ -130,8 +130,8 @@ impl Folder {
         }
     }
 
-    /// Removes the pid file of a crashed server when another process has that pid now: Postgres would take it for a server.
-    /// To be called only while the server's lock is held.
+    /// Removes the pid file of a crashed server when another process has that pid now: Postgres would take it for a
+    /// server. To be called only while the server's lock is held.
     pub(super) fn remove_stale_pid_file(&self) -> anyhow::Result<()> {
         let Some(pid) = self.pid_file_line(0) else { return Ok(()) };
         if kill(Pid::from_raw(pid), None).is_err() {
@@ -152,7 +152,7 @@ impl Folder {
         text.lines().nth(number)?.trim().parse().ok()
     }
 
-    /// A new log. It begins anew with each start, so that it does not grow for ever.
+    /// An empty log. Each start empties it, so that it does not grow without limit.
     pub(super) fn new_log(&self) -> anyhow::Result<File> {
         let file = private_file::open(&self.path.join("postgres.log"))?;
         file.set_len(0).context("emptying postgres.log")?;

@@ -21,8 +21,7 @@ use crate::private_file;
 /// Much longer than it takes, for slow disks.
 const DEADLINE: Duration = Duration::from_secs(120);
 
-/// Makes the data folder. It gets its name only at the end: what an interrupted start leaves is never taken for data, and the
-/// next start begins anew.
+/// Makes the data folder. It gets its name only when it is complete: the next start removes an unfinished one.
 pub(super) async fn run(
     folder: &Folder,
     binaries: &Binaries,
@@ -38,7 +37,7 @@ pub(super) async fn run(
     DirBuilder::new().mode(0o700).create(&unfinished).context("creating the data folder")?;
     account.give(&unfinished)?;
 
-    // Written before there are data: without their password they would be lost.
+    // Before the data: without the password they could not be used.
     let password = private_file::random_secret()?;
     private_file::write(&folder.password(), &password)?;
     let password_copy = folder.initial_password();
@@ -63,7 +62,7 @@ pub(super) async fn run(
     if !status.success() {
         bail!("initdb failed ({status}){}", folder.log_tail(0));
     }
-    fs::rename(&unfinished, folder.data()).context("putting the data folder in its place")?;
+    fs::rename(&unfinished, folder.data()).context("renaming the finished data folder")?;
     if durability == Durability::Durable {
         File::open(folder.path())?.sync_all().context("syncing the folder of Postgres")?;
     }

@@ -49,7 +49,7 @@ impl Start {
         let owned = folder.own().await?;
         let binaries = Binaries::find(folder.major()?)?;
         let account = Account::choose(&folder.data())?;
-        account.prove_access(folder.path(), &binaries).await?;
+        account.check_access(folder.path(), &binaries).await?;
         let lock = folder.server_lock().await?;
         let log = folder.new_log()?;
         if !folder.data().exists() {
@@ -108,8 +108,8 @@ impl Start {
         arguments
     }
 
-    /// Waits until the server accepts connections, and makes sure that it has our database. `false` when the port belongs to
-    /// another process.
+    /// Waits until the server accepts connections, and makes sure that it has our database. `false` when the port
+    /// belongs to another process.
     async fn wait_until_ready(&self, server: &mut Supervised, port: u16, log_start: u64) -> anyhow::Result<bool> {
         loop {
             if let Some(status) = server.exit_status()? {

@@ -1,10 +1,10 @@
-# Runs "$@" until it ends or standard input ends, whichever comes first. Standard input is a pipe: the owner holds its other
-# end and never writes to it, so that it ends with the owner, also after kill -9. Standard output is a locked file. "$@" keeps
-# it open as number 4: while it is locked, the program runs.
+# Runs "$@" until it ends or standard input ends, whichever comes first. Standard input is a pipe: the owner holds its
+# other end and never writes to it, so that it ends with the owner, also after kill -9. Standard output is a locked
+# file. "$@" keeps it open as number 4: while it is locked, the program runs.
 
 # SIGINT is the fast shutdown of Postgres. It is repeated, because a program that has just begun loses it: a background
-# process of a shell ignores SIGINT until it sets up a handler. Not for ever: a dead process that nobody waits for still
-# accepts signals.
+# process of a shell ignores SIGINT until it sets up a handler. The number of tries is limited, because a dead process
+# still accepts signals until its parent waits for it.
 interrupt() {
     tries=50
     while [ "$tries" -gt 0 ] && kill -INT "$1" 2>/dev/null; do
@@ -17,7 +17,7 @@ server=
 watcher=
 trap 'interrupt "${server:-$!}" >/dev/null 2>&1 &' HUP INT TERM
 
-# Commands in the background would get /dev/null in place of the pipe, so it goes to number 3.
+# The shell gives background commands /dev/null as standard input: the pipe is duplicated as number 3.
 exec 3<&0 </dev/null
 "$@" 3<&- 4>&1 1>&2 &
 server=$!

@@ -1,7 +1,7 @@
 //! A program that ends when this process does.
 //!
-//! `PR_SET_PDEATHSIG` follows the thread that has spawned the program, and macOS does not have it. A pipe is closed when the
-//! process ends, on both systems: a small shell script waits for that and interrupts the program.
+//! `PR_SET_PDEATHSIG` follows the thread that has spawned the program, and macOS does not have it. A pipe is closed
+//! when the process ends, on both systems: a small shell script waits for that and interrupts the program.
 
 use std::{
     fs::File,

@@ -1,5 +1,5 @@
-//! `print-upload-dev smoke`: what a running stack must do, checked from outside, over gRPC and over REST. It prints a line a
-//! check, and fails at the first that does not hold.
+//! `print-upload-dev smoke`: checks a running service from outside, over gRPC and over REST. It prints one line for
+//! each check, and fails at the first check that does not hold.
 
 mod replicas;
 
@@ -16,17 +16,17 @@ use super::{
 };
 use crate::issuer::TokenIssuer;
 
-/// How long all of it may take.
+/// How long all checks may take.
 const SMOKE_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Where the stack is. It must hold the sample tenants and their printer, and trust the development issuer.
+/// Which service to check. It must have the sample catalog, and trust the token issuer.
 #[derive(Debug, Args)]
 pub(super) struct Smoke {
     /// Where gRPC is served.
     #[command(flatten)]
     service: ServiceAddress,
 
-    /// Where REST is served. Upload URLs are called there as well, whatever host they name.
+    /// Base URL of the REST gateway. Upload URLs are called there as well, whatever host they name.
     #[arg(long, env = "REST_URL", default_value = "http://127.0.0.1:8080")]
     rest_url: String,
 
@@ -34,7 +34,8 @@ pub(super) struct Smoke {
     #[arg(long)]
     data_dir: Option<PathBuf>,
 
-    /// The service's object store, as for `serve`. Without it, it is not checked that the bytes of a canceled upload are gone.
+    /// Object store of the service, as for `serve`. Without this option, smoke does not check that the bytes of a
+    /// canceled upload are deleted.
     #[arg(long, env = "STORE")]
     store: Option<String>,
 
@@ -44,7 +45,7 @@ pub(super) struct Smoke {
 }
 
 impl Smoke {
-    /// Checks everything.
+    /// Runs all checks.
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let limit = humantime::format_duration(SMOKE_TIMEOUT);
         timeout(SMOKE_TIMEOUT, self.check()).await.with_context(|| format!("not finished after {limit}"))?

@@ -1,4 +1,4 @@
-//! Writers that stall, on whichever replicas the balancer has chosen: a cancel notifies each of them.
+//! Checks that a cancel notifies every stalled writer, on whatever replicas the balancer has chosen.
 
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ const WRITERS: usize = 4;
 /// How long it may take to notify a writer. It takes milliseconds; without notifications, five seconds.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// How long the first bytes of the writers have to arrive.
+/// How long to wait for the first bytes of the writers to arrive.
 const HEAD_START: Duration = Duration::from_millis(500);
 
 struct Stalled {
@@ -43,7 +43,7 @@ pub(super) async fn check(api: &Grpc, document: &str, owner: &Caller, store: Opt
     for writer in 0..WRITERS {
         writers.push(stall(&client, &session.handle, writer).await?);
     }
-    // A writer that has not begun would be refused, not notified. That makes no difference that is visible from here.
+    // A writer that has not begun would be refused, not notified: its response is the same.
     sleep(HEAD_START).await;
     ensure!(writers.iter().all(|writer| !writer.response.is_finished()), "a stalled writer has ended");
 

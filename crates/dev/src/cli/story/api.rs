@@ -32,7 +32,7 @@ pub(in crate::cli) struct Refusal {
     pub reason: String,
 }
 
-/// A refusal, as both transports word it.
+/// A refusal, as each transport expresses it.
 pub(in crate::cli) struct Expected {
     pub grpc: &'static str,
     pub rest: &'static str,

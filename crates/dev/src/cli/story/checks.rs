@@ -1,4 +1,4 @@
-//! What has been checked, a line each.
+//! The checks of the story. Each prints one line.
 
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,7 @@ impl<'a> Checks<'a> {
         Self { transport, store, held: 0 }
     }
 
-    /// Prints what holds, or fails with what does not.
+    /// Prints a check that holds. Fails with one that does not.
     pub(in crate::cli) fn check(&mut self, what: &str, holds: bool) -> anyhow::Result<()> {
         ensure!(holds, "{}: not so: {what}", self.transport);
         println!("ok  {}  {what}", self.transport);
@@ -36,7 +36,7 @@ impl<'a> Checks<'a> {
         Ok(())
     }
 
-    /// Checks that the store, if it is known, is the one that holds what was sent.
+    /// Checks that the store, if it is known, is the one that holds the bytes that were sent.
     pub(super) async fn stored(&mut self, session: &Session) -> anyhow::Result<()> {
         let Some(store) = self.store else { return Ok(()) };
         let holds = !store.is_empty(folder_of(session)?).await?;

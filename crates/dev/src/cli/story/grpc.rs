@@ -22,7 +22,7 @@ use super::{
 /// A transport that all callers share.
 pub(in crate::cli) struct Grpc {
     pub transport: Transport,
-    /// Whether to print each call, and what came back.
+    /// Whether to print each call and its result.
     pub is_narrated: bool,
 }
 
@@ -123,7 +123,7 @@ fn describe(session: &UploadSession) -> String {
     description
 }
 
-/// Tells a refusal by the service from a call that did not reach it: a refusal has a reason.
+/// Distinguishes a refusal by the service from a call that did not reach it: a refusal has a reason.
 fn to_error(status: Status) -> anyhow::Error {
     let refusal = refusal(&status);
     if status.code() == Code::Unavailable || refusal.reason.is_empty() { status.into() } else { refusal.into() }

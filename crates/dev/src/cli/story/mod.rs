@@ -1,5 +1,5 @@
-//! The story of a document: its first upload is canceled, its second one is completed. `demo` tells it call by call, over
-//! gRPC; `smoke` checks it over gRPC and over REST.
+//! The story of a document: its first upload is canceled, its second one is completed. `demo` prints it call by call,
+//! over gRPC. `smoke` checks it over gRPC and over REST.
 
 mod api;
 mod checks;
@@ -36,7 +36,7 @@ pub(super) struct Callers {
     pub owner: Caller,
     other: Caller,
     foreigner: Caller,
-    nobody: Caller,
+    anonymous: Caller,
 }
 
 impl Callers {
@@ -48,7 +48,7 @@ impl Callers {
             owner: caller("the owner", "OWNER_TOKEN"),
             other: caller("another user", "OTHER_TOKEN"),
             foreigner: caller("another tenant", "FOREIGN_TOKEN"),
-            nobody: Caller { name: "nobody", token: None },
+            anonymous: Caller { name: "an anonymous caller", token: None },
         })
     }
 }
@@ -68,7 +68,7 @@ impl Caller {
     }
 }
 
-/// Tells the story of a new document. Returns how many checks held.
+/// Plays the story of a new document. Returns how many checks held.
 pub(super) async fn run<A: Api>(
     api: &A,
     document: &str,
@@ -100,7 +100,7 @@ async fn cancel<A: Api>(
     checks.check("quarter 1 is missing, and nothing else", active.missing == [quarter(1)])?;
     checks.stored(&session).await?;
 
-    let strangers = [(&callers.other, &NOT_OWNER), (&callers.foreigner, &NO_DOCUMENT), (&callers.nobody, &NO_TOKEN)];
+    let strangers = [(&callers.other, &NOT_OWNER), (&callers.foreigner, &NO_DOCUMENT), (&callers.anonymous, &NO_TOKEN)];
     for (stranger, expected) in strangers {
         let deleted = api.delete(stranger, document).await;
         refused::<A, _>(checks, &format!("{}'s delete", stranger.name), deleted, expected)?;

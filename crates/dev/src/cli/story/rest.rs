@@ -37,7 +37,8 @@ impl Rest {
         })
     }
 
-    /// A request to an upload URL, at our own address of the gateway: its host may be reachable only from elsewhere.
+    /// A request to an upload URL, at the given address of the gateway: the URL's own host may be unreachable from
+    /// here.
     fn upload(&self, method: Method, upload_url: &str) -> anyhow::Result<RequestBuilder> {
         let mut url = Url::parse(upload_url).context("the upload URL")?;
         ensure!(url.set_scheme(self.base.scheme()).is_ok(), "--rest-url must be http or https");
@@ -55,9 +56,10 @@ impl Api for Rest {
     }
 
     async fn create(&self, caller: &Caller, document: &str) -> anyhow::Result<Session> {
-        let said = properties();
-        let (name, content_type) = (said.document_name, said.content_type);
-        let body = json!({"properties": {"documentName": name, "contentType": content_type, "size": said.size_bytes}});
+        let properties = properties();
+        let (name, content_type) = (properties.document_name, properties.content_type);
+        let body =
+            json!({"properties": {"documentName": name, "contentType": content_type, "size": properties.size_bytes}});
         let request = self.graph(Method::POST, &format!("{document}/createUploadSession"), caller)?;
         let request = request.header("content-type", "application/json").body(body.to_string());
         to_session(&call(request, &[200]).await?.1)
@@ -107,7 +109,7 @@ fn to_session(body: &[u8]) -> anyhow::Result<Session> {
     let id = path.rsplit('/').next().unwrap_or_default().to_owned();
     let missing = session["nextExpectedRanges"].as_array().context("no nextExpectedRanges")?;
     let missing: Option<_> = missing.iter().map(|range| parse_range(range.as_str()?)).collect();
-    Ok(Session { id, handle, missing: missing.context("odd nextExpectedRanges")?, is_canceled: false })
+    Ok(Session { id, handle, missing: missing.context("nextExpectedRanges cannot be parsed")?, is_canceled: false })
 }
 
 /// `first-last`, both included.
@@ -124,7 +126,7 @@ mod tests {
     async fn an_error_does_not_contain_the_upload_url() {
         let rest = Rest::new("http://127.0.0.1:1").expect("an address");
         let upload = rest.upload(Method::PUT, "http://elsewhere/uploadSessions/x?tempauthtoken=secret");
-        let error = call(upload.expect("a request"), &[202]).await.expect_err("nobody is there");
+        let error = call(upload.expect("a request"), &[202]).await.expect_err("nothing listens there");
         assert!(!format!("{error:?}").contains("secret"), "{error:?}");
     }
 }
