@@ -43,7 +43,7 @@ struct Refusal {
     /// Members of `innerError` beside those that every error has.
     details: Map<String, Value>,
     content_range: Option<HeaderValue>,
-    /// The id that the service gave to the refused call.
+    /// The id that the service generated for the refused call.
     request_id: Option<RequestId>,
 }
 

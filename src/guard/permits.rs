@@ -51,19 +51,19 @@ pub(super) struct UnprovenRange {
     permit: RangePermit,
 }
 
-/// One of the permits that a holder may have for unproven ranges, given back when dropped.
+/// One of the permits that a holder may have for unproven ranges, returned when dropped.
 #[derive(Debug)]
 struct HolderPermit {
     unproven: Arc<Unproven>,
     holder: Holder,
 }
 
-/// A permit to receive one range, given back with its last clone.
+/// A permit to receive one range, returned when its last clone is dropped.
 #[derive(Debug, Clone)]
 pub struct RangePermit(Arc<OwnedSemaphorePermit>);
 
 impl RangePermits {
-    /// At most `permits` ranges at once.
+    /// Allows at most `permits` ranges at once.
     pub fn new(permits: usize) -> Self {
         let unproven = Unproven { permits, holders: Mutex::default() };
         Self { free: Arc::new(Semaphore::new(permits)), unproven: Arc::new(unproven) }
@@ -100,7 +100,7 @@ impl UnprovenRange {
 }
 
 impl RangePermit {
-    /// Gives the permit back. An explicit call marks the point until which the permit is needed.
+    /// Returns the permit. An explicit call marks the point until which the permit is needed.
     pub fn release(self) {
         drop(self.0);
     }
@@ -145,7 +145,7 @@ mod tests {
         let proven = [(); 4].map(|()| permits.take(holders(1, 1)).expect("none is unproven").proven());
         assert!(permits.unproven.holders.lock().is_empty());
         assert!(permits.take(holders(2, 2)).is_err(), "every permit is taken");
-        assert!(permits.unproven.holders.lock().is_empty(), "what failed is counted nowhere");
+        assert!(permits.unproven.holders.lock().is_empty(), "a failed take is not counted");
         let [first, _second, _third, _fourth] = proven;
         let clone = first.clone();
         first.release();

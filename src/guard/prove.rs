@@ -55,7 +55,7 @@ impl Guard {
         found.printer.and_then(|printer| printer.permitted_to(&token.caller)).ok_or(Error::PrinterNotFound)
     }
 
-    /// A document. The request names the document, or only its job.
+    /// Proves a document. The request names the document, or only its job.
     async fn prove_document(
         &self,
         message: &FirstMessage<'_>,
@@ -75,7 +75,7 @@ impl Guard {
         Ok(permitted)
     }
 
-    /// The caller's session, or `None` where no session exists.
+    /// Proves the caller's session. `None` if no session exists.
     async fn prove_owner(
         &self,
         message: &FirstMessage<'_>,
@@ -111,7 +111,7 @@ impl Guard {
         Ok(Some(proof))
     }
 
-    /// The capability's session, or `None` where it does not exist any more.
+    /// Proves the capability's session. `None` if it does not exist any more.
     async fn prove_capability(
         &self,
         message: &FirstMessage<'_>,
