@@ -63,14 +63,17 @@ macro_rules! end_locked_sessions {
                     end_reason = case when is_overdue then 'expired' else j.reason end
                 from judged j
                 where (s.tenant_id, s.session_id) = (j.tenant_id, j.session_id) and (is_overdue or j.actor is not null)
-                returning s.tenant_id, s.session_id, s.document_id, s.ended_by, j.time, j.is_overdue, j.credential, j.request_id
+                returning s.tenant_id, s.session_id, s.document_id, s.ended_by, j.time, j.is_overdue, j.credential,
+                          j.request_id
             ), queued as (
                 insert into reclaim (tenant_id, session_id, final_time)
                 select tenant_id, session_id, time + $1 from ended
             ), audited as (
-                insert into audit (tenant_id, session_id, document_id, action, actor, credential, request_id)
-                select tenant_id, session_id, document_id, case when is_overdue then 'expire' else 'cancel' end, ended_by,
-                       case when is_overdue then 'none' else credential end, case when not is_overdue then request_id end
+                insert into audit
+                    (audit_time, tenant_id, session_id, document_id, action, actor, credential, request_id)
+                select time, tenant_id, session_id, document_id, case when is_overdue then 'expire' else 'cancel' end,
+                       ended_by, case when is_overdue then 'none' else credential end,
+                       case when not is_overdue then request_id end
                 from ended
             )
             select session_id, is_overdue as "is_overdue!" from ended
