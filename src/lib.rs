@@ -3,16 +3,16 @@
 //! A call goes from left to right and never turns back:
 //!
 //! ```text
-//! gRPC ─ listen ─ telemetry ─ router ── guard ── rpc handlers ── session (pure rules), store (all SQL), blobs (all bytes)
-//! REST ─ listen ─ gateway ─ client ────────┘
+//! gRPC ─ listen ─ router ─┬─ telemetry ─ guard ─ rpc ─┬ session, range, name   pure rules
+//! REST ─ listen ─ gateway ┘                           ├ store                  all SQL
+//!                                                     └ blobs                  all bytes
 //! ```
 //!
 //! Read in this order: [`session`] has the rules of sessions and the proofs that callers need; [`store`] keeps sessions
 //! in Postgres, where the row of a session decides whether a cancel or a range came first; [`blobs`] keeps the bytes;
-//! [`guard`] authorizes a call and makes its proof; [`rpc`] handles it; [`sweeper`] expires and purges sessions, [`reclaim`] drops
-//! their bytes;
-//! [`gateway`] translates REST calls in the form of Microsoft Graph; [`telemetry`] and [`admin`] are for operators;
-//! [`server`] starts and stops everything.
+//! [`guard`] authorizes a call and makes its proof; [`rpc`] handles it; [`sweeper`] expires and purges sessions;
+//! [`reclaim`] drops their bytes; [`gateway`] translates REST calls in the form of Microsoft Graph; [`telemetry`] and
+//! [`admin`] are for operators; [`server`] starts and stops everything.
 //!
 //! Programs that upload need the crate `print-upload-client` and nothing of this one. `print-upload-dev` runs the whole
 //! service on one machine.
