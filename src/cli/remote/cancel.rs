@@ -10,8 +10,8 @@ use crate::proto::DeleteUploadSessionRequest;
 
 /// Which session to cancel, and under which conditions.
 #[derive(Debug, Args)]
-#[command(after_long_help = format!("With --json: {{\"canceled\": \"uploadSessions/{{id}}\"}}. The name is the one that was \
-    given.\n\n{EXIT_CODES}"))]
+#[command(after_long_help = format!("With --json: {{\"canceled\": \"uploadSessions/{{id}}\"}}. \
+    The name is the one that was given.\n\n{EXIT_CODES}"))]
 pub(in crate::cli) struct Cancel {
     #[command(flatten)]
     target: Target,

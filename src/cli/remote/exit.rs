@@ -11,10 +11,11 @@ Exit codes:
   5    the session has ended: canceled, expired or completed
   6    the service cannot be reached or is too busy: retry later
   7    the document and the file differ, or the file changed meanwhile
-  130  interrupted by SIGINT (Ctrl-C); an upload session is kept
-  143  ended by SIGTERM; an upload session is kept
+  130  interrupted by SIGINT (Ctrl-C)
+  143  ended by SIGTERM
 
-An interrupted upload that is canceled, because of --on-interrupt or the answer to the question, ends with 5.
+An interrupted upload keeps its session. If --on-interrupt or the answer to the question cancels it, the exit code is \
+5. A second signal before the cancel is confirmed ends the program with 130 or 143.
 
 With --json a failure is one object on standard error:
 {\"error\": {\"code\": \"NOT_FOUND\", \"reason\": \"UPLOAD_SESSION_NOT_FOUND\", \"message\": \"…\", \"exitCode\": 3}}. \

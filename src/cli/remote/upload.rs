@@ -23,10 +23,11 @@ use crate::proto::{
 /// Which file to upload, where to, and how.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("To resume an interrupted upload, run the same command again.\n\nWith --json: \
-    {{\"session\": \"uploadSessions/{{id}}\", \"document\": {{…}}, \"resumedBytes\": 0, \"sentBytes\": 11}}. The document is a \
-    PrintDocument of the proto in JSON. The session is null when an earlier run had completed the document. resumedBytes \
-    counts the bytes that the service had before this run. sentBytes counts all bytes that this run sent: also those that it \
-    sent again after a failure, and those that the service had and compared.\n\n{EXIT_CODES}"))]
+    {{\"session\": \"uploadSessions/{{id}}\", \"document\": {{…}}, \"resumedBytes\": 0, \"sentBytes\": 11}}. \
+    The document is a PrintDocument of the proto in JSON. The session is null when an earlier run had completed the \
+    document. resumedBytes counts the bytes that the service had before this run. sentBytes counts all bytes that this \
+    run sent: also those that it sent again after a failure, and those that the service had and \
+    compared.\n\n{EXIT_CODES}"))]
 pub(in crate::cli) struct Upload {
     /// File to upload.
     file: PathBuf,
@@ -200,7 +201,9 @@ impl Upload {
                 Err(error) => error.into(),
             },
             again = signals.next() => {
-                let message = format!("interrupted before the cancel of {name} was confirmed: check with `print-upload status {name}`");
+                let message = format!(
+                    "interrupted before the cancel of {name} was confirmed: check with `print-upload status {name}`"
+                );
                 Failure::new(again.exit(), message)
             }
         }
@@ -268,7 +271,8 @@ async fn cancel(client: &Client, session: &UploadSession) -> Result<(), Error> {
 fn kept(session: &UploadSession, signal: StopSignal) -> Failure {
     let (name, until) = (&session.name, output::time(session.expire_time));
     let message = format!(
-        "interrupted; {name} is kept until {until} at least: the same command resumes it, `print-upload cancel {name}` cancels it"
+        "interrupted; {name} is kept until {until} at least: the same command resumes it, \
+         `print-upload cancel {name}` cancels it"
     );
     Failure::new(signal.exit(), message)
 }
