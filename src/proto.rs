@@ -1,5 +1,5 @@
-//! The generated code of `proto/`: the messages of the client crate, the server traits, and the descriptor that reflection
-//! and the guard read.
+//! The generated code of `proto/`: the messages of the client crate, the server traits, and the descriptor, which
+//! reflection and the guard read.
 
 #![allow(clippy::all, clippy::pedantic)]
 

@@ -1,4 +1,4 @@
-//! The contract is written down, once: every RPC, message and field says what it is, and a reason is named nowhere else.
+//! The contract is written down once: every RPC, message and field has a comment, and a reason is named nowhere else.
 
 use std::{fs, path::Path};
 

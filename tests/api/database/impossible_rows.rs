@@ -1,5 +1,5 @@
-//! The database is in a state that the service never leaves it in: a bug, or somebody has changed it by hand. Trying again cannot
-//! help, and operators find out what it is.
+//! The database is in a state that the service never leaves it in: by a bug, or changed by hand. A retry cannot help, and
+//! the log names what is wrong.
 
 use print_upload::proto::{UploadSession, upload_session::State};
 use sqlx::AssertSqlSafe;
