@@ -50,7 +50,6 @@ pub struct JobName {
 pub struct DocumentName {
     /// The job, which has exactly this document.
     pub job: JobName,
-    /// The document's id.
     pub document: DocumentId,
 }
 
@@ -66,7 +65,6 @@ pub enum SessionName {
 /// The name of a catalog entry, below `tenants/{tenant}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CatalogName {
-    /// The tenant.
     pub tenant: TenantId,
     /// The entry in it.
     pub entry: CatalogEntry,
@@ -75,7 +73,6 @@ pub struct CatalogName {
 /// An entry of a tenant's catalog.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CatalogEntry {
-    /// The tenant itself.
     Tenant,
     /// `printers/{printer}`.
     Printer(String),
@@ -90,7 +87,6 @@ pub enum CatalogEntry {
 /// A job within its tenant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobKey {
-    /// The printer's id.
     pub printer: String,
     /// The job's id on that printer.
     pub job: String,
@@ -126,7 +122,6 @@ impl fmt::Display for Queue {
 impl JobName {
     const FORM: &str = "printers/{printer}/jobs/{job} (or shares/{share}/…)";
 
-    /// Parses a job's name.
     pub fn parse(name: &str) -> Result<Self, NameError> {
         let parts: Vec<&str> = name.split('/').collect();
         Self::from_parts(&parts).ok_or(NameError { expected: Self::FORM })
@@ -154,7 +149,6 @@ impl DocumentName {
     const FORM: &str =
         "printers/{printer}/jobs/{job}/documents/{document} (or shares/{share}/…), with a GUID as document";
 
-    /// Parses a document's name.
     pub fn parse(name: &str) -> Result<Self, NameError> {
         let parts: Vec<&str> = name.split('/').collect();
         Self::from_parts(&parts).ok_or(NameError { expected: Self::FORM })

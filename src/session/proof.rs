@@ -24,9 +24,7 @@ pub struct NotSessionOwner;
 /// A printer as the store resolved it from its name, or from that of a share.
 #[derive(Debug, Clone)]
 pub struct Printer {
-    /// Its tenant.
     pub tenant: TenantId,
-    /// Its id.
     pub id: String,
 }
 
@@ -46,7 +44,6 @@ pub struct PermittedPrinter {
 }
 
 impl PermittedPrinter {
-    /// The printer.
     pub fn printer(&self) -> &Printer {
         &self.printer
     }
@@ -60,9 +57,7 @@ impl PermittedPrinter {
 /// A document as the store resolved it from its name, or from that of its job.
 #[derive(Debug, Clone)]
 pub struct Document {
-    /// Its tenant.
     pub tenant: TenantId,
-    /// Its id.
     pub id: DocumentId,
     /// Its job, by its printer, also when the caller has named a share.
     pub job: JobKey,
@@ -94,7 +89,6 @@ pub struct PermittedDocument {
 }
 
 impl PermittedDocument {
-    /// The document.
     pub fn document(&self) -> &Document {
         &self.document
     }
@@ -108,9 +102,7 @@ impl PermittedDocument {
 /// An upload session as the store resolved it from its name. These fields never change.
 #[derive(Debug, Clone)]
 pub struct Session {
-    /// Its tenant.
     pub tenant: TenantId,
-    /// Its id.
     pub id: SessionId,
     /// The user or application that created it.
     pub owner: Principal,
@@ -142,12 +134,10 @@ pub struct OwnedSession {
 }
 
 impl OwnedSession {
-    /// The session's tenant.
     pub fn tenant(&self) -> TenantId {
         self.session.tenant
     }
 
-    /// The session's id.
     pub fn id(&self) -> SessionId {
         self.session.id
     }

@@ -22,7 +22,6 @@ pub enum State {
 }
 
 impl State {
-    /// Parses the stored form.
     pub fn parse(text: &str) -> Option<Self> {
         match text {
             "active" => Some(Self::Active),
@@ -60,7 +59,6 @@ pub enum EndReason {
 }
 
 impl EndReason {
-    /// Parses the stored form.
     pub fn parse(text: &str) -> Option<Self> {
         match text {
             "upload-completed" => Some(Self::UploadCompleted),
@@ -78,7 +76,6 @@ impl EndReason {
 pub struct Properties {
     /// The document's name for people.
     pub document_name: String,
-    /// Its media type.
     pub content_type: String,
     /// Its exact size, in bytes.
     pub size_bytes: u64,
@@ -87,7 +84,6 @@ pub struct Properties {
 /// An upload session as its owner sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UploadSession {
-    /// The session's id.
     pub id: SessionId,
     /// The document, by its printer.
     pub document: DocumentName,
@@ -101,16 +97,13 @@ pub struct UploadSession {
     pub missing: Vec<ByteRange>,
     /// How many bytes are committed.
     pub received_bytes: u64,
-    /// When it was created.
     pub create_time: SystemTime,
     /// When it expires unless a range is committed before.
     pub expire_time: SystemTime,
     /// The hard cap of `expire_time`.
     pub expire_limit: SystemTime,
-    /// When it ended.
     pub end_time: Option<SystemTime>,
     /// The user or application that ended it.
     pub ended_by: Option<Principal>,
-    /// Why it ended.
     pub end_reason: Option<EndReason>,
 }

@@ -17,7 +17,6 @@ pub struct Tenant {
 /// A printer, as its owner sent it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Printer {
-    /// Its id.
     pub printer: String,
     /// The owner's revision.
     pub revision: i64,
@@ -26,7 +25,6 @@ pub struct Printer {
 /// A printer share, as its owner sent it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PrinterShare {
-    /// Its id.
     pub share: String,
     /// The id of the printer that it shares.
     pub printer: String,
@@ -39,7 +37,6 @@ pub struct PrinterShare {
 pub struct PrintTask {
     /// The job that it works on.
     pub job: JobKey,
-    /// Its id.
     pub task: String,
     /// The application whose trigger started it.
     pub trigger_application: String,

@@ -13,19 +13,14 @@ use crate::{
 /// A print job that is not deleted.
 #[derive(Debug, Clone)]
 pub struct PrintJob {
-    /// The job.
     pub key: JobKey,
-    /// Its document.
     pub document: DocumentId,
     /// The user or application that created it.
     pub creator: Principal,
-    /// When it was created.
     pub create_time: SystemTime,
     /// How to print it: a JSON object.
     pub configuration: Option<String>,
-    /// Whether it was started.
     pub started: bool,
-    /// Whether it was canceled.
     pub canceled: bool,
     /// Whether its document is uploaded.
     pub uploaded: bool,
@@ -34,7 +29,6 @@ pub struct PrintJob {
 /// The result of creating a job.
 #[derive(Debug)]
 pub enum CreateJobOutcome {
-    /// It was created.
     Created(PrintJob),
     /// The printer already has a job with that id, which may be deleted.
     IdTaken,
@@ -47,7 +41,6 @@ pub enum StartOutcome {
     Started(PrintJob),
     /// Its document is not uploaded yet.
     NotUploaded,
-    /// It is canceled.
     Canceled,
     /// It was deleted.
     NoJob,

@@ -12,9 +12,7 @@ use crate::name::{SessionId, TenantId};
 /// A session whose objects are to be dropped, except those that its manifest holds.
 #[derive(Debug, Clone)]
 pub struct Reclaim {
-    /// The session's tenant.
     pub tenant: TenantId,
-    /// The session.
     pub session: SessionId,
     /// The objects to keep: those of a completed session's manifest.
     pub keep: HashSet<Uuid>,

@@ -21,7 +21,7 @@ use crate::{
 /// How long a call may take, unless [`Client::with_timeout`] sets it.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a transfer goes on without progress, unless [`Client::with_patience`] sets it.
+/// How long a transfer keeps trying without progress, unless [`Client::with_patience`] sets it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A transport that presents a credential on every call.
@@ -95,7 +95,7 @@ impl Client {
         Self { timeout, ..self }
     }
 
-    /// How long an upload or a download goes on while nothing succeeds; 60 s by default.
+    /// How long an upload or a download keeps trying while nothing succeeds; 60 s by default.
     #[must_use]
     pub fn with_patience(self, patience: Duration) -> Self {
         Self { patience, ..self }

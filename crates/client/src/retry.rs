@@ -49,7 +49,7 @@ fn backoff(attempt: u32) -> Duration {
     longest.mul_f64(0.5 + fastrand::f64() / 2.0)
 }
 
-/// How long a transfer goes on while it fails, from the first failure on.
+/// How long a transfer keeps trying while it fails, from the first failure on.
 #[derive(Debug)]
 pub(super) struct Patience {
     limit: Duration,

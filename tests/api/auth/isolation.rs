@@ -261,7 +261,7 @@ async fn health_is_open_to_everyone_and_nothing_else_is() {
         assert_eq!(answer, (Code::Unauthenticated, "TOKEN_MISSING".into()), "{rpc:?}");
     }
     let body = || tokio_stream::once(frame(0, 0, b""));
-    for path in ["/print.upload.v1.UploadSessions/PurgeUploadSession", "/print.upload.v1.Doors/Open"] {
+    for path in ["/print.upload.v1.UploadSessions/PurgeUploadSession", "/print.upload.v1.Unknown/Open"] {
         let answer = crate::harness::call_raw(app.address, path, &[], body()).await;
         assert_eq!(answer.expect_err("no such method").code(), Code::Unimplemented, "{path}");
     }

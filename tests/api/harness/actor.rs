@@ -134,7 +134,7 @@ impl Actor {
         let first = range_messages(header, &bytes.slice(..bytes.len() - 1));
         let (sender, receiver) = mpsc::channel(first.len() + 4);
         for message in first {
-            sender.try_send(message).expect("room for the message");
+            sender.try_send(message).expect("the channel has capacity");
         }
         let mut sessions = self.client.sessions.clone();
         let answer =

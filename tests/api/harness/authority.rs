@@ -1,11 +1,12 @@
 //! An issuer of a test's own, whose metadata and keys the test can change.
 
 use std::sync::{
-    Arc, Mutex, PoisonError,
+    Arc,
     atomic::{AtomicUsize, Ordering},
 };
 
 use axum::{Json, Router, routing::get};
+use parking_lot::Mutex;
 use print_upload_dev::issuer::{KeyType, TokenIssuer};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -65,11 +66,11 @@ impl Authority {
 
     fn serve(&mut self, listener: TcpListener) {
         let (published, fetches) = (Arc::clone(&self.published), Arc::clone(&self.fetches));
-        let metadata = async move || Json(lock(&published).metadata.clone());
+        let metadata = async move || Json(published.lock().metadata.clone());
         let published = Arc::clone(&self.published);
         let keys = async move || {
             fetches.fetch_add(1, Ordering::Relaxed);
-            Json(lock(&published).keys.clone())
+            Json(published.lock().keys.clone())
         };
         let router = Router::new()
             .route("/common/v2.0/.well-known/openid-configuration", get(metadata))
@@ -107,12 +108,12 @@ impl Authority {
     pub fn publish_keys(&self, change: impl FnOnce(&mut Vec<Value>)) {
         let mut keys = self.tokens.key_set().expect("keys");
         change(keys["keys"].as_array_mut().expect("keys"));
-        lock(&self.published).keys = keys;
+        self.published.lock().keys = keys;
     }
 
     /// Publishes its metadata with one member changed.
     pub fn publish_metadata(&self, member: &str, value: &str) {
-        lock(&self.published).metadata[member] = value.into();
+        self.published.lock().metadata[member] = value.into();
     }
 
     /// A token of this issuer's.
@@ -124,10 +125,6 @@ impl Authority {
     pub fn forge(&self, claims: &Claims) -> String {
         self.tokens.sign(claims.json(), KeyType::Rsa).expect("a token")
     }
-}
-
-fn lock(published: &Mutex<Published>) -> std::sync::MutexGuard<'_, Published> {
-    published.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn new_keys(address: &str) -> TokenIssuer {

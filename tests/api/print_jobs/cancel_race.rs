@@ -77,13 +77,13 @@ async fn a_job_canceled_while_its_upload_is_created_has_no_upload() {
 #[tokio::test]
 async fn a_cancel_that_queues_up_with_four_creates_leaves_no_upload_wherever_it_stands() {
     let app = App::start().await;
-    for place in 0..=4 {
+    for position in 0..=4 {
         let job = app.ada().create_job("printers/p").await.expect("a job");
         let locked = lock_job(&app, &job).await;
         let (mut creates, mut cancel) = (JoinSet::new(), JoinSet::new());
         for turn in 0..=4 {
             let (mut ada, job) = (app.ada(), job.clone());
-            if turn == place {
+            if turn == position {
                 cancel.spawn(async move { ada.cancel_job(&job.name).await });
             } else {
                 creates.spawn(async move { ada.create(&job.document, 1000).await });

@@ -9,8 +9,8 @@ const INTRODUCTION: &str = "\
 
 <!-- Generated from the programs' --help: run `make docs`. -->
 
-Every option can be given as a flag or, where one is named, as an environment variable; the flag goes first. Durations are
-written `90s`, `10m`, `1h 30m`.
+Every option can be given as a flag or, where one is named, as an environment variable. The flag takes precedence.
+Durations are written `90s`, `10m`, `1h 30m`.
 ";
 
 pub fn page() -> String {
