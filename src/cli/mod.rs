@@ -38,7 +38,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Upload a file to a document. Run again after an interruption, it sends only what is missing.
+    /// Upload a file to a document. After an interruption, run the command again: it resumes the upload.
     Upload(remote::Upload),
     /// Print how far an upload has come, or how it has ended.
     Status(remote::Status),

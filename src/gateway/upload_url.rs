@@ -16,7 +16,8 @@ use crate::proto::{
     upload_range_request::Content, upload_session::State as SessionState,
 };
 
-/// `PUT`: sends one range of the document. Ranges may come in any order, and up to four at once.
+/// `PUT`: sends one range of the document. Ranges may come in any order, and up to four at once on one replica (unless
+/// configured otherwise).
 pub async fn put(
     UploadUrlCall { mut client, session }: UploadUrlCall,
     range: ContentRange,

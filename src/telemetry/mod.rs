@@ -44,8 +44,8 @@ const FLUSH_TIMEOUT: Duration = Duration::from_millis(1500);
 /// How operators observe the program.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Telemetry {
-    /// Address to serve /metrics, /healthz and /readyz on, as plain HTTP; port 0 takes a free one. Without it there is
-    /// none.
+    /// Address to serve /metrics, /healthz and /readyz on, as plain HTTP. Port 0 chooses a free port. Without this
+    /// option they are not served.
     #[arg(long, env = "ADMIN_LISTEN")]
     pub admin_listen: Option<SocketAddr>,
 

@@ -14,13 +14,10 @@ Exit codes:
   130  interrupted by SIGINT (Ctrl-C)
   143  ended by SIGTERM
 
-An interrupted upload keeps its session. If --on-interrupt or the answer to the question cancels it, the exit code is \
-5. A second signal before the cancel is confirmed ends the program with 130 or 143.
-
 With --json a failure is one object on standard error:
 {\"error\": {\"code\": \"NOT_FOUND\", \"reason\": \"UPLOAD_SESSION_NOT_FOUND\", \"message\": \"…\", \"exitCode\": 3}}. \
 It has a code when a call has failed, a reason when the service gave one or the session has ended, and \"session\" \
-when the session is known. Errors in the command line itself are always plain text.";
+when the session is known. Only an error that is found while the options are parsed is plain text even with --json.";
 
 /// How a command fails, by its exit code. [`EXIT_CODES`] describes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -94,7 +94,7 @@ pub(super) struct UploadUrl {
 /// The option of commands that may run for long and retry meanwhile.
 #[derive(Debug, Args)]
 pub(super) struct RetryOptions {
-    /// How long to keep retrying, after a first success, while the service cannot be reached or is too busy.
+    /// Once a first call has succeeded: how long to keep retrying while the service cannot be reached or is too busy.
     #[arg(long, default_value = "1m", value_parser = duration, help_heading = "Service")]
     patience: Duration,
 }

@@ -10,8 +10,8 @@ use crate::name::{DocumentName, SessionName};
 /// The session that a command is about.
 #[derive(Debug, Args)]
 pub(super) struct Target {
-    /// The session: uploadSessions/{id}, or its document, printers/{printer}/jobs/{job}/documents/{document}. Not
-    /// needed with an upload URL.
+    /// The session: uploadSessions/{id}, or its document, printers/{printer}/jobs/{job}/documents/{document}, or the
+    /// same with shares/{share}. Not needed with an upload URL.
     #[arg(value_name = "SESSION|DOCUMENT")]
     target: Option<String>,
 }

@@ -22,7 +22,9 @@ use crate::proto::{
 
 /// Which file to upload, where to, and how.
 #[derive(Debug, Args)]
-#[command(after_long_help = format!("To resume an interrupted upload, run the same command again.\n\nWith --json: \
+#[command(after_long_help = format!("To resume an interrupted upload, run the same command again.\n\n\
+    An interrupted upload keeps its session. If --on-interrupt or the answer to the question cancels it, the exit code \
+    is 5. A second signal before the cancel is confirmed ends the program with 130 or 143.\n\nWith --json: \
     {{\"session\": \"uploadSessions/{{id}}\", \"document\": {{…}}, \"resumedBytes\": 0, \"sentBytes\": 11}}. \
     The document is a PrintDocument of the proto in JSON. The session is null when an earlier run had completed the \
     document. resumedBytes counts the bytes that the service had before this run. sentBytes counts all bytes that this \
@@ -57,7 +59,8 @@ pub(in crate::cli) struct Upload {
     #[arg(long, value_name = "SIZE", value_parser = size)]
     limit_rate: Option<NonZero<u64>>,
 
-    /// What to do with the session on Ctrl-C or SIGTERM. Only Ctrl-C asks. A second signal ends the program at once.
+    /// What to do with the session on Ctrl-C or SIGTERM. `ask` asks on Ctrl-C at a terminal; on SIGTERM, without a
+    /// terminal or with --json it keeps the session. A second signal ends the program at once.
     #[arg(long, value_enum, default_value = "ask")]
     on_interrupt: OnInterrupt,
 
