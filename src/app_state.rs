@@ -36,7 +36,7 @@ pub struct Limits {
     pub max_document_bytes: u64,
     /// The largest range, in bytes.
     pub max_range_bytes: u64,
-    /// How many fragments a document may have.
+    /// How many pieces a document may have.
     pub max_fragments: u32,
     /// How long a range may take, from its header to its commit.
     pub range_timeout: Duration,

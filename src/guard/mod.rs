@@ -2,8 +2,8 @@
 //!
 //! Its steps: authenticate from the headers, before any byte of the body is read → scopes or roles → the first message
 //! → tenant subscription → printer permission → the resource → ownership → a typed proof in the request's extensions.
-//! The rule of each RPC is next to it in the proto. An error never depends on whether something exists before the
-//! caller may know it.
+//! The rule of each RPC is next to it in the proto. As long as a caller may not know whether something exists, its
+//! error is the same in both cases.
 
 mod access_token;
 mod authorize;

@@ -19,7 +19,8 @@
 //! - **Pass 2** drops what a writer was putting during pass 1, so that the bytes are gone within a second.
 //! - **The last pass** is one that begins after `final_time`, when no writer of the session can be left: a range that
 //!   began before the end is not put after its range timeout, and the object of a put that has begun appears within
-//!   `PUT_TIMEOUT`, which is less than `PUT_MARGIN`. Only this pass removes the row of `reclaim`.
+//!   `PUT_TIMEOUT`, which is less than `PUT_MARGIN`. Only the rename of a local file has no limit. Only this pass
+//!   removes the row of `reclaim`.
 //!
 //! A completed session has the last pass only. It drops what failed attempts left behind, and keeps what the manifest
 //! holds. When the session's job is deleted, its manifest is emptied, and it is queued again with all three passes. A

@@ -31,6 +31,7 @@ async fn reclaim(app: &AppState) -> Result<(), Error> {
 }
 
 /// One pass over one session's objects.
+// The name of the span is documented for operators.
 #[tracing::instrument(name = "sweeper.reclaim", level = "debug", skip_all, fields(upload.id = %reclaim.session.0))]
 async fn pass(app: &AppState, reclaim: &Reclaim) -> Result<(), Error> {
     let folder = Folder { tenant: reclaim.tenant, session: reclaim.session };
@@ -40,7 +41,7 @@ async fn pass(app: &AppState, reclaim: &Reclaim) -> Result<(), Error> {
             return Ok(app.store.settle_reclaim(reclaim).await?);
         }
         Ok(Err(error)) => error.to_string(),
-        Err(_) => "the object store does not answer".into(),
+        Err(_) => "the object store takes too long".into(),
     };
     metrics::counter!(meters::RECLAIM_PASSES, "result" => "failed").increment(1);
     tracing::warn!(upload.id = %reclaim.session.0, error = problem, "bytes of an ended session are still there");

@@ -10,7 +10,7 @@ pub struct RangeView {
     pub state: State,
     /// The document's size in bytes.
     pub size_bytes: u64,
-    /// How many fragments are committed.
+    /// How many pieces are committed.
     pub fragment_count: u32,
     /// The pieces of the range that are not committed yet, ascending.
     pub missing: Vec<ByteRange>,
@@ -63,7 +63,7 @@ pub enum Refusal {
     },
     /// No byte is missing, and without a digest it is unknown whether these are the same bytes.
     AlreadyReceived,
-    /// With this range the document would have too many fragments.
+    /// With this range the document would have too many pieces.
     TooManyFragments,
 }
 

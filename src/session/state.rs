@@ -15,7 +15,7 @@ pub enum State {
     Active,
     /// Every byte was received.
     Completed,
-    /// Its owner deleted it, or its job was canceled or deleted.
+    /// It was deleted, or its job was canceled or deleted.
     Canceled,
     /// It was not completed in time.
     Expired,

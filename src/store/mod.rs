@@ -74,7 +74,7 @@ pub struct Terms {
     pub second_pass: Duration,
     /// How long the rows of canceled and expired sessions and of deleted jobs are kept.
     pub tombstone_retention: Duration,
-    /// How many fragments a document may have.
+    /// How many pieces a document may have.
     pub max_fragments: u32,
 }
 

@@ -34,9 +34,9 @@ impl Client {
     /// Sends the bytes of `source` that a session is missing, and checks that the service then has the same document.
     ///
     /// When a range fails with a transient error, it is unknown whether it was committed. Then the client gets the
-    /// session again, and sends only what it is missing now. The upload continues like this until no range has
-    /// succeeded for the client's patience ([`Client::with_patience`]). It fails at once when the session ends, when
-    /// the source changes, and with an error of the service that is not transient. The session is kept, unless it has
+    /// session again, and sends only what it is missing now. The upload fails when no range has succeeded for as long
+    /// as the client's patience ([`Client::with_patience`]). It fails at once when the session ends, when the source
+    /// changes, and with an error that neither a retry nor smaller ranges can avoid. The session is kept, unless it has
     /// ended: a later call resumes the upload.
     pub async fn upload(
         &self,
@@ -74,7 +74,7 @@ impl Client {
 struct Rounds {
     sender: Arc<RangeSender>,
     options: UploadOptions,
-    /// The ranges of the last round whose outcome is unknown.
+    /// The ranges of the last round that failed. The service may have committed them.
     unanswered: Vec<Range<u64>>,
 }
 

@@ -8,7 +8,8 @@
 //! - The range timeout runs from the header. After it, the caller gets an error, no put begins, and no commit begins. A
 //!   commit that has begun goes on in its own task.
 //! - A put that has begun is limited by `blobs::PUT_TIMEOUT` alone, and the rename of a local file by nothing: stopping
-//!   them would not keep the object from appearing. Reclaiming makes its last pass only after both times.
+//!   them would not keep the object from appearing. Reclaiming makes its last pass only after the range timeout and
+//!   `PUT_TIMEOUT`.
 //! - If the database takes longer than 50 ms (`MAX_REPORT_AGE`) to report an active session, the report may be out of
 //!   date. Then the database is asked once more before the caller gets a response.
 
