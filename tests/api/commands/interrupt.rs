@@ -149,7 +149,7 @@ async fn a_download_that_nobody_reads_ends_when_it_is_asked_to() {
     ada.upload(&document, &sample_bytes(LARGE)).await.expect("an upload");
     let mut download = ada.command("download").arg(&document).arg("--output=-").process();
     let mut downloading = download.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
-    // The download has started. Nobody reads on, so the pipe fills up.
+    // The download has started. No process reads on, so the pipe fills up.
     let mut unread = downloading.stdout.take().expect("piped");
     unread.read_u8().await.expect("a byte");
 

@@ -133,7 +133,7 @@ async fn dev_writes_down_who_is_who_and_they_are() {
 #[tokio::test]
 async fn dev_keeps_its_data_across_a_stop_and_a_crash_and_takes_postgres_along() {
     let folder = data_dir();
-    // Its tokens name the issuer's port. Nobody else may take that port while it is stopped.
+    // Its tokens name the issuer's port. No other process may take that port while it is stopped.
     let issuer_port = Port::reserve();
     fs::write(folder.path().join("issuer-port"), issuer_port.address.port().to_string()).expect("a file");
     let dev = Dev::start(&folder).await;

@@ -91,7 +91,7 @@ impl Bucket {
         App::with([(store.0, store.1.as_str()), (settings.0, settings.1.as_str()), (spool.0, spool.1.as_str())]).await
     }
 
-    /// The flags of `serve` that say where the store is.
+    /// The flags of `serve` that set where the store is.
     pub fn flags(&self) -> [(&'static str, String); 3] {
         let file = self.folder.path().join("settings");
         let lines: String = self.settings.iter().map(|(name, value)| format!("{name}={value}\n")).collect();

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 
 use tokio::process::Command;
 
-/// Only variables that say where programs and folders are. Settings of this service, of a store or of the terminal
+/// Only variables that set where programs and folders are. Settings of this service, of a store or of the terminal
 /// would change what the program does.
 const INHERITED: [&str; 6] = ["PATH", "HOME", "TMPDIR", "XDG_CACHE_HOME", "PG_BIN", "LLVM_PROFILE_FILE"];
 

@@ -72,7 +72,7 @@ impl App {
         names
     }
 
-    /// Keeps the sweeper, and nobody else, from a session while the transaction is open. The sweeper skips rows with
+    /// Keeps the sweeper, and nothing else, from a session while the transaction is open. The sweeper skips rows with
     /// any lock; this lock lets others change the row's state.
     pub async fn keep_from_sweeper(&self, session: &UploadSession) -> Transaction<'static, Postgres> {
         self.hold("select 1 from upload_session where session_id = $1 for key share", session).await

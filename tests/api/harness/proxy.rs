@@ -73,7 +73,7 @@ impl Proxy {
         self.forwarding = Some(tokio::spawn(accept(listener, self.target, Arc::clone(&self.faults))));
     }
 
-    /// Freezes every open connection for good, without closing it. New connections work.
+    /// Freezes every open connection permanently, without closing it. New connections work.
     pub fn freeze(&self) {
         self.faults.frozen.send_modify(|times| *times += 1);
     }

@@ -103,7 +103,7 @@ async fn a_log_that_nobody_reads_holds_nothing_up() {
     let mut serve = Command::new("serve").env("RUST_LOG", "trace").arg(format!("--listen={}", port.address)).process();
     serve.arg(format!("--admin-listen={}", admin.address));
     serve.args(app.flags().map(|(flag, value)| format!("--{flag}={value}")));
-    // A pipe that nobody reads. It is full long before the first call.
+    // A pipe without a reader. It is full long before the first call.
     let mut serving = serve.stderr(Stdio::piped()).spawn().expect("it starts");
     app.address = port.address;
 

@@ -14,7 +14,7 @@ fn job_canceled() -> (Code, String) {
     (Code::FailedPrecondition, "PRINT_JOB_CANCELED".into())
 }
 
-/// Locks a job while the transaction is open: nobody can change it, or create a session of it.
+/// Locks a job while the transaction is open: no other transaction can change it, or create a session of it.
 async fn lock_job(app: &App, job: &PrintJob) -> Transaction<'static, Postgres> {
     let id = job.name.rsplit('/').next().expect("an id");
     let mut held = app.pool().begin().await.expect("a transaction");

@@ -1,4 +1,4 @@
-//! A deleted session has ended for good, for everyone, at once.
+//! A deleted session has ended permanently, for everyone, at once.
 
 use print_upload::proto::{UploadSession, upload_session::State};
 use tonic::Code;
