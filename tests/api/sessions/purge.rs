@@ -31,7 +31,7 @@ async fn end_ninety_minutes_ago(app: &App, session: &UploadSession) {
 
 async fn finish_reclaiming(app: &App, session: &UploadSession) {
     app.make_reclaim_last(session).await;
-    eventually("its bytes are reclaimed for good", async || app.reclaim_job(session).await.is_none()).await;
+    eventually("its bytes are reclaimed completely", async || app.reclaim_job(session).await.is_none()).await;
 }
 
 async fn canceled(app: &App) -> UploadSession {
