@@ -70,11 +70,10 @@ pub enum Refusal {
 /// Plans a range. The pieces to commit are fixed here: if another writer commits a part of them first, the commit
 /// changes nothing.
 pub fn plan(view: RangeView, request: RangeRequest, max_fragments: u32) -> Plan {
-    match view.state {
-        State::Active => plan_active(view, request, max_fragments),
-        State::Completed => plan_completed(&view, request),
-        State::Canceled => Plan::Refuse(Refusal::Ended(End::Canceled)),
-        State::Expired => Plan::Refuse(Refusal::Ended(End::Expired)),
+    match view.state.end() {
+        Some(end) => Plan::Refuse(Refusal::Ended(end)),
+        None if view.state == State::Completed => plan_completed(&view, request),
+        None => plan_active(view, request, max_fragments),
     }
 }
 

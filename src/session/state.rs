@@ -31,6 +31,15 @@ impl State {
             _ => None,
         }
     }
+
+    /// How the session has ended, if it has ended without being completed.
+    pub fn end(self) -> Option<End> {
+        match self {
+            Self::Canceled => Some(End::Canceled),
+            Self::Expired => Some(End::Expired),
+            Self::Active | Self::Completed => None,
+        }
+    }
 }
 
 /// The end of a session that was not completed. A completed session has ended as well, but its writers are not

@@ -41,12 +41,11 @@ impl Transfer {
 
     /// Committed bytes are missing: they are lost, unless the session has ended meanwhile and they were dropped.
     pub(super) async fn explain_missing(&self, error: blobs::Error) -> Result<Error, Error> {
-        let view = self.view().await?;
-        Ok(match view.state {
-            State::Active => error.into(),
-            State::Completed => Error::SessionCompleted,
-            State::Canceled => Error::SessionCanceled,
-            State::Expired => Error::SessionExpired,
+        let state = self.view().await?.state;
+        Ok(match state.end() {
+            Some(end) => end.into(),
+            None if state == State::Completed => Error::SessionCompleted,
+            None => error.into(),
         })
     }
 

@@ -15,18 +15,16 @@ impl Transfer {
     pub(super) async fn current_response(&self) -> Result<UploadRangeResponse, Error> {
         let asked = Instant::now();
         let session = self.app.store.upload_session(self.owned()).await?.ok_or(Error::SessionNotFound)?;
-        let document = match session.state {
-            State::Active => {
-                self.recheck_if_slow(asked).await?;
-                None
-            }
-            State::Completed => {
-                let whole = ByteRange::known(0, session.properties.size_bytes);
-                let manifest = self.app.store.pieces_of(self.owned(), whole).await?;
-                Some(reply::uploaded_document(&session, &manifest)?)
-            }
-            State::Canceled => return Err(Error::SessionCanceled),
-            State::Expired => return Err(Error::SessionExpired),
+        if let Some(end) = session.state.end() {
+            return Err(end.into());
+        }
+        let document = if session.state == State::Completed {
+            let whole = ByteRange::known(0, session.properties.size_bytes);
+            let manifest = self.app.store.pieces_of(self.owned(), whole).await?;
+            Some(reply::uploaded_document(&session, &manifest)?)
+        } else {
+            self.recheck_if_slow(asked).await?;
+            None
         };
         Ok(UploadRangeResponse {
             state: reply::state(session.state).into(),
@@ -43,11 +41,7 @@ impl Transfer {
         if asked.elapsed() <= MAX_REPORT_AGE {
             return Ok(());
         }
-        match self.view().await?.state {
-            State::Active | State::Completed => Ok(()),
-            State::Canceled => Err(Error::SessionCanceled),
-            State::Expired => Err(Error::SessionExpired),
-        }
+        self.view().await?.state.end().map_or(Ok(()), |end| Err(end.into()))
     }
 }
 
