@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use axum::{extract::Request, http::HeaderMap, middleware::Next, response::Response};
-use print_upload_client::code_name;
+use print_upload_client::{code_name, reason_name};
 use tonic::{Code, Status};
-use tonic_types::StatusExt;
 use tracing::{Span, field};
 
 use super::{
@@ -42,8 +41,7 @@ impl Rpc {
     /// The status is in the headers of a response without a message, otherwise in the trailers.
     fn read_status(&mut self, headers: &HeaderMap) {
         let Some(status) = Status::from_header_map(headers) else { return };
-        let reason = status.get_details_error_info().map(|info| info.reason);
-        self.outcome = Some(Outcome { code: status.code(), reason });
+        self.outcome = Some(Outcome { code: status.code(), reason: reason_name(&status) });
     }
 
     fn measure(&self, code: &'static str, duration: Duration, exchange: &Exchange) {

@@ -40,7 +40,7 @@ pub use error::{Error, state_name};
 pub use options::UploadOptions;
 pub use progress::Progress;
 pub use proto::Reason;
-pub use reason::ended_session_message;
+pub use reason::{ended_session_message, reason_name};
 pub use retry::retry_delay;
 pub use source::Source;
 pub use transport::{Transport, connect};

@@ -44,7 +44,7 @@ pub const fn ended_session_message(state: State) -> &'static str {
 }
 
 /// The name of the reason in the `ErrorInfo` of a status, also one that this version does not know.
-pub(super) fn reason_name(status: &Status) -> Option<String> {
+pub fn reason_name(status: &Status) -> Option<String> {
     status.get_details_error_info().map(|info| info.reason)
 }
 

@@ -9,10 +9,10 @@ use print_upload_client::{
         ByteRange, CreateUploadSessionRequest, DeleteUploadSessionRequest, GetUploadSessionRequest, UploadSession,
         upload_session::State,
     },
+    reason_name,
 };
 use tokio::sync::watch;
 use tonic::{Code, Response, Status};
-use tonic_types::StatusExt;
 
 use super::{
     api::{Api, Caller, Expected, Refusal, Session},
@@ -131,6 +131,5 @@ fn to_error(status: Status) -> anyhow::Error {
 
 /// The refusal in a status.
 pub(in crate::cli) fn refusal(status: &Status) -> Refusal {
-    let reason = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
-    Refusal { code: code_name(status.code()).into(), reason }
+    Refusal { code: code_name(status.code()).into(), reason: reason_name(status).unwrap_or_default() }
 }
