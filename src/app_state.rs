@@ -5,8 +5,15 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::{
-    blobs::Blobs, error::Error, guard::UploadUrls, name::SessionId, relay::Relay, session::End, store::Store,
-    writers::Writers,
+    blobs::Blobs,
+    error::Error,
+    guard::UploadUrls,
+    name::SessionId,
+    range::ByteRange,
+    relay::Relay,
+    session::{End, OwnedSession, RangeView, UploadSession},
+    store::Store,
+    writers::{Writer, Writers},
 };
 
 /// What the handlers and the background tasks share. Clones are cheap.
@@ -46,6 +53,37 @@ impl AppState {
     /// A permit for one download, returned when dropped. Fails if all permits are taken.
     pub fn download_permit(&self) -> Result<OwnedSemaphorePermit, Error> {
         Arc::clone(&self.downloads).try_acquire_owned().map_err(|_| Error::TooManyTransfers)
+    }
+
+    /// Reads the session as it is now. `None` if it was purged.
+    pub async fn upload_session(&self, owned: &OwnedSession) -> Result<Option<UploadSession>, Error> {
+        loop {
+            let session = self.store.upload_session(owned).await?;
+            if !session.as_ref().is_some_and(|session| session.is_overdue) {
+                return Ok(session);
+            }
+            self.end_overdue(owned).await?;
+        }
+    }
+
+    /// Reads the session as this writer's range sees it now. `None` if it was purged.
+    pub async fn range_view(&self, writer: &Writer, range: ByteRange) -> Result<Option<RangeView>, Error> {
+        loop {
+            let view = self.store.range_view(writer, range).await?;
+            if !view.as_ref().is_some_and(|view| view.is_overdue) {
+                return Ok(view);
+            }
+            self.end_overdue(writer.session()).await?;
+        }
+    }
+
+    /// Ends a session that a read has found overdue. A caller must not get the answer that it has expired while a range
+    /// that is committing may still prolong it.
+    async fn end_overdue(&self, owned: &OwnedSession) -> Result<(), Error> {
+        if self.store.expire_if_overdue(owned).await? {
+            self.announce_end(owned.id(), End::Expired);
+        }
+        Ok(())
     }
 
     /// Announces that a session has ended. Notifies its writers on this replica at once. Leaves the session for the

@@ -97,7 +97,7 @@ impl PrintDocumentsService {
                 reply::uploaded_document(&session, &manifest)
             }
             session => {
-                let is_uploading = session.is_some_and(|session| session.state == State::Active);
+                let is_uploading = session.is_some_and(|session| session.state == State::Active && !session.is_overdue);
                 Ok(reply::pending_document(&permitted.document().name(), is_uploading))
             }
         }

@@ -68,8 +68,7 @@ impl UploadSessions for UploadSessionsService {
         request: Request<GetUploadSessionRequest>,
     ) -> Result<Response<UploadSession>, Status> {
         let owned: OwnedSession = from_guard(request.extensions())?;
-        let session = self.0.store.upload_session(&owned).await.map_err(Error::from)?;
-        let session = session.ok_or(Error::SessionNotFound)?;
+        let session = self.0.upload_session(&owned).await?.ok_or(Error::SessionNotFound)?;
         Ok(Response::new(reply::upload_session(&session, owned.tenant(), &self.0.upload_urls)?))
     }
 

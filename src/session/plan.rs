@@ -8,6 +8,8 @@ use crate::range::ByteRange;
 pub struct RangeView {
     /// The session's state.
     pub state: State,
+    /// Whether it is active and past its expiry. See [`super::UploadSession::is_overdue`].
+    pub is_overdue: bool,
     /// The document's size in bytes.
     pub size_bytes: u64,
     /// How many pieces are committed.
@@ -113,7 +115,8 @@ mod tests {
 
     fn decide(state: State, missing: &[ByteRange], completing: Option<ByteRange>, has_digest: bool) -> Plan {
         let completing = completing.map(|range| (range, 42));
-        let view = RangeView { state, size_bytes: 10, fragment_count: 0, missing: missing.to_vec(), completing };
+        let missing = missing.to_vec();
+        let view = RangeView { state, is_overdue: false, size_bytes: 10, fragment_count: 0, missing, completing };
         plan(view, RangeRequest { range: ByteRange::known(4, 8), total: 10, has_digest }, 1)
     }
 
@@ -172,6 +175,7 @@ mod tests {
         let completing = prop::option::of((4..=5_u64, Just(8_u64), any::<u32>()));
         (state, 9..=10_u64, 0..=3_u32, missing, completing).prop_map(
             |(state, size_bytes, fragment_count, missing, completing)| RangeView {
+                is_overdue: false,
                 state,
                 size_bytes,
                 fragment_count,

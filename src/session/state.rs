@@ -100,8 +100,11 @@ pub struct UploadSession {
     pub owner: Principal,
     /// The properties of the document.
     pub properties: Properties,
-    /// Its state. An overdue session is `Expired`, swept or not.
+    /// Its state.
     pub state: State,
+    /// Whether it is active and past its expiry. A range that is committing at this moment may still prolong it, so it
+    /// must be ended before it is reported as expired.
+    pub is_overdue: bool,
     /// The missing bytes, ascending. Empty unless active.
     pub missing: Vec<ByteRange>,
     /// How many bytes are committed.

@@ -129,6 +129,14 @@ impl Store {
         Ok(rows.into_iter().map(|row| (SessionId(row.session_id), end_of(row.canceled))).collect())
     }
 
+    /// Ends the session if it is overdue. First waits for a range that is committing, since that may prolong it. Returns
+    /// whether this statement has ended it.
+    pub async fn expire_if_overdue(&self, owned: &OwnedSession) -> Result<bool, Error> {
+        let session = [(owned.tenant(), owned.id())];
+        let end = async |connection: &mut PgConnection| self.end_sessions(connection, &session, None).await;
+        Ok(!self.database.statement(debug_span!("store.expire_if_overdue"), end).await?.is_empty())
+    }
+
     /// Ends up to [`EXPIRE_BATCH`] overdue sessions. Returns which.
     pub async fn expire_overdue(&self) -> Result<Vec<SessionId>, Error> {
         // A row that another transaction has locked is skipped. The next sweep ends it: a late sweep does no harm.

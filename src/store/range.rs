@@ -52,6 +52,7 @@ pub struct StoredPiece {
 
 struct RangeViewRow {
     state: String,
+    is_overdue: bool,
     size_bytes: i64,
     fragment_count: i32,
     completing_range: Option<PgRange<i64>>,
@@ -83,7 +84,7 @@ impl Store {
         let query = sqlx::query_as!(
             RangeViewRow,
             r#"
-            select case when state = 'active' and expire_time <= now() then 'expired' else state end as "state!",
+            select state, state = 'active' and expire_time <= now() as "is_overdue!",
                    size_bytes, fragment_count, completing_range, completing_crc32c,
                    array(select r from unnest(int8multirange(int8range($3, $4)) - received) r)
                        as "new!: Vec<PgRange<i64>>"
@@ -116,13 +117,19 @@ impl Store {
                 select * from unnest($6::bigint[], $7::bigint[], $8::bigint[]) as p (start_byte, end_byte, crc32c)
             ), added as (
                 select range_agg(int8range(start_byte, end_byte)) as bytes, count(*)::int as pieces from piece
+            ), locked as (
+                select tenant_id, session_id, expire_time from upload_session
+                where tenant_id = $1 and session_id = $2 and state = 'active' for no key update
+            ), timed as materialized (
+                -- Above the lock, as in ending.rs: the session may become overdue while the statement waits.
+                select *, clock_timestamp() as time from locked
             ), changed as (
                 update upload_session s
                 set fragment_count = s.fragment_count + a.pieces,
-                    expire_time    = greatest(s.expire_time, least(now() + $9, s.expire_limit)),
+                    expire_time    = greatest(s.expire_time, least(t.time + $9, s.expire_limit)),
                     (received, state, end_time, ended_by, end_reason, completing_range, completing_crc32c) = (
                         select now_received.bytes, case when is_complete then 'completed' else 'active' end,
-                               case when is_complete then now() end, case when is_complete then s.owner end,
+                               case when is_complete then t.time end, case when is_complete then s.owner end,
                                case when is_complete then 'upload-completed' end,
                                case when is_complete then int8range($3, $4) end,
                                case when is_complete then $11::bigint end
@@ -132,12 +139,12 @@ impl Store {
                             select now_received.bytes = int8multirange(int8range(0, s.size_bytes)) as is_complete offset 0
                         ) completion
                     )
-                from added a
-                where s.tenant_id = $1 and s.session_id = $2
-                  and s.state = 'active' and s.expire_time > clock_timestamp()
+                from added a, timed t
+                where (s.tenant_id, s.session_id) = (t.tenant_id, t.session_id)
+                  and s.state = 'active' and t.expire_time > t.time
                   and not (s.received && a.bytes)
                   and s.fragment_count + a.pieces <= $10
-                returning s.*
+                returning s.*, t.time
             ), manifest as (
                 insert into fragment (tenant_id, session_id, start_byte, end_byte, object_id, object_offset, crc32c)
                 select c.tenant_id, c.session_id, p.start_byte, p.end_byte, $5, p.start_byte - $3, p.crc32c
@@ -145,10 +152,11 @@ impl Store {
             ), queued as (
                 -- Attempts that failed have left objects behind; once no writer can be left, they are dropped.
                 insert into reclaim (tenant_id, session_id, due_time, final_time)
-                select tenant_id, session_id, now() + $12, now() + $12 from changed where state = 'completed'
+                select tenant_id, session_id, time + $12, time + $12 from changed where state = 'completed'
             ), audited as (
-                insert into audit (tenant_id, session_id, document_id, action, actor, credential, request_id)
-                select tenant_id, session_id, document_id, 'complete', owner, $13, $14
+                insert into audit
+                    (audit_time, tenant_id, session_id, document_id, action, actor, credential, request_id)
+                select time, tenant_id, session_id, document_id, 'complete', owner, $13, $14
                 from changed where state = 'completed'
             )
             select state, expire_time,
@@ -225,6 +233,7 @@ impl RangeViewRow {
         };
         Ok(RangeView {
             state: State::parse(&self.state).ok_or_else(|| corrupt("state"))?,
+            is_overdue: self.is_overdue,
             size_bytes: u64::try_from(self.size_bytes).map_err(|_| corrupt("size_bytes"))?,
             fragment_count: u32::try_from(self.fragment_count).map_err(|_| corrupt("fragment_count"))?,
             missing: byte_ranges(&self.new).ok_or_else(|| corrupt("received"))?,

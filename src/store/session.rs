@@ -45,6 +45,7 @@ struct SessionRow {
     content_type: String,
     size_bytes: i64,
     state: String,
+    is_overdue: bool,
     missing: Vec<PgRange<i64>>,
     create_time: OffsetDateTime,
     expire_time: OffsetDateTime,
@@ -216,19 +217,13 @@ async fn session_row(
     let query = sqlx::query_as!(
         SessionRow,
         r#"
-        with session as (
-            select *, state = 'active' and expire_time <= now() as is_overdue
-            from upload_session where tenant_id = $1 and session_id = $2
-        )
         select session_id, document_id, printer_id, job_id, owner, document_name, content_type, size_bytes,
-               case when is_overdue then 'expired' else state end as "state!",
+               state, state = 'active' and expire_time <= now() as "is_overdue!",
                array(select r from unnest(int8multirange(int8range(0, size_bytes)) - received) r)
                    as "missing!: Vec<PgRange<i64>>",
-               create_time, expire_time, expire_limit,
-               case when is_overdue then expire_time else end_time end as end_time,
-               ended_by,
-               case when is_overdue then 'expired' else end_reason end as end_reason
-        from session join print_document using (tenant_id, document_id)
+               create_time, expire_time, expire_limit, end_time, ended_by, end_reason
+        from upload_session join print_document using (tenant_id, document_id)
+        where tenant_id = $1 and session_id = $2
         "#,
         tenant.0,
         id.0,
@@ -256,6 +251,7 @@ impl SessionRow {
             owner: principal(&self.owner, "owner")?,
             properties: Properties { document_name: self.document_name, content_type: self.content_type, size_bytes },
             state,
+            is_overdue: self.is_overdue,
             missing: if state == State::Active { missing } else { Vec::new() },
             received_bytes: size_bytes - missing_bytes,
             create_time: system_time(self.create_time),

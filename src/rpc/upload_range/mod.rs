@@ -91,7 +91,7 @@ impl Transfer {
 
     /// The session as this range sees it now.
     async fn view(&self) -> Result<RangeView, Error> {
-        self.app.store.range_view(&self.writer, self.header.range).await?.ok_or(Error::SessionNotFound)
+        self.app.range_view(&self.writer, self.header.range).await?.ok_or(Error::SessionNotFound)
     }
 
     fn owned(&self) -> &OwnedSession {

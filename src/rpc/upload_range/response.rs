@@ -14,7 +14,7 @@ impl Transfer {
     /// The session as it is now.
     pub(super) async fn current_response(&self) -> Result<UploadRangeResponse, Error> {
         let asked = Instant::now();
-        let session = self.app.store.upload_session(self.owned()).await?.ok_or(Error::SessionNotFound)?;
+        let session = self.app.upload_session(self.owned()).await?.ok_or(Error::SessionNotFound)?;
         if let Some(end) = session.state.end() {
             return Err(end.into());
         }

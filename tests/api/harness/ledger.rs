@@ -72,6 +72,23 @@ impl App {
         names
     }
 
+    /// Makes the session expire in a second.
+    pub async fn make_expire_soon(&self, session: &UploadSession) {
+        let soon = "update upload_session set expire_time = clock_timestamp() + interval '1 s' where session_id = $1";
+        self.update_row(soon, session).await;
+    }
+
+    /// Whether the session is past its expiry, and its row has not ended.
+    pub async fn is_overdue(&self, session: &UploadSession) -> bool {
+        sqlx::query_scalar(
+            "select state = 'active' and expire_time <= clock_timestamp() from upload_session where session_id = $1",
+        )
+        .bind(id_of(session))
+        .fetch_one(self.pool())
+        .await
+        .expect("the session's row")
+    }
+
     /// Keeps the sweeper, and nothing else, from a session while the transaction is open. The sweeper skips rows with
     /// any lock; this lock lets others change the row's state.
     pub async fn keep_from_sweeper(&self, session: &UploadSession) -> Transaction<'static, Postgres> {

@@ -8,7 +8,7 @@ use crate::harness::{Actor, App, ErrorExt, eventually, sample_bytes};
 
 /// A session that expires while a range that was in time is about to commit. The range holds the row's lock, and its
 /// commit moves the expiry.
-async fn expiring_during_a_range(app: &App, ada: &mut Actor) -> (UploadSession, Transaction<'static, Postgres>) {
+pub async fn expiring_during_a_range(app: &App, ada: &mut Actor) -> (UploadSession, Transaction<'static, Postgres>) {
     let session = ada.create(&app.new_document().await, 1000).await.expect("a session");
     let id: Uuid = session.etag.parse().expect("an id");
     let mut range = app.keep_from_sweeper(&session).await;
@@ -17,7 +17,7 @@ async fn expiring_during_a_range(app: &App, ada: &mut Actor) -> (UploadSession, 
     let taken = "update upload_session set expire_time = expire_limit, received = '{[0,10)}', fragment_count = 1
                  where session_id = $1 and state = 'active'";
     sqlx::query(taken).bind(id).execute(&mut *range).await.expect("the range's statement");
-    assert_eq!(ada.get(&session.name).await.expect("the session").state(), State::Expired, "as others see it");
+    assert!(app.is_overdue(&session).await, "as others see it");
     (session, range)
 }
 
@@ -63,17 +63,14 @@ async fn a_delete_that_waits_for_nothing_across_the_expiry_leaves_the_session_ex
     let app = App::start().await;
     let mut ada = app.ada();
     let session = ada.create(&app.new_document().await, 1000).await.expect("a session");
-    let id: Uuid = session.etag.parse().expect("an id");
-    let soon = "update upload_session set expire_time = clock_timestamp() + interval '1 s' where session_id = $1";
-    sqlx::query(soon).bind(id).execute(app.pool()).await.expect("moved");
+    app.make_expire_soon(&session).await;
     let holder = app.lock(&session).await;
 
     let (mut deleter, name) = (ada.clone(), session.name.clone());
     let deletion = tokio::spawn(async move { deleter.delete(&name).await });
     // On a very busy machine the session may expire before.
     eventually("the delete waits", async || app.waiting_cancels().await == 1 || deletion.is_finished()).await;
-    let is_expired = async |mut ada: Actor| ada.get(&session.name).await.is_ok_and(|now| now.state() == State::Expired);
-    eventually("it is expired, as others see it", async || is_expired(ada.clone()).await).await;
+    eventually("it is overdue", async || app.is_overdue(&session).await).await;
     holder.rollback().await.expect("the lock is released");
     deletion.await.expect("no panic").expect("deleted");
 

@@ -6,6 +6,7 @@ mod delete_at_expiry;
 mod delete_named;
 mod delete_race;
 mod expiry;
+mod expiry_during_a_range;
 mod life;
 mod purge;
 mod reclaim;
