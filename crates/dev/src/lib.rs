@@ -7,6 +7,7 @@ pub mod cli;
 pub mod issuer;
 pub mod postgres;
 mod private_file;
+mod prove;
 pub mod sample;
 mod scratch;
 mod stack;

@@ -2,6 +2,7 @@
 
 mod demo;
 mod issuer;
+mod prove;
 mod smoke;
 mod story;
 mod token;
@@ -35,6 +36,8 @@ enum Command {
     Demo,
     /// Check a running service with uploads, deletes and downloads, over gRPC and REST.
     Smoke(smoke::Smoke),
+    /// Prove that the service keeps its promises while everything around it fails: record histories, and check them.
+    Prove(prove::Prove),
     /// Run the token issuer alone, over https.
     Issuer(issuer::Issuer),
     /// Print a new access token, signed by the token issuer of `up` or `issuer`.
@@ -62,6 +65,7 @@ impl Command {
             Self::Up(up) => up.run().await?,
             Self::Demo => demo::run().await?,
             Self::Smoke(smoke) => smoke.run().await?,
+            Self::Prove(prove) => prove.run().await?,
             Self::Issuer(issuer) => issuer.run().await?,
             Self::Token(token) => token.run()?,
             Self::WithPostgres { command } => return with_postgres::run(command).await,

@@ -1,8 +1,14 @@
 //! A running cluster.
 
-use std::{fmt, fs::File, path::Path, time::Instant};
+use std::{
+    fmt,
+    fs::File,
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+    time::Instant,
+};
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 
 use super::{
     durability::Durability,
@@ -48,14 +54,33 @@ impl Cluster {
         &self.url
     }
 
+    /// Where the server listens.
+    pub fn address(&self) -> anyhow::Result<SocketAddr> {
+        let url = url::Url::parse(&self.url)?;
+        let port = url.port().context("the URL of the cluster has no port")?;
+        Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+    }
+
     /// Stops the server and waits until it has ended. Connections are cut, and nothing that was committed is lost.
     /// Fails when it had to be ended by force after 30 seconds.
     pub async fn stop(self) -> anyhow::Result<()> {
-        self.server.stop(STOP).await?;
-        // The supervisor may have been killed before the server.
-        match self.folder.no_server_within(STOP).await? {
-            Some(_) => Ok(()),
-            None => bail!("Postgres in {} is still running", self.folder.path().display()),
-        }
+        let Self { server, folder, .. } = self;
+        server.stop(STOP).await?;
+        wait_for_end(&folder).await
+    }
+
+    /// Ends the server at once, as a crash does: without a checkpoint. Nothing that was committed durably is lost.
+    pub async fn crash(self) -> anyhow::Result<()> {
+        let Self { server, folder, .. } = self;
+        server.crash().await?;
+        wait_for_end(&folder).await
+    }
+}
+
+/// Waits until no server runs in the folder. Its supervisor may have ended before it.
+async fn wait_for_end(folder: &Folder) -> anyhow::Result<()> {
+    match folder.no_server_within(STOP).await? {
+        Some(_) => Ok(()),
+        None => bail!("Postgres in {} is still running", folder.path().display()),
     }
 }

@@ -80,10 +80,20 @@ impl Supervised {
             tracing::debug!(code = status.code(), signal = status.signal(), "postgres has stopped");
             return Ok(());
         }
-        // SIGQUIT ends Postgres at once. It recovers from its log at the next start.
-        if let Some(group) = group.and_then(|id| i32::try_from(id).ok()) {
-            killpg(Pid::from_raw(group), Signal::SIGQUIT).context("ending Postgres by force")?;
-        }
+        end_by_force(group)?;
         bail!("Postgres has not stopped within {} s, and was ended by force", limit.as_secs());
     }
+
+    /// Ends the program by force, and waits until its supervisor has ended.
+    pub(super) async fn crash(mut self) -> anyhow::Result<()> {
+        end_by_force(self.shell.id())?;
+        self.shell.wait().await.context("waiting for the supervisor of Postgres")?;
+        Ok(())
+    }
+}
+
+/// Ends every process of the group at once. Postgres recovers from its log at the next start.
+fn end_by_force(group: Option<u32>) -> anyhow::Result<()> {
+    let Some(group) = group.and_then(|id| i32::try_from(id).ok()) else { return Ok(()) };
+    killpg(Pid::from_raw(group), Signal::SIGQUIT).context("ending Postgres by force")
 }

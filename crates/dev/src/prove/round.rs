@@ -1,0 +1,175 @@
+//! One round: some histories at once, and the faults that all of them suffer.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context;
+use fastrand::Rng;
+use print_upload::catalog::Catalog;
+use print_upload_client::{
+    Client, Credential, connect,
+    proto::{CatalogPrintJob, Principal, PrintTask, principal::Identity, print_task},
+};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep},
+};
+use uuid::Uuid;
+
+use super::{
+    call::Actor,
+    faults::faults,
+    grpc::Grpc,
+    history::History,
+    rest::Rest,
+    script::{Script, scripts},
+    stage::{Callers, Stage},
+    world::{IDLE_TIMEOUT, REPLICAS, World},
+};
+use crate::sample::{self, Sample};
+
+/// How long faults go on: about as long as the scripts.
+const FAULTS_LAST: Duration = Duration::from_millis(2500);
+
+/// How long the service may take to work again after the last fault.
+const RECOVERY: Duration = Duration::from_secs(60);
+
+/// A round, as it is run and run again.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub seed: u64,
+    /// How many histories there are at once.
+    pub histories: usize,
+    /// Only this one of them, if any.
+    pub only: Option<usize>,
+    /// How many steps a client makes.
+    pub steps: usize,
+    pub has_faults: bool,
+}
+
+impl Plan {
+    /// The scripts of a history. They depend on nothing but the seed, the number and the steps.
+    fn scripts(&self, number: usize) -> Vec<Script> {
+        let mut rng = Rng::with_seed(self.seed ^ (number as u64 + 1).rotate_left(32));
+        scripts(&mut rng, self.steps, IDLE_TIMEOUT)
+    }
+
+    fn numbers(&self) -> Vec<usize> {
+        self.only.map_or_else(|| (0..self.histories).collect(), |only| vec![only])
+    }
+}
+
+/// Runs a round, and returns its histories.
+pub async fn run(world: &Arc<World>, callers: &Arc<Callers>, plan: &Plan) -> anyhow::Result<Vec<History>> {
+    let mut stages = Vec::new();
+    let mut catalog = Catalog::default();
+    for number in plan.numbers() {
+        let stage = Stage::new(Arc::clone(callers), format!("{}-{}", plan.seed, Uuid::now_v7()), Uuid::new_v4());
+        add_job(&mut catalog, &stage.job, stage.document);
+        stages.push((number, Arc::new(stage)));
+    }
+    catalog.push(&mut catalog_client(world)?).await.context("pushing the jobs")?;
+
+    let mut suffering = JoinSet::new();
+    if plan.has_faults {
+        let world = Arc::clone(world);
+        let faults = faults(&mut Rng::with_seed(plan.seed), FAULTS_LAST);
+        suffering.spawn(async move {
+            let mut effects = JoinSet::new();
+            for (pause, fault) in faults {
+                sleep(pause).await;
+                let world = Arc::clone(&world);
+                effects.spawn(async move { world.suffer(fault).await.with_context(|| format!("{fault:?}")) });
+            }
+            effects.join_all().await.into_iter().collect::<anyhow::Result<Vec<()>>>()
+        });
+    }
+    let mut clients = JoinSet::new();
+    for (number, stage) in &stages {
+        for (client, script) in plan.scripts(*number).into_iter().enumerate() {
+            let stage = Arc::clone(stage);
+            clients.spawn(async move { stage.run(client, script).await });
+        }
+    }
+    clients.join_all().await;
+    for suffered in suffering.join_all().await {
+        suffered?;
+    }
+    wait_until_ready(world).await?;
+    let mut looks = JoinSet::new();
+    for (_, stage) in &stages {
+        let stage = Arc::clone(stage);
+        looks.spawn(async move { stage.look(usize::MAX).await });
+    }
+    looks.join_all().await;
+    Ok(stages.into_iter().map(|(number, stage)| history(plan.seed, number, stage)).collect())
+}
+
+/// Every caller of the world.
+pub fn callers(world: &World) -> anyhow::Result<Arc<Callers>> {
+    let tokens = [(Actor::Creator, "OWNER_TOKEN"), (Actor::Other, "OTHER_TOKEN"), (Actor::Application, "APP_TOKEN")];
+    let http = reqwest::Client::builder().no_proxy().build()?;
+    let gateway = format!("http://{}", world.gateway_proxy.address);
+    let mut callers =
+        Callers { grpc: Default::default(), catalog: vec![], rest: Default::default(), transports: vec![] };
+    for replica in 0..REPLICAS {
+        let transport = connect(&[format!("http://{}", world.replicas[replica].clients.address)], None)?;
+        for (actor, name) in tokens {
+            let credential = Credential::access_token(world.token(name)?)?;
+            callers.grpc.insert((replica, actor), Grpc::over(transport.clone(), credential));
+        }
+        let catalog = Credential::access_token(world.token("CATALOG_TOKEN")?)?;
+        callers.catalog.push(Grpc::over(transport.clone(), catalog));
+        callers.transports.push(transport);
+    }
+    for (actor, name) in tokens {
+        let token = world.token(name)?.to_owned();
+        callers.rest.insert(actor, Rest { http: http.clone(), gateway: gateway.clone(), token });
+    }
+    Ok(Arc::new(callers))
+}
+
+/// Pushes the tenant with its printer.
+pub async fn push_tenant(world: &World) -> anyhow::Result<()> {
+    Sample::new().catalog.push(&mut catalog_client(world)?).await.context("pushing the tenant").map(drop)
+}
+
+pub fn catalog_client(world: &World) -> anyhow::Result<Client> {
+    let transport = connect(&[format!("http://{}", world.replicas[0].clients.address)], None)?;
+    Ok(Client::over(transport, Credential::access_token(world.token("CATALOG_TOKEN")?)?))
+}
+
+/// Adds a job of the creator's, with a task that lets the application work on it.
+pub fn add_job(catalog: &mut Catalog, job: &str, document: Uuid) {
+    let name = format!("tenants/{}/printers/{}/jobs/{job}", sample::TENANT, sample::PRINTER);
+    catalog.jobs.push(CatalogPrintJob {
+        name: name.clone(),
+        creator: Some(Principal { identity: Some(Identity::User(sample::OWNER.into())) }),
+        document: document.to_string(),
+        revision: 1,
+    });
+    catalog.tasks.push(PrintTask {
+        name: format!("{name}/tasks/1"),
+        trigger_application: sample::APPLICATION.into(),
+        state: print_task::State::Processing.into(),
+        revision: 1,
+    });
+}
+
+/// Waits until both replicas and the gateway answer.
+async fn wait_until_ready(world: &World) -> anyhow::Result<()> {
+    let deadline = Instant::now() + RECOVERY;
+    loop {
+        if world.is_ready().await {
+            return Ok(());
+        }
+        anyhow::ensure!(Instant::now() < deadline, "the service does not work again {RECOVERY:?} after the last fault");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn history(seed: u64, number: usize, stage: Arc<Stage>) -> History {
+    let document = stage.document;
+    // Every client has ended: this is the last reference.
+    let calls = Arc::into_inner(stage).map(Stage::into_calls).unwrap_or_default();
+    History { seed, number, document, idle_timeout: IDLE_TIMEOUT, calls }
+}

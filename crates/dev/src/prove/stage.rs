@@ -1,0 +1,111 @@
+//! The document of a history, what its clients know of it together, and what is recorded.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::AtomicU16},
+};
+
+use parking_lot::Mutex;
+use print_upload_client::Transport;
+use tokio::time::sleep;
+use uuid::Uuid;
+
+use super::{
+    call::{Actor, Outcome, Target},
+    client::Client,
+    grpc::Grpc,
+    history::Recorded,
+    rest::Rest,
+    script::{Script, Via, Which},
+};
+use crate::sample;
+
+/// The callers of a world, shared by all histories.
+pub struct Callers {
+    /// By replica and actor.
+    pub grpc: HashMap<(usize, Actor), Grpc>,
+    /// By replica: the application that maintains the catalog.
+    pub catalog: Vec<Grpc>,
+    pub rest: HashMap<Actor, Rest>,
+    /// By replica.
+    pub transports: Vec<Transport>,
+}
+
+/// The document of a history, and what its clients know together.
+pub struct Stage {
+    pub callers: Arc<Callers>,
+    pub job: String,
+    pub document: Uuid,
+    /// Oldest first.
+    pub sessions: Mutex<Vec<Known>>,
+    pub recorded: Mutex<Vec<Recorded>>,
+    /// The next content that no client has sent yet.
+    pub contents: AtomicU16,
+}
+
+/// A session that an answer has named.
+#[derive(Debug, Clone)]
+pub struct Known {
+    pub id: Uuid,
+    pub upload_url: String,
+    pub owner: Actor,
+}
+
+impl Stage {
+    pub fn new(callers: Arc<Callers>, job: String, document: Uuid) -> Self {
+        let (sessions, recorded, contents) = (Mutex::default(), Mutex::default(), AtomicU16::new(1));
+        Self { callers, job, document, sessions, recorded, contents }
+    }
+
+    /// Runs a script to its end.
+    pub async fn run(&self, number: usize, script: Script) {
+        let mut client = Client::new(self, number, script.actor);
+        for step in script.steps {
+            sleep(step.pause).await;
+            client.step(step).await;
+        }
+    }
+
+    /// Looks once more at everything, as every actor, until each look is answered.
+    pub async fn look(&self, number: usize) {
+        for actor in Actor::ALL {
+            let mut client = Client::new(self, number, actor);
+            let targets = self.sessions.lock().clone();
+            let own = targets.iter().filter(|known| known.owner == actor).map(|known| Target::Id(known.id));
+            for target in own.chain([Target::Name]) {
+                while client.get(Via::Replica(0), target, None).await == Outcome::Unknown {}
+            }
+        }
+        let mut client = Client::new(self, number, Actor::Other);
+        while client.download(Via::Replica(1)).await == Outcome::Unknown {}
+    }
+
+    pub fn into_calls(self) -> Vec<Recorded> {
+        self.recorded.into_inner()
+    }
+
+    pub fn job_name(&self) -> String {
+        format!("printers/{}/jobs/{}", sample::PRINTER, self.job)
+    }
+
+    pub fn document_name(&self) -> String {
+        format!("{}/documents/{}", self.job_name(), self.document)
+    }
+
+    pub fn known(&self, which: Which) -> Option<Known> {
+        let sessions = self.sessions.lock();
+        match which {
+            Which::Latest => sessions.last().cloned(),
+            Which::Older => sessions.iter().rev().nth(1).or(sessions.last()).cloned(),
+        }
+    }
+
+    pub fn learn(&self, outcome: &Outcome, upload_url: Option<String>, owner: Actor) {
+        let (Outcome::Session(seen), Some(upload_url)) = (outcome, upload_url) else { return };
+        let Some(id) = seen.id else { return };
+        let mut sessions = self.sessions.lock();
+        if !sessions.iter().any(|known| known.id == id) {
+            sessions.push(Known { id, upload_url, owner });
+        }
+    }
+}
