@@ -2,7 +2,7 @@
 
 use std::{env, sync::Arc, time::Duration};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use axum::{Router, middleware};
 use secrecy::ExposeSecret;
 use tokio::{
@@ -117,13 +117,11 @@ impl Server {
     /// needed.
     pub async fn check(&self) -> anyhow::Result<()> {
         let schema = self.app.store.schema().await.context("asking the database for its schema")?;
-        ensure!(
-            schema != Schema::Older,
-            "the database does not have this program's schema: run `print-upload migrate`"
-        );
-        if schema == Schema::Newer {
+        match schema {
+            Schema::Older(missing) => bail!("{missing}: run `print-upload migrate`"),
+            Schema::Current => {}
             // For example, an old replica that is restarted during a rolling update.
-            tracing::warn!("the database has a newer schema than this program knows");
+            Schema::Newer => tracing::warn!("the database has a newer schema than this program knows"),
         }
         self.app.blobs.check().await.context("--store")
     }

@@ -58,7 +58,7 @@ impl Probe for ServiceProbe {
         match timeout(DATABASE_TIMEOUT, self.app.store.schema()).await {
             // A newer schema is normal during a rolling update: every migration must keep older programs working.
             Ok(Ok(Schema::Current | Schema::Newer)) => None,
-            Ok(Ok(Schema::Older)) => Some("the database does not have this program's schema".into()),
+            Ok(Ok(Schema::Older(missing))) => Some(missing.to_string()),
             Ok(Err(_)) => Some("the database cannot be reached".into()),
             Err(_) => Some("the database does not answer".into()),
         }

@@ -1,5 +1,7 @@
 //! What operators monitor: the database's schema, its backlog, and the connections to it.
 
+use std::fmt;
+
 use sqlx::{PgConnection, migrate::Migration};
 use tracing::Span;
 
@@ -9,15 +11,19 @@ use super::{Error, MIGRATOR, Store, database::in_time, interval};
 const MAX_COUNTED: i64 = 100_000;
 
 /// How the database's schema compares with this program's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Schema {
-    /// Migrations must be applied, or there is no schema at all.
-    Older,
+    /// It lacks migrations of this program.
+    Older(MissingMigrations),
     /// It is the same.
     Current,
-    /// It has migrations that this program does not know.
+    /// It has this program's migrations, and others that this program does not know.
     Newer,
 }
+
+/// The migrations of this program that the database lacks, ascending; at least one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MissingMigrations(Vec<&'static Migration>);
 
 /// The work that waits in the database, of all replicas.
 #[derive(Debug, Clone, Copy)]
@@ -103,16 +109,25 @@ impl Store {
 }
 
 async fn schema_seen_by(connection: &mut PgConnection) -> Result<Schema, sqlx::Error> {
-    let applied =
-        sqlx::query_scalar!(r#"select coalesce(max(version), 0) as "version!" from _sqlx_migrations where success"#);
-    let applied = match applied.fetch_one(connection).await {
-        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => return Ok(Schema::Older),
+    let applied = sqlx::query_scalar!("select version from _sqlx_migrations where success");
+    let applied = match applied.fetch_all(connection).await {
+        // No migration has ever been applied.
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => Vec::new(),
         applied => applied?,
     };
-    let newest = MIGRATOR.iter().map(|migration: &Migration| migration.version).max().unwrap_or_default();
-    Ok(match applied.cmp(&newest) {
-        std::cmp::Ordering::Less => Schema::Older,
-        std::cmp::Ordering::Equal => Schema::Current,
-        std::cmp::Ordering::Greater => Schema::Newer,
-    })
+    let missing: Vec<_> = MIGRATOR.iter().filter(|migration| !applied.contains(&migration.version)).collect();
+    if !missing.is_empty() {
+        return Ok(Schema::Older(MissingMigrations(missing)));
+    }
+    let is_known = applied.iter().all(|version| MIGRATOR.version_exists(*version));
+    Ok(if is_known { Schema::Current } else { Schema::Newer })
+}
+
+impl fmt::Display for MissingMigrations {
+    /// A sentence that names each, as in `the database lacks the migrations 3 (reclaim audit), 4 (print job state)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = self.0.iter().map(|migration| format!("{} ({})", migration.version, migration.description));
+        let plural = if self.0.len() == 1 { "" } else { "s" };
+        write!(f, "the database lacks the migration{plural} {}", named.collect::<Vec<_>>().join(", "))
+    }
 }

@@ -39,7 +39,7 @@ pub use catalog::{CatalogError, PrintTask, Printer, PrinterShare, Tenant};
 pub use catalog_job::{CatalogPrintJob, DeleteJobOutcome};
 pub use ending::{CancelOutcome, EXPIRE_BATCH};
 pub use error::Error;
-pub use health::{Backlog, Connections, Schema};
+pub use health::{Backlog, Connections, MissingMigrations, Schema};
 pub use notify::Announcements;
 pub use print_job::{CancelJobOutcome, CreateJobOutcome, PrintJob, StartOutcome};
 pub use range::{Committed, NewRange, StoredPiece};
@@ -91,13 +91,15 @@ impl Store {
     }
 }
 
-/// Applies this program's migrations to the database at `url`, or the migrations in `folder`.
+/// Applies this program's migrations to the database at `url`, or the migrations in `folder`. Migrations of a newer
+/// program stay: going back to this one must not fail.
 pub async fn migrate(url: &str, folder: Option<&Path>) -> Result<(), MigrateError> {
     let mut connection = PgConnection::connect(url).await?;
-    match folder {
-        None => MIGRATOR.run(&mut connection).await?,
-        Some(folder) => Migrator::new(folder).await?.run(&mut connection).await?,
-    }
+    let mut migrator = match folder {
+        None => Migrator::with_migrations(MIGRATOR.iter().cloned().collect()),
+        Some(folder) => Migrator::new(folder).await?,
+    };
+    migrator.set_ignore_missing(true).run(&mut connection).await?;
     Ok(connection.close().await?)
 }
 

@@ -1,8 +1,10 @@
-//! The database does not answer, a connection to it breaks, or it holds rows that the service never writes.
+//! The database does not answer, a connection to it breaks, its schema or its rows are those of another version, or it
+//! holds rows that the service never writes.
 
 mod broken_connections;
 mod impossible_rows;
 mod outages;
+mod schema_versions;
 
 use std::time::Duration;
 

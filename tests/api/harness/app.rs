@@ -52,7 +52,14 @@ impl App {
 
     /// Starts the service with flags of `serve`, without their dashes.
     pub async fn with<const N: usize>(flags: [(&str, &str); N]) -> Self {
-        let database = Database::create().await;
+        let mut app = Self::on(Database::create().await, flags);
+        app.run().await;
+        app.push_printers().await;
+        app
+    }
+
+    /// A stopped service on a database, without any catalog but the database's.
+    pub fn on<const N: usize>(database: Database, flags: [(&str, &str); N]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let store = format!("file://{}", folder.path().join("bytes").display());
         let defaults = [
@@ -70,10 +77,7 @@ impl App {
         let ports = [Port::reserve(), Port::reserve()];
         let [address, rest_address] = [ports[0].address, ports[1].address];
         let flags = flags.collect();
-        let mut app = Self { address, rest_address, ports, flags, running: None, database, folder };
-        app.run().await;
-        app.push_printers().await;
-        app
+        Self { address, rest_address, ports, flags, running: None, database, folder }
     }
 
     /// A stopped service and a document of ada's, for a program that serves the same data.

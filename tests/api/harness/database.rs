@@ -32,7 +32,18 @@ impl Database {
         let name = format!("test_{}", Uuid::now_v7().simple());
         let mut admin = admin().await;
         execute(&mut admin, format!("create database {name} template {template}")).await;
-        let url = server().database(&name).to_url_lossy().to_string();
+        Self::named(&name)
+    }
+
+    /// A database of its own without any schema.
+    pub async fn empty() -> Self {
+        let name = format!("test_{}", Uuid::now_v7().simple());
+        execute(&mut admin().await, format!("create database {name}")).await;
+        Self::named(&name)
+    }
+
+    fn named(name: &str) -> Self {
+        let url = server().database(name).to_url_lossy().to_string();
         let pool = PgPool::connect_lazy(&url).expect("a pool");
         Self { url, pool }
     }

@@ -29,6 +29,7 @@ pub use authority::Authority;
 pub use backend::{Backend, Bucket, settings_of};
 pub use collector::Collector;
 pub use command::Command;
+pub use database::Database;
 pub use error::ErrorExt;
 pub use issuer::{Claims, FOREIGN_TENANT, TENANT, application_claims, issuer, unknown_key, user_claims};
 pub use ledger::AuditRow;

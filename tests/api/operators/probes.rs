@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use print_upload::store::MIGRATOR;
 use tokio::time::timeout;
 
 use super::watched;
@@ -119,7 +120,9 @@ async fn a_schema_of_a_rolling_update_does_not_take_the_old_replicas_out() {
 
     let older = "delete from _sqlx_migrations where version >= $1";
     sqlx::query(older).bind(newest).execute(app.pool()).await.expect("an older schema");
-    let expected = (503, "not ready: the database does not have this program's schema".to_owned());
+    let lacks =
+        MIGRATOR.iter().map(|it| format!("{} ({})", it.version, it.description)).next_back().expect("a migration");
+    let expected = (503, format!("not ready: the database lacks the migration {lacks}"));
     eventually("it is not ready", async || operator.probe("/readyz").await == expected).await;
     program.terminate();
     let (_, output) = program.wait_for_end().await;
