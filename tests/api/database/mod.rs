@@ -3,6 +3,7 @@
 
 mod broken_connections;
 mod impossible_rows;
+mod migrations;
 mod outages;
 mod schema_versions;
 
