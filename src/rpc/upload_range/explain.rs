@@ -49,6 +49,13 @@ impl Transfer {
         })
     }
 
+    /// The store has failed. If the session has ended meanwhile, that is the cause: its staged files are dropped, also
+    /// by another replica, before this writer is notified.
+    pub(super) async fn explain_store_failure(&self, error: blobs::Error) -> Error {
+        let view = self.view().await;
+        view.ok().and_then(|view| view.state.end()).map_or_else(|| error.into(), Error::from)
+    }
+
     pub(super) fn timed_out(&self) -> Error {
         Error::RangeTimeout(self.app.limits.range_timeout)
     }

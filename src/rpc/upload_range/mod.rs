@@ -76,10 +76,14 @@ impl Transfer {
     /// Keeps the permit until it returns. If the caller hangs up during the commit, the permit is kept until the commit
     /// is done.
     async fn run(self: &Arc<Self>, body: RangeBody, permit: RangePermit) -> Result<UploadRangeResponse, Error> {
-        match self.plan(self.view().await?) {
+        let response = match self.plan(self.view().await?) {
             Plan::Take(pieces) => self.take(body, pieces, permit).await,
             Plan::Confirm(expected) => self.confirm(body, expected).await,
             Plan::Refuse(refusal) => Err(self.refused(refusal)),
+        };
+        match response {
+            Err(Error::Blobs(error)) => Err(self.explain_store_failure(error).await),
+            response => response,
         }
     }
 

@@ -1,6 +1,6 @@
 //! A cancel on one replica reaches the writers on another.
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, fs, time::Duration};
 
 use print_upload::{
     config::Config,
@@ -211,4 +211,22 @@ async fn a_session_that_a_range_is_prolonging_has_not_ended() {
     sender.send(chunk(vec![sample_bytes(1000)[999]])).await.expect("the range is still under way");
     drop(sender);
     assert_eq!(stalled.await.expect("no panic").expect("acknowledged").state(), State::Completed);
+}
+
+#[tokio::test]
+async fn a_writer_whose_bytes_are_dropped_before_it_is_notified_is_refused_because_of_the_end() {
+    let mut replicas = Replicas::start().await;
+    let (session, (sender, answer)) = replicas.stalled_on_the_first().await;
+    let bytes = sample_bytes(1000);
+
+    // As another replica does that cancels the session: its first pass over the bytes is faster than its notification.
+    let end = "update upload_session set state = 'canceled', end_time = now(), ended_by = owner, end_reason = 'deleted'
+               where session_id = $1";
+    replicas.app.update_row(end, &session).await;
+    fs::remove_dir_all(replicas.app.session_folder(&session)).expect("the folder is removed");
+    sender.send(chunk(bytes.slice(999..))).await.expect("the service still reads");
+    drop(sender);
+
+    let refused = answer.await.expect("an answer").expect_err("canceled");
+    assert_eq!(refused.code_and_reason(), (Code::Aborted, "UPLOAD_SESSION_CANCELED".into()));
 }
