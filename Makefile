@@ -4,7 +4,7 @@
 PROGRAM := target/debug/print-upload
 DEV := target/debug/print-upload-dev
 
-.PHONY: dev demo test clients bench docs stack-test lint sqlx sqlx-check postgres programs
+.PHONY: dev demo test clients bench docs stack-test upgrade-test lint sqlx sqlx-check postgres programs
 
 dev: postgres
 	cargo run --package print-upload-dev -- up
@@ -27,6 +27,11 @@ bench: postgres
 # Starts the compose stack, tests it and removes it. Set STAND_IN=1 if no image registry is reachable.
 stack-test:
 	tests/stack/run
+
+# Changes two replicas from an older program (FROM=commit) to this one and back, under load. The first run builds the
+# older program, which takes minutes.
+upgrade-test: postgres programs
+	tests/upgrade/run $(DEV)
 
 # Writes docs/reference from the protos' comments and the programs' help; `make test` fails when it is out of date.
 docs:

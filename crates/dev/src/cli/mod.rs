@@ -7,6 +7,7 @@ mod smoke;
 mod story;
 mod token;
 mod up;
+mod upgrade;
 mod with_postgres;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
@@ -38,6 +39,9 @@ enum Command {
     Smoke(smoke::Smoke),
     /// Prove that the service keeps its promises while everything around it fails: record histories, and check them.
     Prove(prove::Prove),
+    /// Change two replicas from an older program to this one and back, under load. Uses scratch data and checks every
+    /// answer.
+    Upgrade(upgrade::Upgrade),
     /// Run the token issuer alone, over https.
     Issuer(issuer::Issuer),
     /// Print a new access token, signed by the token issuer of `up` or `issuer`.
@@ -53,7 +57,7 @@ enum Command {
 impl Cli {
     /// Runs the command. Returns its exit code or its error, and the log, to be flushed last.
     pub async fn run(self) -> anyhow::Result<(anyhow::Result<ExitCode>, Logs)> {
-        let level = if matches!(self.command, Command::Demo) { "warn" } else { "info" };
+        let level = if matches!(self.command, Command::Demo | Command::Upgrade(_)) { "warn" } else { "info" };
         let (logs, _) = telemetry::init(self.log_json, level, "print-upload-dev", None)?;
         Ok((self.command.run().await, logs))
     }
@@ -66,6 +70,7 @@ impl Command {
             Self::Demo => demo::run().await?,
             Self::Smoke(smoke) => smoke.run().await?,
             Self::Prove(prove) => prove.run().await?,
+            Self::Upgrade(upgrade) => upgrade.run().await?,
             Self::Issuer(issuer) => issuer.run().await?,
             Self::Token(token) => token.run()?,
             Self::WithPostgres { command } => return with_postgres::run(command).await,

@@ -124,7 +124,7 @@ fn describe(session: &UploadSession) -> String {
 }
 
 /// Distinguishes a refusal by the service from a call that did not reach it: a refusal has a reason.
-fn to_error(status: Status) -> anyhow::Error {
+pub(in crate::cli) fn to_error(status: Status) -> anyhow::Error {
     let refusal = refusal(&status);
     if status.code() == Code::Unavailable || refusal.reason.is_empty() { status.into() } else { refusal.into() }
 }

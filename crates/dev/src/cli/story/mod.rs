@@ -13,12 +13,12 @@ use anyhow::Context;
 use print_upload::blobs::Blobs;
 use print_upload_client::{Client, Credential, Reason, Transport, proto::CreatePrintJobRequest};
 
-use self::api::{Expected, Refusal};
+use self::api::Expected;
 pub(super) use self::{
-    api::{Api, Caller, Session},
+    api::{Api, Caller, Refusal, Session},
     checks::Checks,
     document::{SIZE, bytes, header, quarter},
-    grpc::{Grpc, refusal},
+    grpc::{Grpc, refusal, to_error},
     rest::Rest,
 };
 use crate::{issuer::TokenIssuer, sample};
