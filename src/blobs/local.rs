@@ -16,9 +16,8 @@ use super::Folder;
 /// Creates a folder that only this user can read, and checks that it can be written to.
 pub fn make_private(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    let probe = folder.join(format!(".probe-{}", Uuid::new_v4()));
-    File::create(&probe)?;
-    fs::remove_file(probe)
+    // Without a name, so that a crash leaves nothing behind.
+    tempfile::tempfile_in(folder).map(drop)
 }
 
 /// Drops every file of the session except those in `keep`, and the folder if it is empty then.
