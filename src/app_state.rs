@@ -90,6 +90,7 @@ impl AppState {
     /// relay to announce to other replicas. Wakes a worker that drops the bytes. Waits for none of them.
     pub fn announce_end(&self, session: SessionId, end: End) {
         self.writers.notify(session, end);
+        crash_point!("end.notified");
         self.relay.announce(session);
         self.wake_reclaim.notify_one();
     }

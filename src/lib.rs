@@ -17,6 +17,10 @@
 //! Programs that upload need the crate `print-upload-client` and nothing of this one. `print-upload-dev` runs the whole
 //! service on one machine.
 
+// First: the modules below use its macro.
+#[macro_use]
+pub mod crash;
+
 pub mod admin;
 pub mod app_state;
 pub mod blobs;

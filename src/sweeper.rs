@@ -41,5 +41,6 @@ async fn expire(app: &AppState) -> Result<(), Error> {
 async fn purge(app: &AppState) -> Result<(), Error> {
     while app.store.purge_sessions(PURGE_BATCH).await? == PURGE_BATCH as u64 {}
     while app.store.purge_print_jobs(PURGE_BATCH).await? == PURGE_BATCH as u64 {}
+    crash_point!("purge_jobs.committed");
     Ok(())
 }

@@ -58,6 +58,7 @@ impl Fragment {
         } else {
             Sink::Spooled(Spool::open(blobs.spool.clone()).await?)
         };
+        crash_point!("fragment.begun");
         Ok(Self { blobs: blobs.clone(), folder, path, gathered: BytesMut::new(), sink })
     }
 
@@ -76,6 +77,7 @@ impl Fragment {
             let permit = self.blobs.put_permits.clone().acquire_owned().await.map_err(io::Error::other)?;
             self.sink = Sink::Whole(spool.read().await?.into(), permit);
         }
+        crash_point!("fragment.prepared");
         Ok(())
     }
 
@@ -87,10 +89,14 @@ impl Fragment {
             return Err(io::Error::other("a fragment is published before it was prepared").into());
         }
         match mem::replace(&mut self.sink, Sink::Put) {
-            Sink::Staged(mut upload) => drop(upload.complete().await?),
+            Sink::Staged(mut upload) => {
+                upload.complete().await?;
+                crash_point!("fragment.renamed");
+            }
             Sink::Whole(bytes, _permit) => {
                 let put = self.blobs.store.put(&self.path, bytes.into());
                 timeout(PUT_TIMEOUT, put).await.map_err(|_| timed_out())??;
+                crash_point!("fragment.put");
             }
             Sink::Spooled(_) | Sink::Put => {}
         }
@@ -112,6 +118,7 @@ impl Fragment {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
             Err(error) => tracing::debug!(error = %error, "a fragment was left for reclaiming"),
         }
+        crash_point!("fragment.discarded");
         if let (Some(root), Some(object)) = (&self.blobs.local, self.path.filename()) {
             local::remove_rest(root, self.folder, object).await;
         }
@@ -123,7 +130,10 @@ impl Fragment {
         }
         let gathered = self.gathered.split().freeze();
         match &mut self.sink {
-            Sink::Staged(upload) => upload.put_part(gathered.into()).await?,
+            Sink::Staged(upload) => {
+                upload.put_part(gathered.into()).await?;
+                crash_point!("fragment.staged");
+            }
             Sink::Spooled(spool) => spool.append(gathered).await?,
             Sink::Whole(..) | Sink::Put => {}
         }

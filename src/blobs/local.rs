@@ -17,7 +17,9 @@ use super::Folder;
 pub fn make_private(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     // Without a name, so that a crash leaves nothing behind.
-    tempfile::tempfile_in(folder).map(drop)
+    let _probe = tempfile::tempfile_in(folder)?;
+    crash_point!("folder.checked");
+    Ok(())
 }
 
 /// Drops every file of the session except those in `keep`, and the folder if it is empty then.
@@ -41,6 +43,7 @@ pub async fn drop_all_except(root: &Path, folder: Folder, keep: &HashSet<Uuid>) 
                 continue;
             }
             ignore_not_found(fs::remove_file(entry.path()))?;
+            crash_point!("reclaim.first_dropped");
         }
         // Synced, so that no file reappears after a power failure: it could be after the last pass.
         let changed = if is_empty {
@@ -62,6 +65,7 @@ pub async fn remove_rest(root: &Path, folder: Folder, object: &str) {
     let staged = path.join(format!("{object}#1"));
     let removing = tokio::task::spawn_blocking(move || {
         ignore_not_found(fs::remove_file(staged))?;
+        crash_point!("fragment.rest_removed");
         remove_dir(&path)
     });
     if let Ok(Err(error)) = removing.await {
@@ -72,7 +76,9 @@ pub async fn remove_rest(root: &Path, folder: Folder, object: &str) {
 /// Keeps a folder that is not empty: a writer that is about to end may have created a file meanwhile. The next pass
 /// drops it.
 fn remove_dir(path: &Path) -> io::Result<()> {
-    match fs::remove_dir(path) {
+    let removed = fs::remove_dir(path);
+    crash_point!("reclaim.folder_removed");
+    match removed {
         Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => Ok(()),
         removed => ignore_not_found(removed),
     }

@@ -141,7 +141,9 @@ impl Blobs {
         let (mut all_found, mut failed) = (true, None);
         while let Some(dropped) = dropped.next().await {
             match dropped {
-                Ok(_) => {}
+                Ok(_) => {
+                    crash_point!("reclaim.first_dropped");
+                }
                 Err(object_store::Error::NotFound { .. }) => all_found = false,
                 // One object that cannot be dropped must not keep the others from being dropped.
                 Err(error) => failed = Some(error),

@@ -21,6 +21,7 @@ pub async fn check(store: &dyn ObjectStore) -> Result<(), Error> {
     let folder = Path::from(FOLDER);
     let probe = folder.clone().join(Uuid::now_v7().to_string());
     store.put(&probe, CONTENT.into()).await?;
+    crash_point!("probe.put");
     let content = store.get(&probe).await?.bytes().await?;
     let listed: Vec<Path> = store.list(Some(&folder)).map_ok(|object| object.location).try_collect().await?;
     store.delete(&probe).await?;

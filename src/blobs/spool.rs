@@ -28,6 +28,7 @@ impl Spool {
         let mut file = self.file.try_clone()?;
         let length = bytes.len();
         blocking(move || file.write_all(&bytes)).await?;
+        crash_point!("fragment.spooled");
         self.length += length;
         Ok(())
     }

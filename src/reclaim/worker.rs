@@ -38,6 +38,7 @@ async fn pass(app: &AppState, reclaim: &Reclaim) -> Result<(), Error> {
     let problem = match timeout(PASS_TIMEOUT, app.blobs.drop_all_except(folder, &reclaim.keep)).await {
         Ok(Ok(())) => {
             metrics::counter!(meters::RECLAIM_PASSES, "result" => "done").increment(1);
+            crash_point!("reclaim.passed");
             return Ok(app.store.settle_reclaim(reclaim).await?);
         }
         Ok(Err(error)) => error.to_string(),

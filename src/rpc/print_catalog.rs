@@ -34,6 +34,7 @@ impl PrintCatalog for PrintCatalogService {
         let revision = revision(sent.revision, "tenant.revision")?;
         let tenant = store::Tenant { subscription_active: sent.subscription_active, revision };
         let stored = self.0.store.upsert_tenant(&caller, &tenant).await.map_err(Error::from)?;
+        crash_point!("tenant_upsert.committed");
         let tenant =
             Tenant { name: sent.name, subscription_active: stored.subscription_active, revision: stored.revision };
         Ok(Response::new(tenant))
@@ -47,6 +48,7 @@ impl PrintCatalog for PrintCatalogService {
         };
         let printer = store::Printer { printer, revision: revision(sent.revision, "printer.revision")? };
         let stored = self.0.store.upsert_printer(&caller, &printer).await.map_err(Error::from)?;
+        crash_point!("printer_upsert.committed");
         Ok(Response::new(Printer { name: sent.name, revision: stored.revision }))
     }
 
@@ -65,6 +67,7 @@ impl PrintCatalog for PrintCatalogService {
             revision: revision(sent.revision, "printer_share.revision")?,
         };
         let stored = self.0.store.upsert_printer_share(&caller, &share).await.map_err(Error::from)?;
+        crash_point!("share_upsert.committed");
         Ok(Response::new(PrinterShare { name: sent.name, printer: stored.printer, revision: stored.revision }))
     }
 
@@ -85,6 +88,7 @@ impl PrintCatalog for PrintCatalogService {
             revision: revision(sent.revision, "print_job.revision")?,
         };
         let stored = self.0.store.upsert_print_job(&caller, &job).await.map_err(Error::from)?;
+        crash_point!("job_upsert.committed");
         Ok(Response::new(CatalogPrintJob {
             name: sent.name,
             creator: Some(reply::principal(&stored.creator)),
@@ -108,6 +112,7 @@ impl PrintCatalog for PrintCatalogService {
             revision: revision(sent.revision, "print_task.revision")?,
         };
         let stored = self.0.store.upsert_print_task(&caller, &task).await.map_err(Error::from)?;
+        crash_point!("task_upsert.committed");
         Ok(Response::new(PrintTask {
             name: sent.name,
             trigger_application: stored.trigger_application,
@@ -128,7 +133,9 @@ impl PrintCatalog for PrintCatalogService {
 
         // In its own task: if the caller hangs up, the writers of the ended session must still be notified.
         let deletion = async move {
-            match app.store.delete_print_job(&caller, &job, revision, &request_id).await? {
+            let deleted = app.store.delete_print_job(&caller, &job, revision, &request_id).await?;
+            crash_point!("job_delete.committed");
+            match deleted {
                 DeleteJobOutcome::Ended(session, end) => app.announce_end(session, end),
                 // The bytes of a completed session may have to be dropped.
                 DeleteJobOutcome::NoSession | DeleteJobOutcome::Outdated => app.wake_reclaim.notify_one(),

@@ -73,7 +73,9 @@ impl PrintJobs for PrintJobsService {
 
         // In its own task: if the caller hangs up, the writers of the ended session must still be notified.
         let cancellation = async move {
-            match app.store.cancel_print_job(&permitted, &request_id).await? {
+            let canceled = app.store.cancel_print_job(&permitted, &request_id).await?;
+            crash_point!("job_cancel.committed");
+            match canceled {
                 CancelJobOutcome::Ended(session, end) => app.announce_end(session, end),
                 CancelJobOutcome::NoSession => {}
                 CancelJobOutcome::NoJob => return Err(Error::PrintJobNotFound),

@@ -94,6 +94,7 @@ impl Store {
         );
         let upserted = self.database.transaction(debug_span!("store.upsert_tenant"), async |transaction| {
             transaction.statement(async |connection| upsert.execute(connection).await).await?;
+            crash_point!("tenant_upsert.before_commit");
             Ok(transaction.statement(async |connection| stored.fetch_one(connection).await).await?)
         });
         upserted.await
@@ -117,6 +118,7 @@ impl Store {
         );
         let upserted = self.database.transaction(debug_span!("store.upsert_printer"), async |transaction| {
             transaction.statement(async |connection| upsert.execute(connection).await).await?;
+            crash_point!("printer_upsert.before_commit");
             Ok(transaction.statement(async |connection| stored.fetch_one(connection).await).await?)
         });
         upserted.await
@@ -147,6 +149,7 @@ impl Store {
         );
         let upserted = self.database.transaction(debug_span!("store.upsert_printer_share"), async |transaction| {
             transaction.statement(async |connection| upsert.execute(connection).await).await?;
+            crash_point!("share_upsert.before_commit");
             Ok(transaction.statement(async |connection| stored.fetch_one(connection).await).await?)
         });
         upserted.await
@@ -193,6 +196,7 @@ impl Store {
                 return Err(CatalogError::ParentNotFound("print job"));
             }
             transaction.statement(async |connection| upsert.execute(connection).await).await?;
+            crash_point!("task_upsert.before_commit");
             Ok(transaction.statement(async |connection| stored.fetch_one(connection).await).await?)
         });
         let stored = upserted.await?;

@@ -83,6 +83,7 @@ impl Store {
             if !is_older && (creator != job.creator || document != job.document) {
                 return Err(CatalogError::JobChanged);
             }
+            crash_point!("job_upsert.before_commit");
             Ok(CatalogPrintJob { key: job.key.clone(), creator, document, revision: stored.revision })
         });
         upserted.await
@@ -126,6 +127,7 @@ impl Store {
             if is_deleted_now {
                 self.free_completed(transaction, caller, job, request_id).await?;
             }
+            crash_point!("job_delete.before_commit");
             Ok(ended.map_or(DeleteJobOutcome::NoSession, |(session, end)| DeleteJobOutcome::Ended(session, end)))
         });
         deleted.await
@@ -166,6 +168,7 @@ impl Store {
             request_id,
         );
         transaction.statement(async |connection| free.execute(connection).await).await?;
+        crash_point!("job_delete.freed");
         Ok(())
     }
 }

@@ -97,6 +97,7 @@ impl Store {
             self.end_sessions(connection, &[(owned.tenant(), owned.id())], Some(canceler)).await
         });
         if let [(_, end)] = ended.await?[..] {
+            crash_point!("cancel.committed");
             return Ok(CancelOutcome::Ended(end));
         }
         // Nothing was changed: one more read finds out why.
@@ -151,7 +152,11 @@ impl Store {
             interval(self.terms.writer_grace),
         );
         let rows = self.database.statement(Span::none(), async |connection| query.fetch_all(connection).await).await?;
-        Ok(rows.into_iter().map(|row| SessionId(row.session_id)).collect())
+        let ended = rows.into_iter().map(|row| {
+            crash_point!("expire.committed");
+            SessionId(row.session_id)
+        });
+        Ok(ended.collect())
     }
 
     /// Ends those of the sessions that are active. An overdue session expires. Any other is canceled, or stays active
@@ -184,6 +189,7 @@ impl Store {
         );
         let end_of = |is_overdue| if is_overdue { End::Expired } else { End::Canceled };
         let rows = query.fetch_all(connection).await?;
+        crash_point!("end.executed");
         Ok(rows.into_iter().map(|row| (SessionId(row.session_id), end_of(row.is_overdue))).collect())
     }
 

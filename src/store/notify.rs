@@ -29,6 +29,7 @@ impl Store {
         let query =
             sqlx::query!("select pg_notify($1, payload) from unnest($2::text[]) as payload", CHANNEL, &payloads);
         self.database.statement(Span::none(), async |connection| query.fetch_all(connection).await).await?;
+        crash_point!("end.announced");
         Ok(())
     }
 

@@ -88,6 +88,7 @@ impl Store {
         );
         let span = debug_span!("store.create_print_job");
         let created = self.database.statement(span, async |connection| query.fetch_optional(connection).await).await?;
+        crash_point!("job_create.committed");
         let Some(create_time) = created else { return Ok(CreateJobOutcome::IdTaken) };
         Ok(CreateJobOutcome::Created(PrintJob {
             key: JobKey { printer: printer.id.clone(), job: job.to_owned() },
@@ -154,6 +155,7 @@ impl Store {
         );
         let span = debug_span!("store.start_print_job");
         let started = self.database.statement(span.clone(), async |connection| query.execute(connection).await).await?;
+        crash_point!("job_start.committed");
         let is_started = started.rows_affected() == 1;
         // If nothing was changed, this read finds out why.
         Ok(match self.print_job(permitted).instrument(span).await? {
@@ -191,6 +193,7 @@ impl Store {
                 return Ok(CancelJobOutcome::NoJob);
             }
             let ended = self.end_session_of_job(transaction, document.tenant, &document.job, canceler).await?;
+            crash_point!("job_cancel.before_commit");
             Ok(ended.map_or(CancelJobOutcome::NoSession, |(session, end)| CancelJobOutcome::Ended(session, end)))
         });
         canceled.await

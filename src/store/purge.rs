@@ -22,6 +22,7 @@ impl Store {
             limit,
         );
         let purged = self.database.statement(Span::none(), async |connection| purge.execute(connection).await).await?;
+        crash_point!("purge_sessions.committed");
         Ok(purged.rows_affected())
     }
 
@@ -86,5 +87,6 @@ async fn delete_print_jobs(
     );
     transaction.statement(async |connection| sessions.execute(connection).await).await?;
     transaction.statement(async |connection| jobs.execute(connection).await).await?;
+    crash_point!("purge_jobs.before_commit");
     Ok(())
 }

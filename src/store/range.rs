@@ -181,6 +181,7 @@ impl Store {
         );
         let span = debug_span!("store.commit_range");
         let row = self.database.statement(span, async |connection| query.fetch_optional(connection).await).await?;
+        crash_point!("range.committed");
         row.map(|row| row.into_committed(owned.id())).transpose()
     }
 

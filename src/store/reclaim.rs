@@ -47,12 +47,15 @@ impl Store {
         );
         let row =
             self.database.statement(Span::none(), async |connection| query.fetch_optional(connection).await).await?;
-        Ok(row.map(|row| Reclaim {
-            tenant: TenantId(row.tenant_id),
-            session: SessionId(row.session_id),
-            keep: row.keep.into_iter().collect(),
-            begun: row.begun,
-            attempts: row.attempts.unsigned_abs(),
+        Ok(row.map(|row| {
+            crash_point!("reclaim.claimed");
+            Reclaim {
+                tenant: TenantId(row.tenant_id),
+                session: SessionId(row.session_id),
+                keep: row.keep.into_iter().collect(),
+                begun: row.begun,
+                attempts: row.attempts.unsigned_abs(),
+            }
         }))
     }
 
@@ -75,6 +78,7 @@ impl Store {
         );
         let span = debug_span!("store.settle_reclaim");
         self.database.statement(span, async |connection| query.execute(connection).await).await?;
+        crash_point!("reclaim.settled");
         Ok(())
     }
 
@@ -88,6 +92,7 @@ impl Store {
         );
         let span = debug_span!("store.defer_reclaim");
         self.database.statement(span, async |connection| query.execute(connection).await).await?;
+        crash_point!("reclaim.deferred");
         Ok(())
     }
 }

@@ -178,7 +178,9 @@ impl Store {
             interval(self.terms.session_lifetime),
             request_id,
         );
-        transaction.statement(async |connection| query.fetch_one(connection).await).await
+        let opened = transaction.statement(async |connection| query.fetch_one(connection).await).await?;
+        crash_point!("create.before_commit");
+        Ok(opened)
     }
 
     /// Reads the session, without a lock. `None` if it was purged.

@@ -34,6 +34,7 @@ const MODULES: &[(&str, &[&str])] = &[
         ],
     ),
     ("proto.rs", &["sqlx", "axum", "crate::"]),
+    ("crash.rs", &["tonic", "sqlx", "tokio", "axum", "crate::"]),
     ("repeat.rs", &["tonic", "sqlx", "axum", "crate::"]),
     ("range.rs", &["tonic", "sqlx", "tokio", "axum", "crate::"]),
     ("name.rs", &["tonic", "sqlx", "tokio", "axum", "crate::"]),

@@ -46,6 +46,7 @@ impl Transfer {
             return self.explain(planned, crc32c).await;
         };
         if committed.state == State::Completed {
+            crash_point!("document.completed");
             return self.current_response().await;
         }
         self.recheck_if_slow(asked).await?;
