@@ -4,7 +4,8 @@
 PROGRAM := target/debug/print-upload
 DEV := target/debug/print-upload-dev
 
-.PHONY: dev demo test clients bench docs stack-test upgrade-test lint sqlx sqlx-check postgres programs
+.PHONY: dev demo test crashes clients bench docs stack-test upgrade-test lint sqlx sqlx-check postgres programs \
+	crash-points
 
 dev: postgres
 	cargo run --package print-upload-dev -- up
@@ -13,8 +14,12 @@ demo: postgres
 	cargo run --package print-upload-dev -- demo
 
 # `make test T=delete` runs the tests whose path contains "delete": a test, a file, or a folder (`T=sessions::`).
-test: postgres programs
+test: postgres programs crash-points
 	tests/stores/with $(DEV) with-postgres -- cargo test --workspace $(T)
+
+# Crashes at every step on every object store. `make test` has those on files.
+crashes: postgres programs crash-points
+	tests/stores/with $(DEV) with-postgres -- cargo test --test api crashes:: -- --include-ignored
 
 # Runs Microsoft's SDKs, curl, the examples, the pages' commands and a fuzzer. Installs what they need below target.
 clients: postgres programs
@@ -54,6 +59,11 @@ sqlx-check: postgres | $(DEV)
 
 programs:
 	cargo build --quiet --workspace --bins --examples
+
+# The program with crash points, for the tests of crashes. An example is built with it, so that the dependencies have the
+# features that they have in `programs`, and are not built again.
+crash-points:
+	cargo build --quiet --workspace --bin print-upload-crashing --example upload --features print-upload/crash-points
 
 $(DEV):
 	cargo build --quiet --workspace --bins

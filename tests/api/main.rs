@@ -6,6 +6,7 @@ mod auth;
 mod catalog;
 mod client;
 mod commands;
+mod crashes;
 mod database;
 mod dev;
 mod documents;

@@ -1,20 +1,23 @@
 //! The object stores that the service is tested over. Real servers are started by tests/stores/with.
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::Write as _,
+    net::SocketAddr,
     path::{Path, PathBuf},
+    process,
     sync::Arc,
 };
 
 use futures_util::TryStreamExt;
-use object_store::{ObjectStore, parse_url_opts, path::Path as ObjectPath};
+use object_store::{ObjectStore, ObjectStoreExt, parse_url_opts, path::Path as ObjectPath};
 use print_upload::proto::UploadSession;
 use tempfile::TempDir;
 use url::Url;
 use uuid::Uuid;
 
-use super::{App, TENANT};
+use super::{App, Proxy, TENANT};
 
 /// A kind of object store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +80,21 @@ fn server(name: &str, test: &str) -> Option<(String, Vec<(String, String)>)> {
     Some((format!("{url}/{}", Uuid::new_v4()), settings_of(&format!("TEST_STORE_{name}_SETTINGS"))))
 }
 
+/// The files below a folder, and its empty folders that lie `depth` levels deep.
+fn paths_below(folder: &Path, depth: usize) -> Vec<PathBuf> {
+    let entries: Vec<PathBuf> =
+        fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()).collect();
+    if entries.is_empty() && depth == 0 {
+        return vec![folder.to_owned()];
+    }
+    let below = |path: PathBuf| if path.is_dir() { paths_below(&path, depth.saturating_sub(1)) } else { vec![path] };
+    entries.into_iter().flat_map(below).collect()
+}
+
+fn relative(path: &Path, folder: &Path) -> String {
+    path.strip_prefix(folder).expect("a path below").display().to_string()
+}
+
 /// The settings in the file that a variable names.
 pub fn settings_of(variable: &str) -> Vec<(String, String)> {
     let text = fs::read_to_string(std::env::var(variable).expect(variable)).expect("settings");
@@ -100,6 +118,17 @@ impl Bucket {
         [("store", self.url.clone()), ("store-settings", text(&file)), ("spool-dir", text(&self.spool()))]
     }
 
+    /// Puts a proxy between the service and the store. The test's own access goes past it.
+    pub async fn put_behind_proxy(&mut self) -> Proxy {
+        let name = if self.backend == Backend::S3 { "AWS_ENDPOINT_URL" } else { "AZURE_STORAGE_ENDPOINT" };
+        let endpoint = self.setting(name).to_owned();
+        let (_, address) = endpoint.split_once("://").expect("an address");
+        let address: SocketAddr = address.split('/').next().expect("a host").parse().expect("an address");
+        let proxy = Proxy::start(address).await;
+        self.set(name, &endpoint.replace(&address.to_string(), &proxy.port.address.to_string()));
+        proxy
+    }
+
     pub fn set(&mut self, name: &str, value: &str) {
         self.settings.retain(|(other, _)| other != name);
         self.settings.push((name.into(), value.into()));
@@ -120,15 +149,37 @@ impl Bucket {
     pub async fn count_of(&self, session: &UploadSession) -> usize {
         match (&self.objects, self.backend) {
             (None, _) => 0,
-            (_, Backend::Local) => {
-                let folder = self.folder.path().join("bytes").join(TENANT.to_string()).join(&session.etag);
-                fs::read_dir(folder).map_or(0, Iterator::count)
-            }
+            (_, Backend::Local) => fs::read_dir(self.session_folder(session)).map_or(0, Iterator::count),
             (Some((store, path)), _) => {
                 let folder = path.clone().join(TENANT.to_string()).join(session.etag.as_str());
                 store.list(Some(&folder)).try_collect::<Vec<_>>().await.expect("a list").len()
             }
         }
+    }
+
+    /// Everything in the store: the paths of its objects, and for a folder also staged files and empty folders of
+    /// sessions.
+    pub async fn everything(&self) -> BTreeSet<String> {
+        if self.backend == Backend::Local {
+            let bytes = self.folder.path().join("bytes");
+            return paths_below(&bytes, 2).iter().map(|path| relative(path, &bytes)).collect();
+        }
+        let (store, root) = self.objects.as_ref().expect("a visible store");
+        let listed = store.list(Some(root)).try_collect::<Vec<_>>().await.expect("a list");
+        let root = format!("{root}/");
+        listed.into_iter().map(|object| object.location.to_string().replace(&root, "")).collect()
+    }
+
+    /// Renames an object. Both names are paths as [`Bucket::everything`] returns them.
+    pub async fn rename(&self, from: &str, to: &str) {
+        let (store, root) = self.objects.as_ref().expect("a visible store");
+        let path = |name: &str| ObjectPath::from(format!("{root}/{name}"));
+        store.rename(&path(from), &path(to)).await.expect("renamed");
+    }
+
+    /// The folder of a session's bytes, for a store that is a folder.
+    pub fn session_folder(&self, session: &UploadSession) -> PathBuf {
+        self.folder.path().join("bytes").join(TENANT.to_string()).join(&session.etag)
     }
 
     /// Puts an object that is in no manifest into a session's folder.
@@ -150,7 +201,12 @@ impl Bucket {
     /// How many ranges services of this process are receiving. Each has an open file: staged in the store's folder, or
     /// unnamed in the spool.
     pub fn ranges_under_way(&self) -> usize {
-        let files = fs::read_dir("/proc/self/fd").expect("a Linux");
+        self.ranges_under_way_in(process::id())
+    }
+
+    /// The same for another process.
+    pub fn ranges_under_way_in(&self, process: u32) -> usize {
+        let files = fs::read_dir(format!("/proc/{process}/fd")).expect("a Linux");
         let targets = files.filter_map(|file| fs::read_link(file.expect("a file").path()).ok());
         targets.filter(|target| target.starts_with(self.folder.path())).count()
     }

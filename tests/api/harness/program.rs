@@ -1,7 +1,7 @@
 //! The real programs, as processes of their own.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::Path,
     process::{ExitStatus, Stdio},
 };
@@ -20,6 +20,8 @@ use super::{App, environment};
 
 /// The program that ships.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_print-upload");
+
+const FREE_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// A running program, killed when it is dropped.
 #[derive(Debug)]
@@ -52,6 +54,15 @@ impl Program {
         Self::spawn(command)
     }
 
+    /// Starts `serve` on the data of an app, with a program that aborts at a crash point.
+    pub fn start_crashing(app: &App, crash_at: &str) -> Self {
+        let program = Path::new(PROGRAM).with_file_name("print-upload-crashing");
+        assert!(program.exists(), "{} is not built: make crash-points", program.display());
+        let mut command = environment::command(program);
+        command.args(serve_arguments(app, FREE_PORT)).env("CRASH_AT", crash_at);
+        Self::spawn(command)
+    }
+
     fn spawn(mut command: Command) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().expect("the program starts");
@@ -73,18 +84,21 @@ impl Program {
 
     /// The same on a free port, with variables in its environment.
     pub async fn serve_with(app: &mut App, variables: &[(&str, &str)]) -> Self {
-        Self::serve_at_with(app, ([127, 0, 0, 1], 0).into(), variables).await
+        Self::serve_at_with(app, FREE_PORT, variables).await
     }
 
     async fn serve_at_with(app: &mut App, address: SocketAddr, variables: &[(&str, &str)]) -> Self {
-        let flags: Vec<String> = app.flags().map(|(flag, value)| format!("--{flag}={value}")).collect();
-        let listen = format!("--listen={address}");
-        let mut arguments = vec!["--log-json", "serve", listen.as_str(), "--rest-listen=127.0.0.1:0"];
-        arguments.extend(flags.iter().map(String::as_str));
+        let arguments = serve_arguments(app, address);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let mut program = Self::start_with(&arguments, variables);
-        app.rest_address = program.address_of("serving REST").await;
-        app.address = program.address_of("serving").await;
+        program.wait_until_serving(app).await;
         program
+    }
+
+    /// Waits until it serves the data of an app, whose actors then call it.
+    pub async fn wait_until_serving(&mut self, app: &mut App) {
+        app.rest_address = self.address_of("serving REST").await;
+        app.address = self.address_of("serving").await;
     }
 
     /// Starts `gateway` in front of services, and returns the address where it serves.
@@ -136,6 +150,11 @@ impl Program {
         panic!("the program ended without printing {text:?}:\n{}", self.output.join("\n"));
     }
 
+    /// The id of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("it is running")
+    }
+
     /// Kills it, to simulate a crash.
     pub async fn kill(mut self) {
         self.child.kill().await.expect("it was running");
@@ -143,8 +162,7 @@ impl Program {
 
     /// Asks it to end.
     pub fn terminate(&self) {
-        let pid = self.child.id().expect("it is running");
-        kill(Pid::from_raw(pid.try_into().expect("a process id")), Signal::SIGTERM).expect("the signal is sent");
+        kill(Pid::from_raw(self.id().try_into().expect("a process id")), Signal::SIGTERM).expect("the signal is sent");
     }
 
     /// Waits for its end. Returns its exit status and everything that it printed.
@@ -165,6 +183,12 @@ impl Program {
     pub async fn run_dev(arguments: &[&str]) -> (ExitStatus, String) {
         Self::start_dev(arguments).wait_for_end().await
     }
+}
+
+fn serve_arguments(app: &App, address: SocketAddr) -> Vec<String> {
+    let listen = format!("--listen={address}");
+    let arguments = ["--log-json", "serve", &listen, "--rest-listen=127.0.0.1:0"].map(str::to_owned);
+    arguments.into_iter().chain(app.flags().map(|(flag, value)| format!("--{flag}={value}"))).collect()
 }
 
 fn address_in(line: &str) -> SocketAddr {

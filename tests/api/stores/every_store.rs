@@ -1,15 +1,11 @@
 //! One suite for every object store.
 
-use std::net::SocketAddr;
-
 use print_upload::proto::upload_session::State;
 use print_upload_client::range_messages;
 use tonic::Code;
 
 use super::startup::serve;
-use crate::harness::{
-    Backend, Bucket, Digest, ErrorExt, Program, Proxy, Stalled, chunk, eventually, header, sample_bytes,
-};
+use crate::harness::{Backend, Bucket, Digest, ErrorExt, Program, Stalled, chunk, eventually, header, sample_bytes};
 
 const KIB: usize = 1024;
 
@@ -254,12 +250,7 @@ async fn a_crash_loses_nothing_that_was_acknowledged_and_brings_nothing_back(buc
 }
 
 async fn a_store_that_went_away_keeps_no_cancel_back(mut bucket: Bucket) {
-    let name = if bucket.backend == Backend::S3 { "AWS_ENDPOINT_URL" } else { "AZURE_STORAGE_ENDPOINT" };
-    let endpoint = bucket.setting(name).to_owned();
-    let (_, address) = endpoint.split_once("://").expect("an address");
-    let address: SocketAddr = address.split('/').next().expect("a host").parse().expect("an address");
-    let mut proxy = Proxy::start(address).await;
-    bucket.set(name, &endpoint.replace(&address.to_string(), &proxy.port.address.to_string()));
+    let mut proxy = bucket.put_behind_proxy().await;
     let app = bucket.app().await;
     let (mut ada, bytes) = (app.ada(), sample_bytes(200 * KIB));
     let session = ada.create(&app.new_document().await, bytes.len()).await.expect("a session");
