@@ -133,13 +133,25 @@ impl Server {
         listeners: Listeners,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> anyhow::Result<Drained> {
+        self.serve_with(listeners, |rest| rest, shutdown).await
+    }
+
+    /// Serves as `serve` does. The REST listener serves what `around_rest` makes of the gateway's routes. Only for
+    /// development: what is added has no request ids, no log lines and no bounds of its own.
+    pub async fn serve_with(
+        self,
+        listeners: Listeners,
+        around_rest: impl FnOnce(Router) -> Router,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> anyhow::Result<Drained> {
         let stopping = CancellationToken::new();
         let background = Background::start(&self.app, &self.guard.issuers);
         let probe = ServiceProbe::new(self.app.clone(), Arc::clone(&self.guard.issuers), stopping.clone());
         let admin = AdminServer::start(listeners.admin, probe);
 
         let (health, open_routes) = open_routes().await?;
-        let endpoints = self.endpoints(listeners.grpc, listeners.rest, open_routes, &stopping);
+        let (grpc, rest) = (listeners.grpc, listeners.rest);
+        let endpoints = self.endpoints(grpc, rest, open_routes, around_rest, &stopping);
         let shutdown = async move {
             shutdown.await;
             set_not_serving(&health).await;
@@ -155,12 +167,14 @@ impl Server {
         grpc: TcpListener,
         rest: Option<TcpListener>,
         open_routes: Router,
+        around_rest: impl FnOnce(Router) -> Router,
         stopping: &CancellationToken,
     ) -> Vec<Endpoint> {
         let own_routes = self.own_routes();
         let rest = rest.map(|listener| {
             let upstream = gateway::in_process(own_routes.clone());
-            Endpoint { listener, protocol: Protocol::Http, router: gateway::router(upstream, stopping.clone()) }
+            let router = around_rest(gateway::router(upstream, stopping.clone()));
+            Endpoint { listener, protocol: Protocol::Http, router }
         });
         let grpc = Endpoint { listener: grpc, protocol: Protocol::Grpc, router: open_routes.merge(own_routes) };
         rest.into_iter().chain([grpc]).collect()
