@@ -4,8 +4,8 @@
 PROGRAM := target/debug/print-upload
 DEV := target/debug/print-upload-dev
 
-.PHONY: dev demo test crashes clients bench docs stack-test upgrade-test lint sqlx sqlx-check postgres programs \
-	crash-points
+.PHONY: dev demo test crashes clients page page-test bench docs stack-test upgrade-test lint sqlx sqlx-check postgres \
+	programs crash-points
 
 dev: postgres
 	cargo run --package print-upload-dev -- up
@@ -25,6 +25,10 @@ crashes: postgres programs crash-points
 clients: postgres programs
 	tests/clients/run $(DEV)
 	tests/clients/fuzz $(DEV)
+
+# Writes the script of the page that `make dev` serves, from crates/dev/page/src.
+page:
+	scripts/page crates/dev/page/bundle.js
 
 bench: postgres
 	cargo bench

@@ -5,6 +5,7 @@
 mod certificate;
 pub mod cli;
 pub mod issuer;
+mod page;
 pub mod postgres;
 mod private_file;
 mod prove;

@@ -22,6 +22,7 @@ use url::Url;
 use super::{
     certificate::ThrowAwayCertificate,
     issuer::{AUDIENCE, TokenIssuer},
+    page::Page,
     postgres::{Cluster, Durability},
     private_file,
     sample::{self, Sample},
@@ -36,14 +37,16 @@ pub struct Options {
     pub rest_listen: SocketAddr,
     /// Whether both are served over TLS, with a certificate of a throw-away authority.
     pub tls: bool,
+    /// Whether the REST address serves the page as well. It has tokens, so it is served on a loopback address only.
+    pub page: bool,
     pub durability: Durability,
 }
 
 impl Options {
-    /// Without TLS, on free ports.
+    /// Without TLS and without the page, on free ports.
     pub fn anywhere(durability: Durability) -> Self {
         let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        Self { listen: free, rest_listen: free, tls: false, durability }
+        Self { listen: free, rest_listen: free, tls: false, page: false, durability }
     }
 }
 
@@ -54,6 +57,8 @@ pub struct Stack {
     pub address: SocketAddr,
     /// The base of every REST path.
     pub rest_url: String,
+    /// Whether the page is served.
+    pub has_page: bool,
     /// The variables of `dev.env`: what people and programs need to call the service.
     pub variables: Vec<(&'static str, String)>,
     data_dir: PathBuf,
@@ -79,15 +84,18 @@ impl Stack {
         let certificate = make_certificate(&data_dir, options.tls)?;
         let (grpc, rest) = listen(options).await?;
         let address = grpc.local_addr()?;
-        let rest_url = format!("{}://{}", scheme(certificate.as_ref()), rest.local_addr()?);
+        let rest_address = rest.local_addr()?;
+        let rest_url = format!("{}://{rest_address}", scheme(certificate.as_ref()));
         let config = config(&data_dir, cluster.url(), &issuer.address, &rest_url, certificate.as_ref())?;
-        let serving = start_service(&config, Listeners { grpc, rest: Some(rest), admin: None })?;
+        let has_page = options.page && rest_address.ip().is_loopback();
+        let page = has_page.then(|| Page::new(issuer.clone(), bytes_folder(&data_dir), rest_address, options.tls));
+        let serving = start_service(&config, Listeners { grpc, rest: Some(rest), admin: None }, page)?;
         let tokens = sample::tokens(&issuer)?;
         let sample = push_sample(address, certificate.as_ref(), &tokens).await?;
 
         let mut variables = variables(address, &rest_url, cluster.url(), &issuer.address, &sample, tokens);
         variables.extend(certificate.map(|certificate| ("CA_CERT", certificate.ca_file().display().to_string())));
-        let stack = Self { address, rest_url, variables, data_dir, cluster, issuing, serving };
+        let stack = Self { address, rest_url, has_page, variables, data_dir, cluster, issuing, serving };
         private_file::write(&stack.env_file(), stack.env_lines().as_bytes())?;
         Ok(stack)
     }
@@ -214,10 +222,14 @@ fn config(
     Ok(Config { tls: certificate.map(ThrowAwayCertificate::files).unwrap_or_default(), ..config })
 }
 
-fn start_service(config: &Config, listeners: Listeners) -> anyhow::Result<Running<Drained>> {
+fn start_service(config: &Config, listeners: Listeners, page: Option<Page>) -> anyhow::Result<Running<Drained>> {
     let server = Server::new(config)?;
     let stop = CancellationToken::new();
-    let task = tokio::spawn(server.serve(listeners, stop.clone().cancelled_owned()));
+    let around_rest = |rest| match page {
+        Some(page) => page.beside(rest),
+        None => rest,
+    };
+    let task = tokio::spawn(server.serve_with(listeners, around_rest, stop.clone().cancelled_owned()));
     Ok(Running { stop, task })
 }
 

@@ -1,4 +1,5 @@
 //! `print-upload-dev`: what runs the service on one machine.
 
 mod issuer;
+mod page;
 mod stack;

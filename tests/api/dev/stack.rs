@@ -37,17 +37,17 @@ const NAMED: [&str; 17] = [
 ];
 
 /// A running `up`, and the variables of its dev.env.
-struct Dev {
+pub(super) struct Dev {
     program: Program,
-    variables: BTreeMap<String, String>,
+    pub(super) variables: BTreeMap<String, String>,
 }
 
 impl Dev {
-    async fn start(folder: &TempDir) -> Self {
+    pub(super) async fn start(folder: &TempDir) -> Self {
         Self::start_with(folder, &[]).await
     }
 
-    async fn start_with(folder: &TempDir, flags: &[&str]) -> Self {
+    pub(super) async fn start_with(folder: &TempDir, flags: &[&str]) -> Self {
         let data_dir = format!("--data-dir={}", folder.path().display());
         let mut arguments = vec!["up", "--listen=127.0.0.1:0", "--rest-listen=127.0.0.1:0", &data_dir];
         arguments.extend(flags);
@@ -64,11 +64,11 @@ impl Dev {
         self.variables["GRPC_ADDR"].parse().expect("an address")
     }
 
-    fn document(&self) -> &str {
+    pub(super) fn document(&self) -> &str {
         &self.variables["DOCUMENT_NAME"]
     }
 
-    async fn stop(self) {
+    pub(super) async fn stop(self) {
         self.program.terminate();
         let (status, said) = self.program.wait_for_end().await;
         assert!(status.success() && said.contains("stopped:"), "{status} {said}");
@@ -76,7 +76,7 @@ impl Dev {
 }
 
 /// A folder that Postgres can enter, also when it runs as another user.
-fn data_dir() -> TempDir {
+pub(super) fn data_dir() -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     fs::set_permissions(folder.path(), Permissions::from_mode(0o711)).expect("a folder");
     folder

@@ -15,7 +15,8 @@ pub(super) struct Up {
     #[arg(long, default_value = "127.0.0.1:50051")]
     listen: SocketAddr,
 
-    /// Address to serve the REST gateway on. Port 0 chooses a free port.
+    /// Address to serve the REST gateway on, and on a loopback address a page that shows an upload. Port 0 chooses a
+    /// free port.
     #[arg(long, default_value = "127.0.0.1:8080")]
     rest_listen: SocketAddr,
 
@@ -33,7 +34,7 @@ impl Up {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let data_dir = self.data_dir.map_or_else(default_data_dir, Ok)?;
         let Self { listen, rest_listen, tls, .. } = self;
-        let options = Options { listen, rest_listen, tls, durability: Durability::Durable };
+        let options = Options { listen, rest_listen, tls, page: true, durability: Durability::Durable };
         let mut stack = tokio::select! {
             started = Stack::start(&data_dir, options) => started?,
             stopped = shutdown_signal() => return stopped,
@@ -52,9 +53,16 @@ impl Up {
 fn introduction(stack: &Stack, tls: bool) -> String {
     let (grpcurl, curl) =
         if tls { ("grpcurl -cacert $CA_CERT", "curl --cacert $CA_CERT") } else { ("grpcurl -plaintext", "curl") };
+    let page = if stack.has_page {
+        format!("\n\nTo see an upload being canceled in a browser, open {}/", stack.rest_url)
+    } else {
+        String::new()
+    };
     format!(
         r#"
-print-upload serves gRPC on {address} and REST on {rest_url}. Paste into another terminal:
+print-upload serves gRPC on {address} and REST on {rest_url}.{page}
+
+Or paste into another terminal:
 
   # the names and tokens below
   set -a; . '{env_file}'; set +a
