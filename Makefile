@@ -30,6 +30,10 @@ clients: postgres programs
 page:
 	scripts/page crates/dev/page/bundle.js
 
+# Uses the page in a headless Chromium. With PICTURE=docs/images/page.png it takes the picture of the README.
+page-test: postgres programs
+	tests/page/run $(DEV)
+
 bench: postgres
 	cargo bench
 
