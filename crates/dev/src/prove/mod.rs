@@ -115,7 +115,9 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
         report.count(&histories);
         let documents = histories.iter().map(|history| history.document).collect();
         settling.spawn(check_leftovers(Arc::clone(&world), plan.seed, documents, Instant::now() + SETTLED));
+        let begun = Instant::now();
         let found = search(histories).await?;
+        tracing::debug!(elapsed = ?begun.elapsed(), "the round is searched");
         report.undecided += found.undecided;
         report.violations.extend(found.unexplained);
         while let Some(settled) = settling.try_join_next() {

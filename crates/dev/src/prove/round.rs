@@ -90,11 +90,15 @@ pub async fn run(world: &Arc<World>, callers: &Arc<Callers>, plan: &Plan) -> any
             clients.spawn(async move { stage.run(client, script).await });
         }
     }
+    let begun = Instant::now();
     clients.join_all().await;
+    let clients_ended = begun.elapsed();
     for suffered in suffering.join_all().await {
         suffered?;
     }
+    let faults_ended = begun.elapsed();
     wait_until_ready(world).await?;
+    tracing::debug!(?clients_ended, ?faults_ended, ready = ?begun.elapsed(), "the service works again");
     let mut looks = JoinSet::new();
     for (_, stage) in &stages {
         let stage = Arc::clone(stage);

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, atomic::AtomicU16},
+    time::Duration,
 };
 
 use parking_lot::Mutex;
@@ -19,6 +20,9 @@ use super::{
     script::{Script, Via, Which},
 };
 use crate::sample;
+
+/// How long a client waits after a call whose outcome is unknown.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(150);
 
 /// The callers of a world, shared by all histories.
 pub struct Callers {
@@ -63,6 +67,10 @@ impl Stage {
         for step in script.steps {
             sleep(step.pause).await;
             client.step(step).await;
+            // While nothing answers, the script must not be used up.
+            if self.recorded.lock().last().is_some_and(|call| call.outcome == Outcome::Unknown) {
+                sleep(PAUSE_AFTER_FAILURE).await;
+            }
         }
     }
 
