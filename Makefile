@@ -4,8 +4,8 @@
 PROGRAM := target/debug/print-upload
 DEV := target/debug/print-upload-dev
 
-.PHONY: dev demo test crashes clients page page-test bench docs stack-test upgrade-test lint sqlx sqlx-check postgres \
-	programs crash-points
+.PHONY: dev demo test crashes prove faults clients page page-test bench docs stack-test upgrade-test lint sqlx \
+	sqlx-check postgres programs crash-points
 
 dev: postgres
 	cargo run --package print-upload-dev -- up
@@ -20,6 +20,15 @@ test: postgres programs crash-points
 # Crashes at every step on every object store. `make test` has those on files.
 crashes: postgres programs crash-points
 	tests/stores/with $(DEV) with-postgres -- cargo test --test api crashes:: -- --include-ignored
+
+# Records histories of two replicas under faults, and checks each. P="--histories 10000" changes the options.
+prove: postgres programs
+	$(DEV) prove $(P)
+
+# Plants each fault of tests/faults into the service, and shows that it is caught. The first run builds everything anew;
+# all of them take an hour. N=name plants one.
+faults: postgres programs
+	$(DEV) with-postgres -- tests/faults/run $(DEV) $(N)
 
 # Runs Microsoft's SDKs, curl, the examples, the pages' commands and a fuzzer. Installs what they need below target.
 clients: postgres programs

@@ -24,6 +24,9 @@ const SOON: Duration = Duration::from_secs(2);
 /// How late the answer to a commit is when the service no longer relies on it.
 const LATE: Duration = Duration::from_millis(100);
 
+/// 1234, as a parameter of a statement.
+const START_OF_RANGE: [u8; 8] = 1234_i64.to_be_bytes();
+
 impl Replicas {
     /// A writer stalls on the first replica, and the second one cancels its session. Returns whether the writer was
     /// notified soon.
@@ -154,6 +157,28 @@ async fn a_commit_that_is_answered_after_a_cancel_elsewhere_is_not_acknowledged(
 
     let refused = range.await.expect("no panic").expect_err("canceled");
     assert_eq!(refused.code_and_reason(), (Code::Aborted, "UPLOAD_SESSION_CANCELED".into()));
+}
+
+/// The writer is registered before it reads the session. So an end is not missed that comes between both.
+#[tokio::test]
+async fn a_writer_is_notified_of_an_end_while_it_reads_the_session() {
+    let mut app = App::start().await;
+    let direct = app.flag("database-url").to_owned();
+    let proxy = app.restart_behind_proxy().await;
+    let (mut first, bytes) = (app.ada(), sample_bytes(2000));
+    app.set_flag("database-url", &direct);
+    let _program = Program::serve(&mut app).await;
+    let mut second = app.ada();
+    let session = first.create(&app.new_document().await, bytes.len()).await.expect("a session");
+
+    proxy.arm(&START_OF_RANGE, Cut::UntilReleased);
+    let (_still_held, stalled) = first.stall(&session, &bytes, 1234..2000);
+    eventually("the session is being read", async || !proxy.is_armed()).await;
+    second.delete(&session.name).await.expect("deleted");
+
+    let refused = stalled.await.expect("an answer").expect_err("canceled");
+    assert_eq!(refused.code_and_reason(), (Code::Aborted, "UPLOAD_SESSION_CANCELED".into()));
+    proxy.release();
 }
 
 /// More than one notification can carry.

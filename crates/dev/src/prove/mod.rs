@@ -126,6 +126,8 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
         tracing::info!(seed = plan.seed, histories = report.histories, unknown = report.unknown, "a round is checked");
         if !report.violations.is_empty() {
             smaller(&world, &callers, &plan, options.shrink_tries, &mut report).await?;
+            // What other rounds leave behind means nothing any more.
+            settling.shutdown().await;
             break;
         }
     }
@@ -191,8 +193,10 @@ async fn smaller(
     tries: usize,
     report: &mut Report,
 ) -> anyhow::Result<()> {
-    let variants = smaller_plans(failed);
-    for plan in variants {
+    if tries == 0 {
+        return Ok(());
+    }
+    for plan in smaller_plans(failed) {
         for _ in 0..tries {
             let found = search(round::run(world, callers, &plan).await?).await?;
             if !found.unexplained.is_empty() {
