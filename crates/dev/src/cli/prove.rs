@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use clap::Args;
+use print_upload::process::shutdown_signal;
 
 use crate::prove::{self, Options};
 
@@ -51,7 +52,15 @@ pub(super) struct Prove {
 }
 
 impl Prove {
+    /// Runs to its end, or until SIGINT or SIGTERM. Then everything that it has started is stopped.
     pub(super) async fn run(self) -> anyhow::Result<()> {
+        tokio::select! {
+            proved = self.prove() => proved,
+            stopped = shutdown_signal() => stopped.and_then(|()| bail!("stopped before the end")),
+        }
+    }
+
+    async fn prove(self) -> anyhow::Result<()> {
         let program = self.program.map_or_else(program_beside, Ok)?;
         if let Some(races) = self.races {
             return race(&program, races, self.seed.unwrap_or_else(random_seed)).await;

@@ -54,6 +54,9 @@ pub enum Verdict {
 /// How many steps of the model a search may try. Most histories need a few hundred.
 const MAX_STEPS: u32 = 4_000_000;
 
+/// The same, as long as few calls are assumed to have taken effect unseen.
+const MAX_STEPS_OF_FEW: u32 = 20_000;
+
 thread_local! {
     /// How many steps the search on this thread may still try. The checker has no limit of its own.
     static STEPS_LEFT: Cell<u32> = const { Cell::new(0) };
@@ -89,8 +92,22 @@ struct Interval {
 
 impl History {
     /// Looks for an order of single steps that explains every answer.
+    ///
+    /// Calls that may have taken effect unseen make the search long: each may do so at any time. Usually few of them
+    /// did. So first at most a few are assumed to have taken effect; if that explains the answers, they are explained.
     pub fn verdict(&self) -> Verdict {
-        let intervals = self.intervals();
+        let unseen: Vec<usize> = (0..self.calls.len()).filter(|call| self.calls[*call].may_act_unseen()).collect();
+        for few in few_of(&unseen) {
+            if self.search(&few, MAX_STEPS_OF_FEW) == Verdict::Explained {
+                return Verdict::Explained;
+            }
+        }
+        self.search(&unseen, MAX_STEPS)
+    }
+
+    /// The same, if only these of the calls may have taken effect unseen.
+    fn search(&self, unseen: &[usize], max_steps: u32) -> Verdict {
+        let intervals = self.intervals(unseen);
         // At the same microsecond calls come before answers: nothing is known about their order.
         let mut actions: Vec<(Micros, bool, usize)> = Vec::new();
         for (number, interval) in intervals.iter().enumerate() {
@@ -102,7 +119,7 @@ impl History {
             let event = intervals[number].event.clone();
             (number, if is_answer { Action::Response(event) } else { Action::Call(event) })
         });
-        STEPS_LEFT.set(MAX_STEPS);
+        STEPS_LEFT.set(max_steps);
         let is_explained = WGLChecker::<Rules>::is_linearizable(Actions::from_actions(actions.collect()));
         match is_explained {
             true => Verdict::Explained,
@@ -116,16 +133,16 @@ impl History {
     }
 
     /// The events of the history. What may happen at any later time comes before [`Event::Over`], or never happens.
-    fn intervals(&self) -> Vec<Interval> {
+    fn intervals(&self, unseen: &[usize]) -> Vec<Interval> {
         let last = self.calls.iter().map(|call| call.answered).max().unwrap_or_default();
         let over = Interval { event: Event::Over, from: last + 1, until: last + 2 };
         let mut intervals = vec![over];
         let mut expiries = Vec::new();
-        for call in &self.calls {
+        for (number, call) in self.calls.iter().enumerate() {
             if call.outcome == Outcome::Nothing || (call.outcome == Outcome::Unknown && call.only_reads()) {
                 continue;
             }
-            if call.may_act_unseen() {
+            if unseen.contains(&number) {
                 let event = self.event(call, Outcome::Unknown);
                 intervals.push(Interval { event, from: call.invoked, until: NEVER });
             }
@@ -158,6 +175,20 @@ impl History {
             _ => None,
         }
     }
+}
+
+/// Every choice of at most three of these.
+fn few_of(all: &[usize]) -> Vec<Vec<usize>> {
+    let mut choices = vec![vec![]];
+    for (position, first) in all.iter().enumerate() {
+        choices.push(vec![*first]);
+        for (next, second) in all.iter().enumerate().skip(position + 1) {
+            choices.push(vec![*first, *second]);
+            choices.extend(all.iter().skip(next + 1).map(|third| vec![*first, *second, *third]));
+        }
+    }
+    choices.sort_by_key(Vec::len);
+    choices
 }
 
 impl Recorded {

@@ -171,7 +171,7 @@ async fn search(histories: Vec<History>) -> anyhow::Result<Found> {
             match history.verdict() {
                 Verdict::Explained => {}
                 Verdict::Undecided => {
-                    tracing::warn!("the search for an explanation was given up:\n{history}");
+                    tracing::debug!("the search for an explanation was given up:\n{history}");
                     found.undecided += 1;
                 }
                 Verdict::Unexplained => {
