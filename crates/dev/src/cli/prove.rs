@@ -18,7 +18,7 @@ pub(super) struct Prove {
     #[arg(long, default_value_t = 100)]
     histories: usize,
 
-    /// How many histories run at once, and suffer the same faults.
+    /// How many histories run at once, under the same faults.
     #[arg(long, default_value_t = 12)]
     parallel: usize,
 
@@ -34,7 +34,7 @@ pub(super) struct Prove {
     #[arg(long)]
     only: Option<usize>,
 
-    /// Let nothing go wrong: only races.
+    /// Inject no faults: only races between calls.
     #[arg(long)]
     no_faults: bool,
 

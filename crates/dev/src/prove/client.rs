@@ -11,9 +11,9 @@ use super::{
     grpc::{Grpc, now},
     history::Recorded,
     model::Content,
+    recorder::{Known, Recorder},
     rest::Rest,
     script::{Action, Naming, Step, Via},
-    stage::{Known, Stage},
 };
 use crate::sample;
 
@@ -25,7 +25,7 @@ const DELETION: i64 = i64::MAX;
 
 /// One client. It remembers its last range.
 pub struct Client<'a> {
-    stage: &'a Stage,
+    recorder: &'a Recorder,
     number: usize,
     actor: Actor,
     last: Option<SentRange>,
@@ -33,8 +33,8 @@ pub struct Client<'a> {
 }
 
 impl<'a> Client<'a> {
-    pub fn new(stage: &'a Stage, number: usize, actor: Actor) -> Self {
-        Self { stage, number, actor, last: None, last_content: 0 }
+    pub fn new(recorder: &'a Recorder, number: usize, actor: Actor) -> Self {
+        Self { recorder, number, actor, last: None, last_content: 0 }
     }
 
     pub async fn step(&mut self, step: Step) {
@@ -42,14 +42,14 @@ impl<'a> Client<'a> {
         match step.action {
             Action::Create { variant } => self.create(via, variant).await,
             Action::Send { which, cells, has_digest, stall } => {
-                let Some(known) = self.stage.known(which) else { return };
-                self.last_content = self.stage.contents.fetch_add(1, Ordering::Relaxed);
+                let Some(known) = self.recorder.known(which) else { return };
+                self.last_content = self.recorder.contents.fetch_add(1, Ordering::Relaxed);
                 let bytes = content::bytes_of(cells.clone(), self.last_content);
                 self.send(via, &known, SentRange { session: known.id, cells, bytes, has_digest, stall }).await;
             }
             Action::Repeat { has_digest } => {
                 let Some(last) = self.last.clone() else { return };
-                let known = self.stage.sessions.lock().iter().find(|known| known.id == last.session).cloned();
+                let known = self.recorder.sessions.lock().iter().find(|known| known.id == last.session).cloned();
                 let Some(known) = known else { return };
                 self.send(via, &known, SentRange { has_digest, stall: Duration::ZERO, ..last }).await;
             }
@@ -73,9 +73,9 @@ impl<'a> Client<'a> {
     fn target(&self, by: Naming) -> Option<(Target, Option<Known>)> {
         match by {
             Naming::Document => Some((Target::Name, None)),
-            Naming::Id(which) => Some((Target::Id(self.stage.known(which)?.id), None)),
+            Naming::Id(which) => Some((Target::Id(self.recorder.known(which)?.id), None)),
             Naming::UploadUrl(which) => {
-                let known = self.stage.known(which)?;
+                let known = self.recorder.known(which)?;
                 Some((Target::Id(known.id), Some(known)))
             }
         }
@@ -87,7 +87,7 @@ impl<'a> Client<'a> {
             content_type: "application/pdf".into(),
             size_bytes: DOCUMENT_BYTES as i64,
         };
-        let document = self.stage.document_name();
+        let document = self.recorder.document_name();
         let mut upload_url = None;
         let call = Call::Create { by: self.actor, variant };
         let outcome = self.record(via, call, async {
@@ -99,7 +99,7 @@ impl<'a> Client<'a> {
             outcome
         });
         let outcome = outcome.await;
-        self.stage.learn(&outcome, upload_url, self.actor);
+        self.recorder.learn(&outcome, upload_url, self.actor);
     }
 
     async fn send(&mut self, via: Via, known: &Known, mut range: SentRange) {
@@ -125,7 +125,7 @@ impl<'a> Client<'a> {
     pub async fn get(&mut self, via: Via, target: Target, known: Option<&Known>) -> Outcome {
         let via = self.possible(via, target, known);
         let call = Call::Get { by: known.map_or(self.actor, |known| known.owner), target };
-        let document = self.stage.document_name();
+        let document = self.recorder.document_name();
         let name = session_name(target, &document);
         self.record(via, call, async {
             match (via, known) {
@@ -144,7 +144,7 @@ impl<'a> Client<'a> {
     async fn delete(&mut self, via: Via, target: Target, known: Option<&Known>) {
         let via = self.possible(via, target, known);
         let call = Call::Delete { by: known.map_or(self.actor, |known| known.owner), target };
-        let document = self.stage.document_name();
+        let document = self.recorder.document_name();
         let name = session_name(target, &document);
         self.record(via, call, async {
             match (via, known) {
@@ -161,8 +161,8 @@ impl<'a> Client<'a> {
     }
 
     async fn cancel_job(&mut self, via: Via) {
-        let job = self.stage.job_name();
-        let callers = &self.stage.callers;
+        let job = self.recorder.job_name();
+        let callers = &self.recorder.callers;
         self.record(via, Call::CancelJob, async {
             match via {
                 Via::Replica(replica) => callers.grpc[&(replica, Actor::Creator)].cancel_job(&job).await,
@@ -173,14 +173,14 @@ impl<'a> Client<'a> {
     }
 
     async fn delete_job(&mut self, via: Via) {
-        let job = format!("tenants/{}/{}", sample::TENANT, self.stage.job_name());
+        let job = format!("tenants/{}/{}", sample::TENANT, self.recorder.job_name());
         let replica = if let Via::Replica(replica) = via { replica } else { 0 };
-        let catalog = &self.stage.callers.catalog[replica];
+        let catalog = &self.recorder.callers.catalog[replica];
         self.record(Via::Replica(replica), Call::DeleteJob, catalog.delete_job(&job, DELETION)).await;
     }
 
     pub async fn download(&mut self, via: Via) -> Outcome {
-        let document = self.stage.document_name();
+        let document = self.recorder.document_name();
         self.record(via, Call::Download, async {
             match via {
                 Via::Replica(replica) => self.grpc(replica).download(&document).await,
@@ -199,15 +199,15 @@ impl<'a> Client<'a> {
     }
 
     fn grpc(&self, replica: usize) -> &Grpc {
-        &self.stage.callers.grpc[&(replica, self.actor)]
+        &self.recorder.callers.grpc[&(replica, self.actor)]
     }
 
     fn rest(&self) -> &Rest {
-        &self.stage.callers.rest[&self.actor]
+        &self.recorder.callers.rest[&self.actor]
     }
 
     fn with_upload_url(&self, replica: usize, known: &Known) -> anyhow::Result<Grpc> {
-        let transport = self.stage.callers.transports[replica].clone();
+        let transport = self.recorder.callers.transports[replica].clone();
         Ok(Grpc::over(transport, Credential::of_upload_url(&known.upload_url)?))
     }
 
@@ -216,7 +216,7 @@ impl<'a> Client<'a> {
         let outcome = timeout(PATIENCE, answer).await.unwrap_or(Outcome::Unknown);
         let (client, via, answered) = (self.number, via.name(), now());
         let recorded = Recorded { client, via, call, outcome: outcome.clone(), invoked, answered };
-        self.stage.recorded.lock().push(recorded);
+        self.recorder.recorded.lock().push(recorded);
         outcome
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use super::world::REPLICAS;
+use super::system::REPLICAS;
 
 /// The time between two faults.
 const PAUSE: std::ops::Range<u64> = 150..900;

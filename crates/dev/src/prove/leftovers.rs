@@ -1,5 +1,5 @@
 //! What must be true once a history is over and every session of it has ended: nothing is left behind, and the
-//! database, the store and the audit trail tell the same story.
+//! database, the store and the audit trail agree.
 
 use std::{
     collections::{BTreeSet, HashMap},

@@ -14,15 +14,15 @@ mod model;
 mod process;
 mod proxy;
 mod races;
+mod recorder;
 mod rest;
 mod round;
 mod script;
 mod session;
 mod shrink;
-mod stage;
+mod system;
 #[cfg(test)]
 mod tests;
-mod world;
 
 use std::{
     path::{Path, PathBuf},
@@ -40,9 +40,9 @@ use uuid::Uuid;
 
 use self::{
     history::{History, Verdict},
+    recorder::Callers,
     round::Plan,
-    stage::Callers,
-    world::{IDLE_TIMEOUT, RANGE_TIMEOUT, REPLICAS, World},
+    system::{IDLE_TIMEOUT, RANGE_TIMEOUT, REPLICAS, System},
 };
 
 /// How long after a round all its sessions have ended and their bytes are dropped: they expire, no writer of them is
@@ -58,7 +58,7 @@ pub struct Options {
     /// The program that serves.
     pub program: PathBuf,
     pub histories: usize,
-    /// How many of them run at once, and suffer the same faults.
+    /// How many of them run at once, under the same faults.
     pub parallel: usize,
     pub steps: usize,
     pub seed: u64,
@@ -73,11 +73,11 @@ pub use races::Report as RaceReport;
 
 /// Runs this many races between a cancel and the writers of its session.
 pub async fn race(program: &Path, races: usize, seed: u64) -> anyhow::Result<RaceReport> {
-    let world = Arc::new(World::start(program).await?);
-    round::push_tenant(&world).await?;
-    let report = races::run(&world, races, seed).await?;
-    if let Some(world) = Arc::into_inner(world) {
-        world.stop().await?;
+    let system = Arc::new(System::start(program).await?);
+    round::push_tenant(&system).await?;
+    let report = races::run(&system, races, seed).await?;
+    if let Some(system) = Arc::into_inner(system) {
+        system.stop().await?;
     }
     Ok(report)
 }
@@ -97,9 +97,9 @@ pub struct Report {
 
 /// Runs the histories, and checks each. Stops after the first round with a violation.
 pub async fn run(options: &Options) -> anyhow::Result<Report> {
-    let mut world = Arc::new(World::start(&options.program).await?);
-    round::push_tenant(&world).await?;
-    let callers = round::callers(&world)?;
+    let mut system = Arc::new(System::start(&options.program).await?);
+    round::push_tenant(&system).await?;
+    let callers = round::callers(&system)?;
     let mut report = Report::default();
     let mut settling = JoinSet::new();
     let rounds = if options.only.is_some() { 1 } else { options.histories.div_ceil(options.parallel) };
@@ -111,10 +111,10 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
             steps: options.steps,
             has_faults: options.has_faults,
         };
-        let histories = round::run(&world, &callers, &plan).await.with_context(|| format!("seed {}", plan.seed))?;
+        let histories = round::run(&system, &callers, &plan).await.with_context(|| format!("seed {}", plan.seed))?;
         report.count(&histories);
         let documents = histories.iter().map(|history| history.document).collect();
-        settling.spawn(check_leftovers(Arc::clone(&world), plan.seed, documents, Instant::now() + SETTLED));
+        settling.spawn(check_leftovers(Arc::clone(&system), plan.seed, documents, Instant::now() + SETTLED));
         let begun = Instant::now();
         let found = search(histories).await?;
         tracing::debug!(elapsed = ?begun.elapsed(), "the round is searched");
@@ -125,7 +125,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
         }
         tracing::info!(seed = plan.seed, histories = report.histories, unknown = report.unknown, "a round is checked");
         if !report.violations.is_empty() {
-            smaller(&world, &callers, &plan, options.shrink_tries, &mut report).await?;
+            smaller(&system, &callers, &plan, options.shrink_tries, &mut report).await?;
             // What other rounds leave behind means nothing any more.
             settling.shutdown().await;
             break;
@@ -134,12 +134,12 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
     while let Some(settled) = settling.join_next().await {
         report.violations.extend(settled??);
     }
-    report.violations.extend(activity(&world).await?);
-    if let Some(world) = Arc::get_mut(&mut world) {
-        world.check_processes().await?;
+    report.violations.extend(activity(&system).await?);
+    if let Some(system) = Arc::get_mut(&mut system) {
+        system.check_processes().await?;
     }
-    if let Some(world) = Arc::into_inner(world) {
-        world.stop().await?;
+    if let Some(system) = Arc::into_inner(system) {
+        system.stop().await?;
     }
     Ok(report)
 }
@@ -187,7 +187,7 @@ async fn search(histories: Vec<History>) -> anyhow::Result<Found> {
 
 /// Runs smaller variants of a failed round again and again. Reports the smallest that has failed as well.
 async fn smaller(
-    world: &Arc<World>,
+    system: &Arc<System>,
     callers: &Arc<Callers>,
     failed: &Plan,
     tries: usize,
@@ -198,7 +198,7 @@ async fn smaller(
     }
     for plan in smaller_plans(failed) {
         for _ in 0..tries {
-            let found = search(round::run(world, callers, &plan).await?).await?;
+            let found = search(round::run(system, callers, &plan).await?).await?;
             if !found.unexplained.is_empty() {
                 report.violations.push(format!("a smaller round fails as well: {plan:?}"));
                 report.violations.extend(found.unexplained);
@@ -224,7 +224,7 @@ fn smaller_plans(failed: &Plan) -> Vec<Plan> {
 
 /// Checks the end of a round, once nothing of it can go on.
 async fn check_leftovers(
-    world: Arc<World>,
+    system: Arc<System>,
     seed: u64,
     documents: Vec<Uuid>,
     moment: Instant,
@@ -234,8 +234,8 @@ async fn check_leftovers(
     let problems = loop {
         // Later rounds go on: Postgres may be crashing at this moment.
         let checked = async {
-            let mut connection = PgConnection::connect(&world.database_url().await?).await?;
-            leftovers::check(&mut connection, &world.objects_folder(), &documents).await
+            let mut connection = PgConnection::connect(&system.database_url().await?).await?;
+            leftovers::check(&mut connection, &system.objects_folder(), &documents).await
         };
         match checked.await {
             // Faults of later rounds delay the last pass: it has more time.
@@ -249,12 +249,12 @@ async fn check_leftovers(
 }
 
 /// Waits until no replica has a writer or a busy connection; says which has after a while.
-async fn activity(world: &World) -> anyhow::Result<Vec<String>> {
+async fn activity(system: &System) -> anyhow::Result<Vec<String>> {
     let deadline = Instant::now() + IDLE;
     let mut problems = Vec::new();
     for replica in 0..REPLICAS {
         loop {
-            let metrics = world.metrics(replica).await?;
+            let metrics = system.metrics(replica).await?;
             let busy = ["print_upload_writers ", "print_upload_database_connections{state=\"in_use\"} "];
             let busy: Vec<&str> = metrics
                 .lines()

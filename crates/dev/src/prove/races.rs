@@ -27,7 +27,7 @@ use uuid::Uuid;
 
 use super::{
     round,
-    world::{RANGE_TIMEOUT, REPLICAS, World},
+    system::{RANGE_TIMEOUT, REPLICAS, System},
 };
 use crate::sample;
 
@@ -67,12 +67,12 @@ pub struct Report {
 struct Owner(Vec<Client>);
 
 /// Runs this many races.
-pub async fn run(world: &Arc<World>, races: usize, seed: u64) -> anyhow::Result<Report> {
+pub async fn run(system: &Arc<System>, races: usize, seed: u64) -> anyhow::Result<Report> {
     let left = Arc::new(AtomicUsize::new(races));
     let mut lanes = JoinSet::new();
     for lane in 0..LANES {
-        let document = push_document(world).await?;
-        let owner = Owner::of(world)?;
+        let document = push_document(system).await?;
+        let owner = Owner::of(system)?;
         let (left, mut rng) = (Arc::clone(&left), Rng::with_seed(seed.wrapping_add(lane as u64)));
         lanes.spawn(async move {
             let mut report = Report::default();
@@ -86,7 +86,7 @@ pub async fn run(world: &Arc<World>, races: usize, seed: u64) -> anyhow::Result<
     while let Some(lane) = lanes.join_next().await {
         report.add(&lane??);
     }
-    report.files_left = files_left(world).await?;
+    report.files_left = files_left(system).await?;
     Ok(report)
 }
 
@@ -155,9 +155,9 @@ async fn write(mut client: Client, session: UploadSession, writer: i64) -> anyho
 }
 
 impl Owner {
-    fn of(world: &World) -> anyhow::Result<Self> {
-        let credential = Credential::access_token(world.token("OWNER_TOKEN")?)?;
-        let clients = world.replicas.iter().map(|replica| {
+    fn of(system: &System) -> anyhow::Result<Self> {
+        let credential = Credential::access_token(system.token("OWNER_TOKEN")?)?;
+        let clients = system.replicas.iter().map(|replica| {
             let transport = connect(&[format!("http://{}", replica.clients.address)], None)?;
             Ok(Client::over(transport, credential.clone()))
         });
@@ -181,19 +181,19 @@ impl Report {
 }
 
 /// A new job. Returns the name of its document.
-async fn push_document(world: &World) -> anyhow::Result<String> {
+async fn push_document(system: &System) -> anyhow::Result<String> {
     let (job, document) = (Uuid::now_v7().to_string(), Uuid::new_v4());
     let mut catalog = Catalog::default();
     round::add_job(&mut catalog, &job, document);
-    catalog.push(&mut round::catalog_client(world)?).await?;
+    catalog.push(&mut round::catalog_client(system)?).await?;
     Ok(format!("printers/{}/jobs/{job}/documents/{document}", sample::PRINTER))
 }
 
 /// Waits until no file is left. Returns how many are left after [`DROPPED`].
-async fn files_left(world: &World) -> anyhow::Result<usize> {
+async fn files_left(system: &System) -> anyhow::Result<usize> {
     let deadline = Instant::now() + DROPPED;
     loop {
-        let folders = fs::read_dir(world.objects_folder())?.map(|entry| Ok(entry?.path()));
+        let folders = fs::read_dir(system.objects_folder())?.map(|entry| Ok(entry?.path()));
         let folders = folders.collect::<anyhow::Result<HashSet<_>>>()?;
         if folders.is_empty() || Instant::now() > deadline {
             return Ok(folders.len());

@@ -1,4 +1,4 @@
-//! One round: some histories at once, and the faults that all of them suffer.
+//! One round: some histories at once, under the same faults.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,10 +20,10 @@ use super::{
     faults::faults,
     grpc::Grpc,
     history::History,
+    recorder::{Callers, Recorder},
     rest::Rest,
     script::{Script, scripts},
-    stage::{Callers, Stage},
-    world::{IDLE_TIMEOUT, REPLICAS, World},
+    system::{IDLE_TIMEOUT, REPLICAS, System},
 };
 use crate::sample::{self, Sample};
 
@@ -59,87 +59,87 @@ impl Plan {
 }
 
 /// Runs a round, and returns its histories.
-pub async fn run(world: &Arc<World>, callers: &Arc<Callers>, plan: &Plan) -> anyhow::Result<Vec<History>> {
-    let mut stages = Vec::new();
+pub async fn run(system: &Arc<System>, callers: &Arc<Callers>, plan: &Plan) -> anyhow::Result<Vec<History>> {
+    let mut recorders = Vec::new();
     let mut catalog = Catalog::default();
     for number in plan.numbers() {
-        let stage = Stage::new(Arc::clone(callers), format!("{}-{}", plan.seed, Uuid::now_v7()), Uuid::new_v4());
-        add_job(&mut catalog, &stage.job, stage.document);
-        stages.push((number, Arc::new(stage)));
+        let recorder = Recorder::new(Arc::clone(callers), format!("{}-{}", plan.seed, Uuid::now_v7()), Uuid::new_v4());
+        add_job(&mut catalog, &recorder.job, recorder.document);
+        recorders.push((number, Arc::new(recorder)));
     }
-    catalog.push(&mut catalog_client(world)?).await.context("pushing the jobs")?;
+    catalog.push(&mut catalog_client(system)?).await.context("pushing the jobs")?;
 
-    let mut suffering = JoinSet::new();
+    let mut injecting = JoinSet::new();
     if plan.has_faults {
-        let world = Arc::clone(world);
+        let system = Arc::clone(system);
         let faults = faults(&mut Rng::with_seed(plan.seed), FAULTS_LAST);
-        suffering.spawn(async move {
+        injecting.spawn(async move {
             let mut effects = JoinSet::new();
             for (pause, fault) in faults {
                 sleep(pause).await;
-                let world = Arc::clone(&world);
-                effects.spawn(async move { world.suffer(fault).await.with_context(|| format!("{fault:?}")) });
+                let system = Arc::clone(&system);
+                effects.spawn(async move { system.inject(fault).await.with_context(|| format!("{fault:?}")) });
             }
             effects.join_all().await.into_iter().collect::<anyhow::Result<Vec<()>>>()
         });
     }
     let mut clients = JoinSet::new();
-    for (number, stage) in &stages {
+    for (number, recorder) in &recorders {
         for (client, script) in plan.scripts(*number).into_iter().enumerate() {
-            let stage = Arc::clone(stage);
-            clients.spawn(async move { stage.run(client, script).await });
+            let recorder = Arc::clone(recorder);
+            clients.spawn(async move { recorder.run(client, script).await });
         }
     }
     let begun = Instant::now();
     clients.join_all().await;
     let clients_ended = begun.elapsed();
-    for suffered in suffering.join_all().await {
-        suffered?;
+    for injected in injecting.join_all().await {
+        injected?;
     }
     let faults_ended = begun.elapsed();
-    wait_until_ready(world).await?;
+    wait_until_ready(system).await?;
     tracing::debug!(?clients_ended, ?faults_ended, ready = ?begun.elapsed(), "the service works again");
-    let mut looks = JoinSet::new();
-    for (_, stage) in &stages {
-        let stage = Arc::clone(stage);
-        looks.spawn(async move { stage.look(usize::MAX).await });
+    let mut reads = JoinSet::new();
+    for (_, recorder) in &recorders {
+        let recorder = Arc::clone(recorder);
+        reads.spawn(async move { recorder.read_everything(usize::MAX).await });
     }
-    looks.join_all().await;
-    Ok(stages.into_iter().map(|(number, stage)| history(plan.seed, number, stage)).collect())
+    reads.join_all().await;
+    Ok(recorders.into_iter().map(|(number, recorder)| history(plan.seed, number, recorder)).collect())
 }
 
-/// Every caller of the world.
-pub fn callers(world: &World) -> anyhow::Result<Arc<Callers>> {
+/// Every caller of the system.
+pub fn callers(system: &System) -> anyhow::Result<Arc<Callers>> {
     let tokens = [(Actor::Creator, "OWNER_TOKEN"), (Actor::Other, "OTHER_TOKEN"), (Actor::Application, "APP_TOKEN")];
     let http = reqwest::Client::builder().no_proxy().build()?;
-    let gateway = format!("http://{}", world.gateway_proxy.address);
+    let gateway = format!("http://{}", system.gateway_proxy.address);
     let mut callers =
         Callers { grpc: Default::default(), catalog: vec![], rest: Default::default(), transports: vec![] };
     for replica in 0..REPLICAS {
-        let transport = connect(&[format!("http://{}", world.replicas[replica].clients.address)], None)?;
+        let transport = connect(&[format!("http://{}", system.replicas[replica].clients.address)], None)?;
         for (actor, name) in tokens {
-            let credential = Credential::access_token(world.token(name)?)?;
+            let credential = Credential::access_token(system.token(name)?)?;
             callers.grpc.insert((replica, actor), Grpc::over(transport.clone(), credential));
         }
-        let catalog = Credential::access_token(world.token("CATALOG_TOKEN")?)?;
+        let catalog = Credential::access_token(system.token("CATALOG_TOKEN")?)?;
         callers.catalog.push(Grpc::over(transport.clone(), catalog));
         callers.transports.push(transport);
     }
     for (actor, name) in tokens {
-        let token = world.token(name)?.to_owned();
+        let token = system.token(name)?.to_owned();
         callers.rest.insert(actor, Rest { http: http.clone(), gateway: gateway.clone(), token });
     }
     Ok(Arc::new(callers))
 }
 
 /// Pushes the tenant with its printer.
-pub async fn push_tenant(world: &World) -> anyhow::Result<()> {
-    Sample::new().catalog.push(&mut catalog_client(world)?).await.context("pushing the tenant").map(drop)
+pub async fn push_tenant(system: &System) -> anyhow::Result<()> {
+    Sample::new().catalog.push(&mut catalog_client(system)?).await.context("pushing the tenant").map(drop)
 }
 
-pub fn catalog_client(world: &World) -> anyhow::Result<Client> {
-    let transport = connect(&[format!("http://{}", world.replicas[0].clients.address)], None)?;
-    Ok(Client::over(transport, Credential::access_token(world.token("CATALOG_TOKEN")?)?))
+pub fn catalog_client(system: &System) -> anyhow::Result<Client> {
+    let transport = connect(&[format!("http://{}", system.replicas[0].clients.address)], None)?;
+    Ok(Client::over(transport, Credential::access_token(system.token("CATALOG_TOKEN")?)?))
 }
 
 /// Adds a job of the creator's, with a task that lets the application work on it.
@@ -160,10 +160,10 @@ pub fn add_job(catalog: &mut Catalog, job: &str, document: Uuid) {
 }
 
 /// Waits until both replicas and the gateway answer.
-async fn wait_until_ready(world: &World) -> anyhow::Result<()> {
+async fn wait_until_ready(system: &System) -> anyhow::Result<()> {
     let deadline = Instant::now() + RECOVERY;
     loop {
-        if world.is_ready().await {
+        if system.is_ready().await {
             return Ok(());
         }
         anyhow::ensure!(Instant::now() < deadline, "the service does not work again {RECOVERY:?} after the last fault");
@@ -171,9 +171,9 @@ async fn wait_until_ready(world: &World) -> anyhow::Result<()> {
     }
 }
 
-fn history(seed: u64, number: usize, stage: Arc<Stage>) -> History {
-    let document = stage.document;
+fn history(seed: u64, number: usize, recorder: Arc<Recorder>) -> History {
+    let document = recorder.document;
     // Every client has ended: this is the last reference.
-    let calls = Arc::into_inner(stage).map(Stage::into_calls).unwrap_or_default();
+    let calls = Arc::into_inner(recorder).map(Recorder::into_calls).unwrap_or_default();
     History { seed, number, document, idle_timeout: IDLE_TIMEOUT, calls }
 }

@@ -33,17 +33,17 @@ pub const REPLICAS: usize = 2;
 
 const REPLICA_NAMES: [&str; REPLICAS] = ["replica 0", "replica 1"];
 
-/// How long a session lives without a range, in this world. Short, so that sessions expire in the middle of histories.
+/// How long a session lives without a range, in this system. Short, so that sessions expire in the middle of histories.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long a range may take, in this world.
+/// How long a range may take, in this system.
 pub const RANGE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a replica is started again and again.
 const RESTARTS: Duration = Duration::from_secs(60);
 
 /// Everything that runs.
-pub struct World {
+pub struct System {
     folder: ScratchFolder,
     cluster: Mutex<Option<Cluster>>,
     /// One fault of the store at a time.
@@ -70,7 +70,7 @@ struct Running {
     admin: String,
 }
 
-impl World {
+impl System {
     /// Starts everything, with `program` as the service.
     pub async fn start(program: &Path) -> anyhow::Result<Self> {
         let folder = ScratchFolder::new("prove")?;
@@ -128,8 +128,8 @@ impl World {
         Ok(self.cluster.lock().await.as_ref().context("Postgres is not running")?.url().to_owned())
     }
 
-    /// Lets something go wrong. Returns when it is over.
-    pub async fn suffer(&self, fault: Fault) -> anyhow::Result<()> {
+    /// Injects a fault. Returns when its effect has ended.
+    pub async fn inject(&self, fault: Fault) -> anyhow::Result<()> {
         match fault {
             Fault::CutClients(replica) => self.replicas[replica].clients.cut(),
             Fault::CutDatabase(replica) => self.replicas[replica].database.cut(),

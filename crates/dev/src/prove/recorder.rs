@@ -1,4 +1,4 @@
-//! The document of a history, what its clients know of it together, and what is recorded.
+//! Records a history: its document, what its clients know of it, and every call.
 
 use std::{
     collections::HashMap,
@@ -24,7 +24,7 @@ use crate::sample;
 /// How long a client waits after a call whose outcome is unknown.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(150);
 
-/// The callers of a world, shared by all histories.
+/// The callers of a system, shared by all histories.
 pub struct Callers {
     /// By replica and actor.
     pub grpc: HashMap<(usize, Actor), Grpc>,
@@ -35,8 +35,8 @@ pub struct Callers {
     pub transports: Vec<Transport>,
 }
 
-/// The document of a history, and what its clients know together.
-pub struct Stage {
+/// Records the calls on one document.
+pub struct Recorder {
     pub callers: Arc<Callers>,
     pub job: String,
     pub document: Uuid,
@@ -55,7 +55,7 @@ pub struct Known {
     pub owner: Actor,
 }
 
-impl Stage {
+impl Recorder {
     pub fn new(callers: Arc<Callers>, job: String, document: Uuid) -> Self {
         let (sessions, recorded, contents) = (Mutex::default(), Mutex::default(), AtomicU16::new(1));
         Self { callers, job, document, sessions, recorded, contents }
@@ -74,8 +74,8 @@ impl Stage {
         }
     }
 
-    /// Looks once more at everything, as every actor, until each look is answered.
-    pub async fn look(&self, number: usize) {
+    /// Reads everything once more, as every actor, until each read is answered.
+    pub async fn read_everything(&self, number: usize) {
         for actor in Actor::ALL {
             let mut client = Client::new(self, number, actor);
             let targets = self.sessions.lock().clone();
