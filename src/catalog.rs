@@ -7,9 +7,12 @@ use prost_reflect::{DescriptorPool, DynamicMessage};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::proto::{
-    CatalogPrintJob, DESCRIPTOR, PrintTask, Printer, PrinterShare, Tenant, UpsertPrintJobRequest,
-    UpsertPrintTaskRequest, UpsertPrinterRequest, UpsertPrinterShareRequest, UpsertTenantRequest,
+use crate::{
+    proto::{
+        CatalogPrintJob, DESCRIPTOR, PrintTask, Printer, PrinterShare, Tenant, UpsertPrintJobRequest,
+        UpsertPrintTaskRequest, UpsertPrinterRequest, UpsertPrinterShareRequest, UpsertTenantRequest,
+    },
+    text::without_mark,
 };
 
 /// Entries of any number of tenants' catalogs.
@@ -39,7 +42,7 @@ impl Catalog {
     /// Reads a catalog: `{"tenants": […], "printers": […], "shares": […], "jobs": […], "tasks": […]}`. Each entry is a
     /// message of `print_catalog.proto` in protobuf's JSON form.
     pub fn from_json(json: &str) -> anyhow::Result<Self> {
-        let file: CatalogFile = serde_json::from_str(json).context("not a catalog")?;
+        let file: CatalogFile = serde_json::from_str(without_mark(json)).context("not a catalog")?;
         let pool = DescriptorPool::decode(DESCRIPTOR)?;
         Ok(Self {
             tenants: messages(&pool, "Tenant", file.tenants)?,
@@ -115,6 +118,7 @@ mod tests {
 
     #[test]
     fn a_misspelled_key_is_refused() {
+        assert!(Catalog::from_json("\u{feff}{}\r\n").is_ok(), "some editors write a byte order mark");
         assert!(Catalog::from_json(r#"{"tenant": []}"#).is_err());
         assert!(Catalog::from_json(r#"{"tenants": [{"nam": "tenants/t"}]}"#).is_err());
     }

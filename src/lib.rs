@@ -45,5 +45,6 @@ pub mod session;
 pub mod store;
 pub mod sweeper;
 pub mod telemetry;
+pub mod text;
 pub mod tls;
 pub mod writers;

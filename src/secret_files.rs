@@ -7,6 +7,8 @@ use anyhow::{Context, anyhow, ensure};
 use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::text::without_mark;
+
 /// The address of Postgres.
 #[derive(Debug, Clone, Args)]
 #[group(required = true, multiple = true)]
@@ -76,5 +78,5 @@ fn both(flag: &str, variable: &str) -> anyhow::Error {
 
 fn read(flag: &str, file: &str) -> anyhow::Result<SecretString> {
     let text = fs::read_to_string(file).with_context(|| format!("{flag} {file}"))?;
-    Ok(text.trim().into())
+    Ok(without_mark(&text).trim().into())
 }

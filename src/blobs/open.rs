@@ -15,6 +15,7 @@ use object_store::{
 use url::Url;
 
 use super::local;
+use crate::text::without_mark;
 
 /// How long a call to a store is retried after transient failures.
 const RETRY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -143,7 +144,7 @@ impl Settings {
         let failed = |problem| OpenError::Settings { file: file.to_owned(), problem };
         let text = fs::read_to_string(file).map_err(|error| failed(error.to_string()))?;
         let mut lines = Vec::new();
-        for (line, number) in text.lines().zip(1..) {
+        for (line, number) in without_mark(&text).lines().zip(1..) {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
                 continue;

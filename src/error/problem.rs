@@ -55,7 +55,7 @@ pub enum StreamProblem {
     /// The request has its one message, but its end did not arrive.
     #[error("the request broke off after its message")]
     EndBroken,
-    #[error("the first message must not be compressed")]
+    #[error("the messages must not be compressed")]
     FirstMessageCompressed,
     /// The limit, in KiB.
     #[error("the first message may have at most {0} KiB")]

@@ -2,10 +2,10 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use tonic::{Code, Status};
+use tonic::{Code, Status, metadata::MetadataValue};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use super::Error;
+use super::{Error, StreamProblem};
 use crate::{blobs, proto::Reason};
 
 /// The domain of every `ErrorInfo`.
@@ -122,7 +122,12 @@ impl From<Error> for Status {
             details.set_retry_info(Some(delay));
         }
         let message = if code == Code::Internal { "internal error".to_owned() } else { error.to_string() };
-        Status::with_error_details(code, message, details)
+        let mut status = Status::with_error_details(code, message, details);
+        if let Error::InvalidStream(StreamProblem::FirstMessageCompressed) = error {
+            // The gRPC protocol ("Compression") has it list what is accepted.
+            status.metadata_mut().insert("grpc-accept-encoding", MetadataValue::from_static("identity"));
+        }
+        status
     }
 }
 

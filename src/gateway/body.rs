@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::{
     body::{Body, to_bytes},
     extract::{FromRequest, Request},
-    http::{HeaderMap, header},
+    http::{HeaderMap, HeaderName, header},
 };
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
@@ -30,6 +30,9 @@ const JSON_TIMEOUT: Duration = Duration::from_secs(10);
 /// A 64-bit float represents every integer up to this one exactly.
 const MAX_SAFE_INTEGER: f64 = 9_007_199_254_740_991.0;
 
+/// What some programs write at the beginning of a text in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
 /// A JSON body.
 pub struct Json<T>(pub T);
 
@@ -49,8 +52,11 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for OptionalJson<T> {
     type Rejection = Error;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Error> {
+        require_unencoded(request.headers())?;
         let is_json = is_json(request.headers());
         let bytes = read(request.into_body()).await?;
+        // RFC 8259, section 8.1, allows a reader to ignore it.
+        let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&bytes);
         if bytes.is_empty() {
             return Ok(Self(None));
         }
@@ -58,16 +64,31 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for OptionalJson<T> {
             let message = "the request's Content-Type must be application/json";
             return Err(Error::invalid(Reason::ContentTypeNotJson, message));
         }
+        if std::str::from_utf8(bytes).is_err() {
+            return Err(Error::invalid(Reason::BodyNotJson, "the body is not text in UTF-8"));
+        }
         // serde would accept an array as well.
         if !bytes.trim_ascii_start().starts_with(b"{") {
             return Err(Error::invalid(Reason::BodyNotJson, "the body is not a JSON object"));
         }
-        let value = serde_json::from_slice(&bytes).map_err(|error| {
+        let value = serde_json::from_slice(bytes).map_err(|error| {
             let reason = if error.is_data() { Reason::InvalidField } else { Reason::BodyNotJson };
             Error::invalid(reason, format!("the body is not the JSON this call takes: {error}"))
         })?;
         Ok(Self(Some(value)))
     }
+}
+
+/// Fails if the body is compressed or encoded in another way: its bytes would be taken as they are. Chunks are no
+/// encoding of the bytes.
+pub fn require_unencoded(headers: &HeaderMap) -> Result<(), Error> {
+    let has_only = |name: HeaderName, harmless: &str| {
+        let values = headers.get_all(name).iter().map(|value| value.to_str().unwrap_or("unreadable"));
+        let mut codings = values.flat_map(|value| value.split(',')).map(str::trim);
+        codings.all(|coding| coding.is_empty() || coding.eq_ignore_ascii_case(harmless))
+    };
+    let is_plain = has_only(header::CONTENT_ENCODING, "identity") && has_only(header::TRANSFER_ENCODING, "chunked");
+    if is_plain { Ok(()) } else { Err(Error::encoded_body()) }
 }
 
 async fn read(body: Body) -> Result<Bytes, Error> {

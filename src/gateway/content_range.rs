@@ -8,7 +8,7 @@ use axum::{
 };
 use tonic::Code;
 
-use super::error::Error;
+use super::{body::require_unencoded, error::Error};
 use crate::proto::Reason;
 
 /// Which bytes of the document the body contains.
@@ -37,6 +37,7 @@ impl ContentRange {
     }
 
     fn of(headers: &HeaderMap) -> Result<Self, Error> {
+        require_unencoded(headers)?;
         let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
         let Some(length) = length.and_then(number::<i64>) else {
             let message = "a range needs the header Content-Length";

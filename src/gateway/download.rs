@@ -10,9 +10,12 @@ use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use tonic::{Code, Status, Streaming};
 
 use super::{answer::message_and_id, call::GraphCall, content_range::number, error::Error, json::last_segment, status};
-use crate::proto::{
-    DownloadPrintDocumentRequest, DownloadPrintDocumentResponse, GetPrintDocumentRequest, PrintDocument,
-    download_print_document_response::Content,
+use crate::{
+    proto::{
+        DownloadPrintDocumentRequest, DownloadPrintDocumentResponse, GetPrintDocumentRequest, PrintDocument,
+        download_print_document_response::Content,
+    },
+    text::is_invisible,
 };
 
 /// Which bytes a `Range` header asks for.
@@ -65,8 +68,7 @@ pub async fn get(GraphCall { mut client, path }: GraphCall, headers: HeaderMap) 
 /// site.
 fn describe(document: &PrintDocument) -> Vec<(HeaderName, HeaderValue)> {
     let content_type = HeaderValue::from_str(&document.content_type);
-    let name: String = document.document_name.bytes().map(percent_encoded).collect();
-    let disposition = HeaderValue::from_str(&format!("attachment; filename*=UTF-8''{name}"));
+    let disposition = HeaderValue::from_str(&disposition(&document.document_name));
     [
         (header::CONTENT_TYPE, content_type.unwrap_or(HeaderValue::from_static("application/octet-stream"))),
         (header::CONTENT_DISPOSITION, disposition.unwrap_or(HeaderValue::from_static("attachment"))),
@@ -75,6 +77,17 @@ fn describe(document: &PrintDocument) -> Vec<(HeaderName, HeaderValue)> {
         (header::ETAG, etag(document)),
     ]
     .into()
+}
+
+/// RFC 6266: a name in ASCII for clients that understand no other, and the name itself. Characters that would rearrange
+/// the name where it is displayed are replaced in both.
+fn disposition(name: &str) -> String {
+    let name: String = name.chars().map(|c| if is_invisible(c) { '_' } else { c }).collect();
+    // A `%` could be taken for an encoding, a quote or a backslash for the end of the name.
+    let is_plain = |c: &char| (c.is_ascii_graphic() || *c == ' ') && !"\"\\%/".contains(*c);
+    let ascii: String = name.chars().map(|c| if is_plain(&c) { c } else { '_' }).collect();
+    let encoded: String = name.bytes().map(percent_encoded).collect();
+    format!("attachment; filename=\"{ascii}\"; filename*=UTF-8''{encoded}")
 }
 
 /// RFC 8187: letters, digits and a few other characters stay as they are.
@@ -142,6 +155,21 @@ fn limited(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_is_given_in_ascii_and_as_it_is() {
+        let cases = [
+            ("hello.txt", "hello.txt", "hello.txt"),
+            ("Plakat für мир.pdf", "Plakat f_r ___.pdf", "Plakat%20f%C3%BCr%20%D0%BC%D0%B8%D1%80.pdf"),
+            ("a\"b\\c%41/d;e.pdf", "a_b_c_41_d;e.pdf", "a%22b%5Cc%2541%2Fd%3Be.pdf"),
+            ("a\u{202e}fdp.exe", "a_fdp.exe", "a_fdp.exe"),
+            ("a\u{200f}\u{2066}b\u{2028}c", "a__b_c", "a__b_c"),
+        ];
+        for (name, ascii, encoded) in cases {
+            let expected = format!("attachment; filename=\"{ascii}\"; filename*=UTF-8''{encoded}");
+            assert_eq!(disposition(name), expected, "{name:?}");
+        }
+    }
 
     #[test]
     fn ranges_of_a_document_of_ten_bytes() {

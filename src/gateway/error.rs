@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use axum::{
-    http::{HeaderValue, header},
+    http::{HeaderName, HeaderValue, header},
     response::{IntoResponse, Response},
 };
 use print_upload_client::ended_session_message;
@@ -42,7 +42,8 @@ struct Refusal {
     retry_after: Option<Duration>,
     /// Members of `innerError` beside those that every error has.
     details: Map<String, Value>,
-    content_range: Option<HeaderValue>,
+    /// A header beside those that every error may have.
+    header: Option<(HeaderName, HeaderValue)>,
     /// The id that the service generated for the refused call.
     request_id: Option<RequestId>,
 }
@@ -60,7 +61,7 @@ impl Error {
             message,
             retry_after: None,
             details: Map::new(),
-            content_range: None,
+            header: None,
             request_id: None,
         }))
     }
@@ -94,7 +95,16 @@ impl Error {
     /// The document does not have the requested bytes.
     pub fn out_of_range(size_bytes: u64) -> Self {
         let mut error = Self::new(Code::OutOfRange, Reason::OffsetOutOfRange, "the document does not have these bytes");
-        error.0.content_range = HeaderValue::from_str(&format!("bytes */{size_bytes}")).ok();
+        let range = HeaderValue::from_str(&format!("bytes */{size_bytes}"));
+        error.0.header = range.ok().map(|range| (header::CONTENT_RANGE, range));
+        error
+    }
+
+    /// The body is compressed or encoded in another way. RFC 9110, section 12.5.3: the header lists what is accepted.
+    pub fn encoded_body() -> Self {
+        let message = "the body must be sent as it is, without a Content-Encoding such as gzip";
+        let mut error = Self::invalid(Reason::ContentEncodingNotSupported, message);
+        error.0.header = Some((header::ACCEPT_ENCODING, HeaderValue::from_static("identity")));
         error
     }
 
@@ -183,7 +193,7 @@ impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let mut response = self.0.row.status.into_response();
         let headers = response.headers_mut();
-        headers.extend(self.0.content_range.clone().map(|range| (header::CONTENT_RANGE, range)));
+        headers.extend(self.0.header.clone());
         if let Some(delay) = self.0.retry_after {
             headers.insert(header::RETRY_AFTER, delay.as_secs().into());
         }

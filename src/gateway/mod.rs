@@ -28,12 +28,14 @@ mod upload_url;
 mod upstream;
 
 use axum::{
-    Router, middleware,
+    Router,
+    extract::Request,
+    middleware,
     routing::{MethodRouter, get, post, put},
 };
 use print_upload_client::{Client, Credential, Transport};
 use tokio_util::sync::CancellationToken;
-use tower::ServiceBuilder;
+use tower::{ServiceBuilder, ServiceExt};
 
 pub use openapi::DOCUMENT as OPENAPI;
 pub use upstream::in_process;
@@ -66,17 +68,25 @@ pub fn router(upstream: Transport, stopping: CancellationToken) -> Router {
         .into_iter()
         .flat_map(|prefix| graph_routes().into_iter().map(move |(path, methods)| (format!("{prefix}{path}"), methods)));
     let others = other_routes().into_iter().map(|(path, methods)| (path.to_owned(), methods));
-    let router = graph.chain(others).fold(Router::new(), |router, (path, methods)| router.route(&path, methods));
+    let router = graph.chain(others).fold(Router::new(), |router, (path, methods)| {
+        let router = match path::qualified_action(&path) {
+            Some(qualified) => router.route(&qualified, methods.clone()),
+            None => router,
+        };
+        router.route(&path, methods)
+    });
     // The first layer is the outermost.
     let layers = ServiceBuilder::new()
         .layer(middleware::from_fn(observe::observe))
         .layer(middleware::from_fn_with_state(stopping, unread::read_to_the_end))
         .layer(middleware::from_fn(answer::finish));
-    router
+    let router = router
         .fallback(async || Error::no_such_path())
         .method_not_allowed_fallback(async || Error::method_not_allowed())
         .layer(layers)
-        .with_state(Gateway { upstream })
+        .with_state(Gateway { upstream });
+    // Around the routes, which compare the path as it was sent.
+    Router::new().fallback_service(ServiceExt::<Request>::map_request(router, path::decode_names))
 }
 
 /// Every path that is served, without a prefix, in the syntax that OpenAPI and axum share.

@@ -12,7 +12,7 @@ use axum::{
 use metrics::{counter, histogram};
 use tracing::{Span, field};
 
-use super::{PREFIXES, error::ReasonName};
+use super::{PREFIXES, error::ReasonName, path::QUALIFIER};
 use crate::telemetry::{
     RequestId, meters,
     observer::{self, Exchange, Report},
@@ -28,7 +28,7 @@ const NO_STATUS: &str = "none";
 /// The middleware around every REST request.
 pub async fn observe(request: Request, next: Next) -> Response {
     let matched = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
-    let route = matched.map_or(UNKNOWN_ROUTE, without_version).to_owned();
+    let route = matched.map_or(UNKNOWN_ROUTE, without_version).replace(QUALIFIER, "");
     let rest = Rest { method: method_of(request.method()), route, answer: None };
     observer::observe(request, next, rest).await
 }

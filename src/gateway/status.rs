@@ -50,7 +50,7 @@ pub fn of_error(code: Code, reason: Reason) -> Row {
         (R::MethodNotAllowed, _) => row(S::METHOD_NOT_ALLOWED, "notAllowed"),
         (R::QueryNotSupported, _) => row(S::BAD_REQUEST, "notSupported"),
         (R::LengthRequired, _) => row(S::LENGTH_REQUIRED, "invalidRequest"),
-        (R::ContentTypeNotJson, _) => row(S::UNSUPPORTED_MEDIA_TYPE, "invalidRequest"),
+        (R::ContentTypeNotJson | R::ContentEncodingNotSupported, _) => row(S::UNSUPPORTED_MEDIA_TYPE, "invalidRequest"),
         (R::BodyTimeout | R::RangeTimeout, _) => row(S::REQUEST_TIMEOUT, "invalidRequest"),
         (R::BodyTooLarge | R::ConfigurationTooLarge | R::FirstMessageTooLarge, _) => {
             row(S::PAYLOAD_TOO_LARGE, "invalidRequest")
@@ -155,13 +155,14 @@ mod tests {
     ];
 
     /// The status of the other reasons.
-    const SINGULAR: [(u16, Code, &str); 16] = [
+    const SINGULAR: [(u16, Code, &str); 17] = [
         (405, Code::Unimplemented, "METHOD_NOT_ALLOWED"),
         (408, Code::DeadlineExceeded, "BODY_TIMEOUT"),
         (408, Code::DeadlineExceeded, "RANGE_TIMEOUT"),
         (411, Code::FailedPrecondition, "LENGTH_REQUIRED"),
         (412, Code::Aborted, "ETAG_MISMATCH"),
         (415, Code::InvalidArgument, "CONTENT_TYPE_NOT_JSON"),
+        (415, Code::InvalidArgument, "CONTENT_ENCODING_NOT_SUPPORTED"),
         (416, Code::AlreadyExists, "RANGE_ALREADY_RECEIVED"),
         (416, Code::OutOfRange, "OFFSET_OUT_OF_RANGE"),
         (429, Code::ResourceExhausted, "TOO_MANY_WRITERS"),

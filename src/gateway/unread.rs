@@ -4,6 +4,10 @@
 
 use std::{
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -11,7 +15,7 @@ use std::{
 use axum::{
     body::{Body, Bytes, HttpBody},
     extract::{Request, State},
-    http::{HeaderValue, Version, header},
+    http::{HeaderMap, HeaderValue, Version, header},
     middleware::Next,
     response::Response,
 };
@@ -33,20 +37,36 @@ const STOPPING_TIMEOUT: Duration = Duration::from_secs(5);
 /// How much of the body is read, in bytes: several times the largest range, for clients that do not know the limit.
 const DRAIN_BYTES: u64 = 64 * 1024 * 1024;
 
-/// The middleware. While the response is sent, it reads and discards the rest of the body, up to the limits. If the
-/// body is known to be larger than the limit, the response asks an HTTP/1.1 client to close the connection.
+/// How long to wait for a body that the client was not asked for. Some clients send it after a second nevertheless.
+const UNASKED_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The middleware. While the response is sent, it reads and discards the rest of the body, up to the limits.
+///
+/// The response asks an HTTP/1.1 client to close the connection in two cases: the body is known to be larger than the
+/// limit; or the client waits to be asked for its body (`Expect: 100-continue`) and receives the response instead. Then
+/// nobody knows whether the next bytes are its body or its next request (RFC 9110, section 10.1.1).
 pub async fn read_to_the_end(State(stopping): State<CancellationToken>, request: Request, next: Next) -> Response {
-    let is_too_large = request.body().size_hint().lower() > DRAIN_BYTES && request.version() < Version::HTTP_2;
-    let mut response = next.run(request.map(|body| Body::new(UnreadBody { body, stopping }))).await;
-    if is_too_large {
+    let is_http_1 = request.version() < Version::HTTP_2;
+    let is_too_large = request.body().size_hint().lower() > DRAIN_BYTES;
+    let is_unasked = is_http_1 && !request.body().is_end_stream() && expects_continue(request.headers());
+    let is_unasked = Arc::new(AtomicBool::new(is_unasked));
+    let unread = |body| Body::new(UnreadBody { body, is_unasked: Arc::clone(&is_unasked), stopping });
+    let mut response = next.run(request.map(unread)).await;
+    if is_http_1 && (is_too_large || is_unasked.load(Ordering::Relaxed)) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }
 
+fn expects_continue(headers: &HeaderMap) -> bool {
+    headers.get_all(header::EXPECT).iter().any(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
 /// A request's body. When it is dropped, the rest that was not read is drained.
 struct UnreadBody {
     body: Body,
+    /// Whether the client waits to be asked for the body. The first read asks it.
+    is_unasked: Arc<AtomicBool>,
     stopping: CancellationToken,
 }
 
@@ -58,6 +78,7 @@ impl HttpBody for UnreadBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        self.is_unasked.store(false, Ordering::Relaxed);
         Pin::new(&mut self.body).poll_frame(context)
     }
 
@@ -77,9 +98,10 @@ impl Drop for UnreadBody {
             return;
         }
         let stopping = self.stopping.clone();
+        let idle = if self.is_unasked.load(Ordering::Relaxed) { UNASKED_TIMEOUT } else { IDLE_TIMEOUT };
         tokio::spawn(async move {
             tokio::select! {
-                () = drain(body) => {}
+                () = drain(body, idle) => {}
                 () = sleep(DRAIN_TIMEOUT) => {}
                 () = async { stopping.cancelled().await; sleep(STOPPING_TIMEOUT).await } => {}
             }
@@ -87,10 +109,10 @@ impl Drop for UnreadBody {
     }
 }
 
-async fn drain(body: Body) {
+async fn drain(body: Body, idle: Duration) {
     let mut body = body.into_data_stream();
     let mut drained = 0;
-    while let Ok(Some(Ok(bytes))) = timeout(IDLE_TIMEOUT, body.next()).await {
+    while let Ok(Some(Ok(bytes))) = timeout(idle, body.next()).await {
         drained += bytes.len() as u64;
         if drained > DRAIN_BYTES {
             return;

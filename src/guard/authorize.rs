@@ -18,7 +18,10 @@ use super::{
     credentials::Credentials,
     first_message,
 };
-use crate::{error::Error, telemetry::RequestLog};
+use crate::{
+    error::{Error, StreamProblem},
+    telemetry::RequestLog,
+};
 
 /// The middleware: runs the handler with the proof, or responds with the error.
 pub async fn check(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
@@ -38,6 +41,7 @@ impl Guard {
         let credentials = self.authenticate(&parts.headers).await?;
         credentials.record(&RequestLog::of(&parts.extensions));
         credentials.require_permission(rule)?;
+        require_uncompressed(&parts.headers)?;
 
         let unproven_range =
             if rule.takes_range_permit() { Some(self.range_permits.take(credentials.holders())?) } else { None };
@@ -56,5 +60,13 @@ impl Guard {
         }
         let token = AccessToken::verify(access_token::bearer(headers)?, &self.issuers).await?;
         Ok(Credentials::Token(token))
+    }
+}
+
+/// Fails if the call announces compressed messages. Some of them may be uncompressed nevertheless, also the first one.
+fn require_uncompressed(headers: &HeaderMap) -> Result<(), Error> {
+    match headers.get("grpc-encoding") {
+        Some(encoding) if encoding != "identity" => Err(StreamProblem::FirstMessageCompressed.into()),
+        _ => Ok(()),
     }
 }

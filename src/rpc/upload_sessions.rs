@@ -19,6 +19,7 @@ use crate::{
     session::{End, MissingSession, OwnedSession, PermittedDocument, Properties},
     store::{CancelOutcome, Created},
     telemetry::{RequestLog, meters},
+    text::is_invisible,
 };
 
 /// The longest name of a document, in characters.
@@ -117,8 +118,10 @@ fn parse_properties(properties: Option<DocumentProperties>, max_document_bytes: 
     let DocumentProperties { document_name, content_type, size_bytes } = properties;
 
     let name_chars = document_name.chars().count();
-    if !(1..=MAX_NAME_CHARS).contains(&name_chars) || document_name.chars().any(char::is_control) {
-        let problem = format!("must have 1 to {MAX_NAME_CHARS} characters, and no control characters");
+    if !(1..=MAX_NAME_CHARS).contains(&name_chars) || document_name.chars().any(is_invisible) {
+        let problem = format!(
+            "must have 1 to {MAX_NAME_CHARS} characters, none of them a control character or one that is not visible"
+        );
         return Err(Error::invalid_field("properties.document_name", problem));
     }
     if !is_media_type(&content_type) {

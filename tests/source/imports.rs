@@ -38,6 +38,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("repeat.rs", &["tonic", "sqlx", "axum", "crate::"]),
     ("range.rs", &["tonic", "sqlx", "tokio", "axum", "crate::"]),
     ("name.rs", &["tonic", "sqlx", "tokio", "axum", "crate::"]),
+    ("text.rs", &["tonic", "sqlx", "tokio", "axum", "crate::"]),
     (
         "store",
         &[
@@ -107,7 +108,7 @@ const MODULES: &[(&str, &[&str])] = &[
         ],
     ),
     ("cli/remote", &["crate::store", "crate::blobs", "crate::guard", "crate::rpc", "crate::server"]),
-    ("secret_files.rs", &["sqlx", "tonic", "axum", "crate::"]),
+    ("secret_files.rs", &["sqlx", "tonic", "axum", "crate::store", "crate::config"]),
     ("tls.rs", &["sqlx", "tonic", "axum", "crate::"]),
     ("sweeper.rs", &["tonic", "axum", "crate::rpc"]),
     ("reclaim", &["tonic", "sqlx", "axum", "crate::rpc", "crate::guard", "crate::server", "crate::config"]),

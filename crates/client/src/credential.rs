@@ -69,8 +69,10 @@ fn bearer(token: &str) -> anyhow::Result<MetadataValue<Ascii>> {
 fn token_in(file: &Path) -> anyhow::Result<MetadataValue<Ascii>> {
     let name = || format!("the token file {}", file.display());
     let token = fs::read_to_string(file).with_context(name)?;
-    anyhow::ensure!(!token.trim().is_empty(), "{} is empty", name());
-    bearer(token.trim()).with_context(name)
+    // Some editors write a byte order mark at the beginning.
+    let token = token.strip_prefix('\u{feff}').unwrap_or(&token).trim();
+    anyhow::ensure!(!token.is_empty(), "{} is empty", name());
+    bearer(token).with_context(name)
 }
 
 impl Interceptor for Credential {
@@ -108,7 +110,7 @@ mod tests {
         let mut credential = Credential::token_file(&file).expect("a token file");
         assert_eq!(presented(&mut credential), Ok("Bearer first".into()));
 
-        fs::write(&file, "second").expect("a file");
+        fs::write(&file, "\u{feff}second\r\n").expect("a file");
         assert_eq!(presented(&mut credential), Ok("Bearer second".into()));
 
         fs::remove_file(&file).expect("it was there");

@@ -17,7 +17,10 @@ use super::{
     Caller, EXIT_CODES, Exit, Failure, Remote, RetryOptions, interrupt::Signals, output, progress::ProgressPrinter,
     target::document_name,
 };
-use crate::proto::{PrintDocument, print_document::State};
+use crate::{
+    proto::{PrintDocument, print_document::State},
+    text::is_invisible,
+};
 
 /// Which document to download, and where to write it.
 #[derive(Debug, Args)]
@@ -149,10 +152,12 @@ fn rename(partial: NamedTempFile, file: &Path, force: bool) -> Result<(), Failur
     }
 }
 
-/// The document's name, when it is a plain file name: the uploader must not choose another folder or a hidden file.
+/// The document's name, when it is a plain file name: the uploader must not choose another folder, a hidden file, or one
+/// that is displayed as another.
 fn own_name(document: &PrintDocument) -> Result<PathBuf, Failure> {
     let name = Path::new(&document.document_name);
-    if document.document_name.starts_with('.') || name.file_name() != Some(name.as_os_str()) {
+    let is_hidden = document.document_name.starts_with('.') || document.document_name.contains(is_invisible);
+    if is_hidden || name.file_name() != Some(name.as_os_str()) {
         return Err(Failure::usage("the document's name cannot be used as a file name: give --output"));
     }
     Ok(name.to_owned())
@@ -177,7 +182,7 @@ mod tests {
     #[test]
     fn the_uploader_of_a_document_cannot_choose_the_folder() {
         assert_eq!(own_name(&named("poster.pdf")).expect("a file name"), Path::new("poster.pdf"));
-        for name in ["../poster.pdf", "/etc/passwd", "a/b", "a/", "..", ".", "", ".bashrc"] {
+        for name in ["../poster.pdf", "/etc/passwd", "a/b", "a/", "..", ".", "", ".bashrc", "a\u{202e}fdp.exe"] {
             assert!(own_name(&named(name)).is_err(), "{name}");
         }
     }

@@ -12,7 +12,10 @@ use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use serde_json::Value;
 
 use super::{Exit, Failure};
-use crate::proto::{DESCRIPTOR, Principal, PrintDocument, UploadSession, principal::Identity, upload_session::State};
+use crate::{
+    proto::{DESCRIPTOR, Principal, PrintDocument, UploadSession, principal::Identity, upload_session::State},
+    text::is_invisible,
+};
 
 /// How many missing ranges the text for people lists.
 const LISTED_RANGES: usize = 4;
@@ -33,8 +36,7 @@ pub(super) fn note(lines: impl Display) {
 pub(super) fn printable(text: &str) -> String {
     let mut printable = String::with_capacity(text.len());
     for character in text.chars() {
-        let changes_direction = matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if changes_direction || (character.is_control() && character != '\n') {
+        if is_invisible(character) && character != '\n' {
             printable.push_str(&format!("\\u{:04x}", u32::from(character)));
         } else {
             printable.push(character);
@@ -127,7 +129,8 @@ mod tests {
     fn printed_text_does_not_control_the_terminal() {
         assert_eq!(printable("Plakat für\nмир"), "Plakat für\nмир");
         assert_eq!(printable("\u{1b}[2Ja\u{202e}fdp.exe\r"), r"\u001b[2Ja\u202efdp.exe\u000d");
-        let json = Value::from("a\u{1b}\u{202e}\u{7f}");
+        assert_eq!(printable("a\u{2028}b\u{200b}\u{feff}\u{2062}c"), r"a\u2028b\u200b\ufeff\u2062c");
+        let json = Value::from("a\u{1b}\u{202e}\u{7f}\u{2029}");
         assert_eq!(serde_json::from_str::<Value>(&printable(&json.to_string())).expect("JSON"), json);
     }
 }

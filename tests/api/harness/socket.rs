@@ -17,6 +17,18 @@ impl Socket {
         Self::begin(gateway, "PUT", upload_url, &slice_head(range, total)).await
     }
 
+    /// The same with more headers.
+    pub async fn put_with(
+        gateway: SocketAddr,
+        upload_url: &str,
+        range: Range<usize>,
+        total: usize,
+        headers: &str,
+    ) -> Self {
+        let head = format!("{}{headers}", slice_head(range, total));
+        Self::begin(gateway, "PUT", upload_url, &head).await
+    }
+
     /// The same with `Expect: 100-continue`.
     pub async fn put_expecting_continue(
         gateway: SocketAddr,
@@ -24,8 +36,12 @@ impl Socket {
         range: Range<usize>,
         total: usize,
     ) -> Self {
-        let head = format!("{}Expect: 100-continue\r\n", slice_head(range, total));
-        Self::begin(gateway, "PUT", upload_url, &head).await
+        Self::put_with(gateway, upload_url, range, total, "Expect: 100-continue\r\n").await
+    }
+
+    /// Starts to post: sends the head, and no byte of the body.
+    pub async fn post(gateway: SocketAddr, path: &str, token: &str, headers: &str) -> Self {
+        Self::begin(gateway, "POST", path, &format!("Authorization: Bearer {token}\r\n{headers}")).await
     }
 
     /// Sends a GET request, and reads nothing.

@@ -32,7 +32,7 @@ async fn a_replica_whose_secrets_are_files_takes_up_what_one_with_flags_began() 
     app.stop().await;
 
     let folder = tempfile::tempdir().expect("a folder");
-    let url = written(folder.path(), "database-url", &format!("{}\n", app.flag("database-url")));
+    let url = written(folder.path(), "database-url", &format!("\u{feff}{}\r\n", app.flag("database-url")));
     let keys = format!("a newer key, which signs from now on\n\n{}\n", app.flag("upload-token-key"));
     let keys = written(folder.path(), "upload-token-key", &keys);
     let (code, output) = run("migrate", &[format!("--database-url-file={url}")]).await;

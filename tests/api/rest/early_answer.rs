@@ -79,3 +79,33 @@ async fn a_client_that_waits_to_be_asked_for_its_body_receives_the_refusal_inste
     }
     assert!(head.starts_with("HTTP/1.1 409 Conflict\r\n"), "{head}");
 }
+
+#[tokio::test]
+async fn a_refusal_in_place_of_100_continue_closes_the_connection() {
+    let (app, _, _, url) = stage().await;
+    // Whether the service was asked for the body depends on who refuses: the gateway, before it reads.
+    let unknown = url.replace("uploadSessions", "nothing");
+    for (url, head) in [
+        (&unknown, "Expect: 100-continue\r\n"),
+        (&url, "Expect: 100-Continue\r\nContent-Encoding: gzip\r\n"),
+        (&url, "Expect: 100-continue\r\nContent-Range: bytes 0-0/1\r\nContent-Encoding: br\r\n"),
+    ] {
+        let mut socket = Socket::put_with(app.rest_address, url, 0..SIZE, SIZE, head).await;
+        let answer = socket.read_head().await;
+        assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
+        assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+        // A client that goes on nevertheless reads the end of the connection, and no answer that belongs elsewhere.
+        socket.write(b"GET /nothing HTTP/1.1\r\nHost: here\r\n\r\n").await;
+        let rest = String::from_utf8(socket.read_to_end().await).expect("text");
+        assert!(!rest.contains("HTTP/1.1"), "{rest}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_body_there_is_nothing_to_wait_for() {
+    let app = App::start().await;
+    let head = "Expect: 100-continue\r\nContent-Length: 0\r\n";
+    let mut socket = Socket::post(app.rest_address, "/nothing", "x", head).await;
+    let answer = socket.read_head().await;
+    assert!(answer.starts_with("HTTP/1.1 404 ") && !answer.contains("connection: close"), "{answer}");
+}

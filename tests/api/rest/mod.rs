@@ -2,7 +2,9 @@
 
 mod cancel;
 mod early_answer;
+mod encodings;
 mod errors;
 mod openapi;
+mod paths;
 mod print_jobs;
 mod upload;

@@ -129,7 +129,7 @@ async fn an_uploaded_document_is_downloaded_whole_or_in_part() {
     let whole = ada.get(&path).await;
     assert!(whole.status == 200 && whole.body == bytes);
     assert_eq!((whole.header("content-type"), whole.header("content-length")), ("application/pdf", "3000000"));
-    assert_eq!(whole.header("content-disposition"), "attachment; filename*=UTF-8''poster.pdf");
+    assert_eq!(whole.header("content-disposition"), "attachment; filename=\"poster.pdf\"; filename*=UTF-8''poster.pdf");
     assert_eq!((whole.header("x-content-type-options"), whole.header("accept-ranges")), ("nosniff", "bytes"));
 
     let part = async |range: &str| ada.send(Method::GET, &path, &[("range", range)], "").await;
