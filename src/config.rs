@@ -8,6 +8,7 @@ use url::Url;
 
 use crate::{
     app_state::Limits,
+    http_options::HttpOptions,
     reclaim,
     secret_files::{DatabaseUrl, UploadTokenKeys},
     store::Terms,
@@ -133,9 +134,9 @@ pub struct Config {
     #[arg(long, env = "KEYS_REFETCH", default_value = "10s", value_parser = duration)]
     pub keys_refetch: Duration,
 
-    /// How long calls in flight may take to end when the service stops.
-    #[arg(long, env = "DRAIN_TIMEOUT", default_value = "30s", value_parser = duration)]
-    pub drain_timeout: Duration,
+    /// Browsers, idle connections, and stopping.
+    #[command(flatten)]
+    pub http: HttpOptions,
 }
 
 /// The same options, for a configuration that is made in code.

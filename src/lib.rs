@@ -30,6 +30,7 @@ pub mod config;
 pub mod error;
 pub mod gateway;
 pub mod guard;
+pub mod http_options;
 pub mod listen;
 pub mod name;
 pub mod process;

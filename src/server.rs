@@ -8,7 +8,7 @@ use secrecy::ExposeSecret;
 use tokio::{
     net::TcpListener,
     sync::{Notify, Semaphore},
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::service::Routes;
@@ -25,6 +25,7 @@ use crate::{
     config::Config,
     gateway,
     guard::{self, Guard, Issuers, RangePermits, Rules, UploadUrls},
+    http_options::HttpOptions,
     listen::{self, Drained, Endpoint, Protocol},
     proto::{DESCRIPTOR, print_catalog_server, print_documents_server, print_jobs_server, upload_sessions_server},
     reclaim,
@@ -66,7 +67,7 @@ pub struct Server {
     app: AppState,
     guard: Arc<Guard>,
     certificate: Option<Certificate>,
-    drain_timeout: Duration,
+    http: HttpOptions,
 }
 
 impl Server {
@@ -110,7 +111,7 @@ impl Server {
             wake_reclaim: Arc::new(Notify::new()),
         };
         let certificate = config.tls.load()?;
-        Ok(Self { app, guard: Arc::new(guard), certificate, drain_timeout: config.drain_timeout })
+        Ok(Self { app, guard: Arc::new(guard), certificate, http: config.http.clone() })
     }
 
     /// Fails unless the database has this program's schema or a newer one, and the object store supports what is
@@ -126,8 +127,8 @@ impl Server {
         self.app.blobs.check().await.context("--store")
     }
 
-    /// Serves until `shutdown` completes. Then it accepts no new connections, and waits at most the drain timeout for
-    /// the calls in progress.
+    /// Serves until `shutdown` completes. Then it reports that it is not ready, and a little later it accepts no new
+    /// connections, and waits at most the drain timeout for the calls in progress.
     pub async fn serve(
         self,
         listeners: Listeners,
@@ -144,19 +145,23 @@ impl Server {
         around_rest: impl FnOnce(Router) -> Router,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> anyhow::Result<Drained> {
-        let stopping = CancellationToken::new();
+        let (leaving, stopping) = (CancellationToken::new(), CancellationToken::new());
         let background = Background::start(&self.app, &self.guard.issuers);
-        let probe = ServiceProbe::new(self.app.clone(), Arc::clone(&self.guard.issuers), stopping.clone());
+        let probe = ServiceProbe::new(self.app.clone(), Arc::clone(&self.guard.issuers), leaving.clone());
         let admin = AdminServer::start(listeners.admin, probe);
 
         let (health, open_routes) = open_routes().await?;
         let (grpc, rest) = (listeners.grpc, listeners.rest);
         let endpoints = self.endpoints(grpc, rest, open_routes, around_rest, &stopping);
+        let delay = self.http.shutdown_delay;
         let shutdown = async move {
             shutdown.await;
+            leaving.cancel();
             set_not_serving(&health).await;
+            // Until a balancer has noticed, it sends new connections.
+            sleep(delay).await;
         };
-        let drained = listen::serve(endpoints, self.certificate, self.drain_timeout, stopping, shutdown).await;
+        let drained = listen::serve(endpoints, self.certificate, self.http.lifetimes(), stopping, shutdown).await;
         background.stop(&self.app.store).await;
         admin.stop().await?;
         drained
@@ -173,7 +178,7 @@ impl Server {
         let own_routes = self.own_routes();
         let rest = rest.map(|listener| {
             let upstream = gateway::in_process(own_routes.clone());
-            let router = around_rest(gateway::router(upstream, stopping.clone()));
+            let router = around_rest(gateway::router(upstream, stopping.clone(), &self.http.cors_origins));
             Endpoint { listener, protocol: Protocol::Http, router }
         });
         let grpc = Endpoint { listener: grpc, protocol: Protocol::Grpc, router: open_routes.merge(own_routes) };

@@ -16,13 +16,13 @@ const UPSTREAM_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct GatewayProbe {
     upstream: Transport,
-    stopping: CancellationToken,
+    leaving: CancellationToken,
 }
 
 impl GatewayProbe {
-    /// `stopping` is canceled when the gateway begins to drain.
-    pub fn new(upstream: Transport, stopping: CancellationToken) -> Self {
-        Self { upstream, stopping }
+    /// `leaving` is canceled when the gateway was asked to stop.
+    pub fn new(upstream: Transport, leaving: CancellationToken) -> Self {
+        Self { upstream, leaving }
     }
 
     /// Whether an upstream is healthy. The check uses the same transport as calls.
@@ -35,7 +35,7 @@ impl GatewayProbe {
 
 impl Probe for GatewayProbe {
     async fn not_ready_reason(&self) -> Option<String> {
-        if self.stopping.is_cancelled() {
+        if self.leaving.is_cancelled() {
             return Some("the gateway is stopping".into());
         }
         // Two attempts: with several upstreams, the first one may reach a service that has just stopped.

@@ -28,7 +28,7 @@ pub use gateway::GatewayProbe;
 pub use service::ServiceProbe;
 
 use crate::{
-    listen::{self, Endpoint, Protocol},
+    listen::{self, Endpoint, Lifetimes, Protocol},
     telemetry::{self, meters},
 };
 
@@ -38,8 +38,9 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often measured values are put into their buckets. Without this they would pile up when there are no scrapes.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long a request in progress may take when the listener stops.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+/// The listener's connections are those of a scraper and of a balancer. A request in progress may take a moment when
+/// it stops.
+const LIFETIMES: Lifetimes = Lifetimes { idle: Duration::from_secs(2 * 60), drain: Duration::from_secs(1) };
 
 /// The state of the program: a service or a gateway.
 pub trait Probe: Send + Sync + 'static {
@@ -88,7 +89,7 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let admin = Arc::new(Admin { probe, recorder, scrape: Mutex::default() });
     let endpoint = Endpoint { listener, protocol: Protocol::Http, router: router(admin) };
-    let serving = listen::serve(vec![endpoint], None, DRAIN_TIMEOUT, CancellationToken::new(), stop.cancelled_owned());
+    let serving = listen::serve(vec![endpoint], None, LIFETIMES, CancellationToken::new(), stop.cancelled_owned());
     let upkeep = async {
         let mut ticks = interval(UPKEEP_INTERVAL);
         loop {

@@ -22,13 +22,13 @@ const DATABASE_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct ServiceProbe {
     app: AppState,
     issuers: Arc<Issuers>,
-    stopping: CancellationToken,
+    leaving: CancellationToken,
 }
 
 impl ServiceProbe {
-    /// `stopping` is canceled when the service begins to drain.
-    pub fn new(app: AppState, issuers: Arc<Issuers>, stopping: CancellationToken) -> Self {
-        Self { app, issuers, stopping }
+    /// `leaving` is canceled when the service was asked to stop.
+    pub fn new(app: AppState, issuers: Arc<Issuers>, leaving: CancellationToken) -> Self {
+        Self { app, issuers, leaving }
     }
 
     /// Sets the gauges of the backlog, to NaN if it is unknown: an old value would be taken for a current one.
@@ -49,7 +49,7 @@ impl Probe for ServiceProbe {
     /// One issuer with keys is enough: taking a replica out because another issuer is down would help no caller. The
     /// object store is not checked: calls that cancel or read a session do not need it.
     async fn not_ready_reason(&self) -> Option<String> {
-        if self.stopping.is_cancelled() {
+        if self.leaving.is_cancelled() {
             return Some("the service is stopping".into());
         }
         if self.issuers.ages_of_keys().all(|(_, age)| age.is_none()) {

@@ -1,17 +1,18 @@
 //! `print-upload gateway`: the REST gateway as a separate process.
 
-use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{fs, net::SocketAddr, path::PathBuf};
 
 use anyhow::Context;
 use clap::Args;
 use print_upload_client as client;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::serve::{listen_for_operators, listen_for_rest};
 use crate::{
     admin::{AdminServer, GatewayProbe},
-    config::duration,
     gateway,
+    http_options::HttpOptions,
     listen::{self, Endpoint, Protocol},
     process::{log_stopped, until_shutdown},
     telemetry::Telemetry,
@@ -42,9 +43,9 @@ pub(super) struct Gateway {
     #[command(flatten)]
     pub(super) telemetry: Telemetry,
 
-    /// How long calls in flight may take to end when the gateway stops.
-    #[arg(long, env = "DRAIN_TIMEOUT", default_value = "30s", value_parser = duration)]
-    drain_timeout: Duration,
+    /// Browsers, idle connections, and stopping.
+    #[command(flatten)]
+    http: HttpOptions,
 }
 
 impl Gateway {
@@ -56,11 +57,16 @@ impl Gateway {
         let certificate = self.tls.load()?;
         let operators = listen_for_operators(&self.telemetry).await?;
         let listener = listen_for_rest(self.rest_listen).await?;
-        let stopping = CancellationToken::new();
-        let admin = AdminServer::start(operators, GatewayProbe::new(upstream.clone(), stopping.clone()));
-        let router = gateway::router(upstream, stopping.clone());
+        let (leaving, stopping) = (CancellationToken::new(), CancellationToken::new());
+        let admin = AdminServer::start(operators, GatewayProbe::new(upstream.clone(), leaving.clone()));
+        let router = gateway::router(upstream, stopping.clone(), &self.http.cors_origins);
         let endpoint = Endpoint { listener, protocol: Protocol::Http, router };
-        log_stopped(listen::serve(vec![endpoint], certificate, self.drain_timeout, stopping, until_shutdown()).await?);
+        let shutdown = async {
+            until_shutdown().await;
+            leaving.cancel();
+            sleep(self.http.shutdown_delay).await;
+        };
+        log_stopped(listen::serve(vec![endpoint], certificate, self.http.lifetimes(), stopping, shutdown).await?);
         admin.stop().await
     }
 }

@@ -28,6 +28,9 @@ pub enum Error {
     /// The access token or upload token is not valid.
     #[error(transparent)]
     InvalidToken(#[from] TokenProblem),
+    /// The access token or upload token is too long.
+    #[error("the credential is too long: at most {0} bytes are accepted")]
+    CredentialTooLarge(usize),
     /// The issuer's keys cannot be fetched, so that no access token can be verified.
     #[error("the token issuer's keys are not available at the moment")]
     KeysUnavailable,

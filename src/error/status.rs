@@ -18,6 +18,7 @@ impl Error {
         match self {
             Self::MissingToken => (Unauthenticated, Reason::TokenMissing),
             Self::InvalidToken(problem) => (Unauthenticated, problem.reason()),
+            Self::CredentialTooLarge(_) => (ResourceExhausted, Reason::CredentialTooLarge),
             Self::KeysUnavailable => (Unavailable, Reason::IssuerKeysUnavailable),
             Self::PersonalAccount => (PermissionDenied, Reason::PersonalAccountNotSupported),
             Self::MissingPermission { .. } => (PermissionDenied, Reason::PermissionMissing),
@@ -88,6 +89,7 @@ impl Error {
             Self::TooManyFragments(limit) => ("max_fragments", limit.to_string()),
             Self::RangeTimeout(limit) => ("range_timeout_seconds", limit.as_secs().to_string()),
             Self::TooLarge { limit, .. } => ("max_bytes", limit.to_string()),
+            Self::CredentialTooLarge(limit) => ("max_bytes", limit.to_string()),
             Self::OffsetOutOfRange(size) => ("size_bytes", size.to_string()),
             _ => return HashMap::new(),
         };

@@ -17,6 +17,7 @@ fn errors() -> Vec<Error> {
     let store_error = || object_store::Error::NotImplemented { operation: "put".into(), implementer: "a test".into() };
     let mut errors = vec![
         Error::MissingToken,
+        Error::CredentialTooLarge(1),
         Error::KeysUnavailable,
         Error::PersonalAccount,
         Error::MissingPermission { needed: "PrintJob.Read".into() },

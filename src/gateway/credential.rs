@@ -2,7 +2,7 @@
 //! URL. Each kind of path reads only its own kind of credential. The gateway passes it on and does not check it.
 
 use axum::http::{HeaderMap, Uri, header};
-use print_upload_client::Credential;
+use print_upload_client::{Credential, MAX_CREDENTIAL_BYTES};
 use tonic::{
     Code,
     metadata::{Ascii, MetadataValue},
@@ -11,9 +11,6 @@ use url::form_urlencoded;
 
 use super::error::Error;
 use crate::proto::Reason;
-
-/// The longest credential that is passed on, in bytes. By default an HTTP/2 server accepts 16 KiB of headers.
-const MAX_CREDENTIAL_BYTES: usize = 12 * 1024;
 
 /// The `Authorization` header of a Graph path.
 pub fn access_token(headers: &HeaderMap) -> Result<Credential, Error> {
@@ -33,12 +30,15 @@ pub fn upload_token(uri: &Uri) -> Result<Credential, Error> {
     }
 }
 
-/// The credential as gRPC metadata. Fails if metadata cannot carry it.
+/// The credential as gRPC metadata. Fails if metadata cannot carry it. The limit is that of the service, which may be
+/// elsewhere: a longer one would not reach it.
 fn metadata(credential: &[u8]) -> Result<MetadataValue<Ascii>, Error> {
-    let value = credential.try_into().ok().filter(|_| credential.len() <= MAX_CREDENTIAL_BYTES);
-    let mut value: MetadataValue<Ascii> = value.ok_or_else(|| {
-        Error::new(Code::Unauthenticated, Reason::TokenMalformed, "the credential is too long or is not text")
-    })?;
+    if credential.len() > MAX_CREDENTIAL_BYTES {
+        return Err(Error::credential_too_large(MAX_CREDENTIAL_BYTES));
+    }
+    let mut value: MetadataValue<Ascii> = credential
+        .try_into()
+        .map_err(|_| Error::new(Code::Unauthenticated, Reason::TokenMalformed, "the credential is not text"))?;
     // Keeps it out of debug output.
     value.set_sensitive(true);
     Ok(value)

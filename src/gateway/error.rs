@@ -100,6 +100,14 @@ impl Error {
         error
     }
 
+    /// The credential is longer than the service accepts.
+    pub fn credential_too_large(max_bytes: usize) -> Self {
+        let message = format!("the credential is too long: at most {max_bytes} bytes are accepted");
+        let mut error = Self::new(Code::ResourceExhausted, Reason::CredentialTooLarge, message);
+        error.0.details.insert("maxBytes".into(), max_bytes.to_string().into());
+        error
+    }
+
     /// The body is compressed or encoded in another way. RFC 9110, section 12.5.3: the header lists what is accepted.
     pub fn encoded_body() -> Self {
         let message = "the body must be sent as it is, without a Content-Encoding such as gzip";

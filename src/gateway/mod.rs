@@ -11,6 +11,7 @@ mod answer;
 mod body;
 mod call;
 mod content_range;
+mod cors;
 mod credential;
 mod documents;
 mod download;
@@ -30,12 +31,13 @@ mod upstream;
 use axum::{
     Router,
     extract::Request,
+    http::HeaderValue,
     middleware,
     routing::{MethodRouter, get, post, put},
 };
 use print_upload_client::{Client, Credential, Transport};
 use tokio_util::sync::CancellationToken;
-use tower::{ServiceBuilder, ServiceExt};
+use tower::{ServiceBuilder, ServiceExt, util::option_layer};
 
 pub use openapi::DOCUMENT as OPENAPI;
 pub use upstream::in_process;
@@ -60,8 +62,8 @@ impl Gateway {
 }
 
 /// Everything the gateway serves, in front of the service that `upstream` connects to. Once `stopping` is canceled, the
-/// gateway reads a body that no handler reads for at most a few seconds.
-pub fn router(upstream: Transport, stopping: CancellationToken) -> Router {
+/// gateway reads a body that no handler reads for at most a few seconds. Pages of `cors_origins` may call it.
+pub fn router(upstream: Transport, stopping: CancellationToken, cors_origins: &[HeaderValue]) -> Router {
     meters::init_rest();
     let upstream = upstream::traced(upstream);
     let graph = PREFIXES
@@ -79,7 +81,8 @@ pub fn router(upstream: Transport, stopping: CancellationToken) -> Router {
     let layers = ServiceBuilder::new()
         .layer(middleware::from_fn(observe::observe))
         .layer(middleware::from_fn_with_state(stopping, unread::read_to_the_end))
-        .layer(middleware::from_fn(answer::finish));
+        .layer(middleware::from_fn(answer::finish))
+        .layer(option_layer(cors::layer(cors_origins)));
     let router = router
         .fallback(async || Error::no_such_path())
         .method_not_allowed_fallback(async || Error::method_not_allowed())

@@ -55,6 +55,7 @@ pub fn of_error(code: Code, reason: Reason) -> Row {
         (R::BodyTooLarge | R::ConfigurationTooLarge | R::FirstMessageTooLarge, _) => {
             row(S::PAYLOAD_TOO_LARGE, "invalidRequest")
         }
+        (R::CredentialTooLarge, _) => row(S::REQUEST_HEADER_FIELDS_TOO_LARGE, "invalidRequest"),
         (R::DocumentTooLarge, _) => inner(S::PAYLOAD_TOO_LARGE, "invalidRequest", "maxFileSizeExceeded"),
         (R::RangeTooLarge, _) => inner(S::PAYLOAD_TOO_LARGE, "invalidRequest", "maxFragmentLengthExceeded"),
         (R::RangeLengthMismatch, _) => inner(S::BAD_REQUEST, "invalidRequest", "fragmentLengthMismatch"),
@@ -155,7 +156,7 @@ mod tests {
     ];
 
     /// The status of the other reasons.
-    const SINGULAR: [(u16, Code, &str); 17] = [
+    const SINGULAR: [(u16, Code, &str); 18] = [
         (405, Code::Unimplemented, "METHOD_NOT_ALLOWED"),
         (408, Code::DeadlineExceeded, "BODY_TIMEOUT"),
         (408, Code::DeadlineExceeded, "RANGE_TIMEOUT"),
@@ -166,6 +167,7 @@ mod tests {
         (416, Code::AlreadyExists, "RANGE_ALREADY_RECEIVED"),
         (416, Code::OutOfRange, "OFFSET_OUT_OF_RANGE"),
         (429, Code::ResourceExhausted, "TOO_MANY_WRITERS"),
+        (431, Code::ResourceExhausted, "CREDENTIAL_TOO_LARGE"),
         (500, Code::Internal, "INTERNAL"),
         (501, Code::Unimplemented, "METHOD_UNKNOWN"),
         (503, Code::ResourceExhausted, "TOO_MANY_TRANSFERS"),

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use axum::{
     body::Body,
     extract::{Request, State},
-    http::HeaderMap,
+    http::{HeaderMap, header::AUTHORIZATION},
     middleware::Next,
     response::Response,
 };
-use print_upload_client::UPLOAD_TOKEN;
+use print_upload_client::{MAX_CREDENTIAL_BYTES, UPLOAD_TOKEN};
 use tonic::Status;
 
 use super::{
@@ -55,6 +55,10 @@ impl Guard {
 
     /// If the call has an upload token, only that is verified: it replaces the access token and its permissions.
     async fn authenticate(&self, headers: &HeaderMap) -> Result<Credentials, Error> {
+        let credentials = [headers.get(UPLOAD_TOKEN), headers.get(AUTHORIZATION)];
+        if credentials.into_iter().flatten().any(|credential| credential.len() > MAX_CREDENTIAL_BYTES) {
+            return Err(Error::CredentialTooLarge(MAX_CREDENTIAL_BYTES));
+        }
         if let Some(token) = headers.get(UPLOAD_TOKEN) {
             return Ok(Credentials::Capability(self.upload_urls.verify(token.as_bytes())?));
         }

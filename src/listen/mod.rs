@@ -3,6 +3,7 @@
 
 mod accept;
 mod detect;
+mod head_timer;
 mod http;
 
 use std::time::Duration;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 use axum::Router;
 use futures_util::{Stream, future::try_join_all};
-use print_upload_client::{KEEPALIVE, STREAM_WINDOW};
+use print_upload_client::{KEEPALIVE, MAX_CREDENTIAL_BYTES, STREAM_WINDOW};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpListener,
@@ -33,6 +34,19 @@ const CALLS_PER_CONNECTION: u32 = 2047;
 /// in use is bounded by the number of authorized calls on all connections: a call without a credential is refused at
 /// once, and so is a range without a permit.
 const CONNECTION_WINDOW: u32 = CALLS_PER_CONNECTION * STREAM_WINDOW;
+
+/// The headers of a request over HTTP/2, in bytes as RFC 9113, section 6.5.2, counts them. It is larger than the largest
+/// credential ([`MAX_CREDENTIAL_BYTES`]), so that a caller whose credential is too large learns just that.
+const MAX_HEADER_LIST_BYTES: u32 = 4 * MAX_CREDENTIAL_BYTES as u32;
+
+/// How long connections and calls may last.
+#[derive(Debug, Clone, Copy)]
+pub struct Lifetimes {
+    /// How long an HTTP/1.1 connection may wait for its next request.
+    pub idle: Duration,
+    /// How long the calls in progress may take to end when the listeners stop.
+    pub drain: Duration,
+}
 
 /// Whether every call had ended when the listeners stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,20 +75,21 @@ pub enum Protocol {
 }
 
 /// Serves every endpoint until `shutdown` completes. Then it cancels `stopping`, accepts no new connections, and waits
-/// at most `drain_timeout` for the calls in progress. With a certificate every endpoint speaks TLS.
+/// for the calls in progress, for as long as they may last. With a certificate every endpoint speaks TLS.
 pub async fn serve(
     endpoints: Vec<Endpoint>,
     certificate: Option<Certificate>,
-    drain_timeout: Duration,
+    lifetimes: Lifetimes,
     stopping: CancellationToken,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<Drained> {
-    let serving = endpoints.into_iter().map(|endpoint| endpoint.serve(certificate.as_ref(), stopping.clone()));
+    let serving =
+        endpoints.into_iter().map(|endpoint| endpoint.serve(certificate.as_ref(), lifetimes.idle, stopping.clone()));
     let serving = try_join_all(serving.collect::<Vec<_>>());
     let deadline = async {
         shutdown.await;
         stopping.cancel();
-        sleep(drain_timeout).await;
+        sleep(lifetimes.drain).await;
     };
     let following = async {
         match &certificate {
@@ -90,13 +105,18 @@ pub async fn serve(
 }
 
 impl Endpoint {
-    async fn serve(self, certificate: Option<&Certificate>, stopping: CancellationToken) -> anyhow::Result<()> {
+    async fn serve(
+        self,
+        certificate: Option<&Certificate>,
+        idle: Duration,
+        stopping: CancellationToken,
+    ) -> anyhow::Result<()> {
         let Self { listener, protocol, router } = self;
         match certificate {
-            None => protocol.serve(router, accept::plain(listener), stopping).await,
+            None => protocol.serve(router, accept::plain(listener), idle, stopping).await,
             Some(certificate) => {
                 let incoming = accept::tls(listener, certificate.acceptor(protocol.alpn())?);
-                protocol.serve(router, incoming, stopping).await
+                protocol.serve(router, incoming, idle, stopping).await
             }
         }
     }
@@ -107,6 +127,7 @@ impl Protocol {
         self,
         router: Router,
         incoming: impl Stream<Item = std::io::Result<Connection>> + Unpin,
+        idle: Duration,
         stopping: CancellationToken,
     ) -> anyhow::Result<()>
     where
@@ -114,7 +135,7 @@ impl Protocol {
     {
         match self {
             Self::Http => {
-                http::serve(router, incoming, stopping).await;
+                http::serve(router, incoming, idle, stopping).await;
                 Ok(())
             }
             Self::Grpc => {
@@ -123,6 +144,7 @@ impl Protocol {
                     .initial_stream_window_size(STREAM_WINDOW)
                     .initial_connection_window_size(CONNECTION_WINDOW)
                     .max_concurrent_streams(CALLS_PER_CONNECTION)
+                    .http2_max_header_list_size(MAX_HEADER_LIST_BYTES)
                     .http2_keepalive_interval(Some(KEEPALIVE))
                     .add_routes(Routes::from(router));
                 server.serve_with_incoming_shutdown(incoming, stopping.cancelled_owned()).await.context("serving")

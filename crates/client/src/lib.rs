@@ -44,4 +44,4 @@ pub use reason::{ended_session_message, reason_name};
 pub use retry::retry_delay;
 pub use source::Source;
 pub use transport::{Transport, connect};
-pub use wire::{KEEPALIVE, MAX_CHUNK_BYTES, STREAM_WINDOW, UPLOAD_TOKEN, chunks};
+pub use wire::{KEEPALIVE, MAX_CHUNK_BYTES, MAX_CREDENTIAL_BYTES, STREAM_WINDOW, UPLOAD_TOKEN, chunks};

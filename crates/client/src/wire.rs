@@ -7,6 +7,10 @@ use bytes::Bytes;
 /// The metadata key of the capability in an upload URL.
 pub const UPLOAD_TOKEN: &str = "upload-token";
 
+/// The largest credential that a call may present, in bytes. Access tokens with the groups of a user have some
+/// thousands.
+pub const MAX_CREDENTIAL_BYTES: usize = 16 * 1024;
+
 /// The largest chunk of a range or a download, in bytes.
 pub const MAX_CHUNK_BYTES: usize = 1024 * 1024;
 

@@ -218,6 +218,8 @@ fn config(
         ("public-url", public_url),
         ("catalog-client", sample::CATALOG_CLIENT),
         ("upload-token-key", std::str::from_utf8(&key)?),
+        // Nobody's balancer needs to notice.
+        ("shutdown-delay", "0s"),
     ])?;
     Ok(Config { tls: certificate.map(ThrowAwayCertificate::files).unwrap_or_default(), ..config })
 }

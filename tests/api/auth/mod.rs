@@ -6,4 +6,5 @@ mod isolation;
 mod issuers;
 mod permissions;
 mod printers_and_owners;
+mod sizes;
 mod tokens;

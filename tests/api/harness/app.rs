@@ -72,6 +72,7 @@ impl App {
             ("upload-token-key", "a key for tests that nobody must guess"),
             ("keys-refetch", "50ms"),
             ("drain-timeout", "5s"),
+            ("shutdown-delay", "0s"),
         ];
         let flags = defaults.into_iter().chain(flags).map(|(flag, value)| (flag.to_owned(), value.to_owned()));
         let ports = [Port::reserve(), Port::reserve()];

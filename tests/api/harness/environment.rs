@@ -12,6 +12,8 @@ const INHERITED: [&str; 6] = ["PATH", "HOME", "TMPDIR", "XDG_CACHE_HOME", "PG_BI
 pub fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command.env_clear();
+    // No balancer needs to notice that a program stops.
+    command.env("SHUTDOWN_DELAY", "0s");
     command.envs(INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
     command
 }

@@ -39,6 +39,6 @@ pub use program::Program;
 pub use proxy::{CREDENTIAL, Cut, Proxy};
 pub use range::{Digest, chunk, crc32c, header, sample_bytes, sha256, span, spans};
 pub use raw::{call_raw, frame};
-pub use rest::{RestActor, refused};
+pub use rest::{Answer, RestActor, refused};
 pub use rpc::{Rpc, SIZE};
 pub use socket::Socket;

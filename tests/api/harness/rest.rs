@@ -24,7 +24,8 @@ pub struct Answer {
 
 impl RestActor {
     pub fn new(address: SocketAddr, token: Option<&str>) -> Self {
-        Self::over(reqwest::Client::new(), &format!("http://{address}"), token)
+        let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+        Self::over(http, &format!("http://{address}"), token)
     }
 
     /// A caller with any HTTP client and any base URL.

@@ -89,6 +89,26 @@ async fn while_it_drains_it_is_alive_and_not_ready() {
 }
 
 #[tokio::test]
+async fn before_it_closes_its_listeners_it_reports_that_it_is_not_ready() {
+    let (mut app, document) = App::stopped().await;
+    app.set_flag("shutdown-delay", "1h");
+    let (program, operator) = watched(&mut app).await;
+    let (_gateway, gateway) = Program::gateway(&[app.address], &["--shutdown-delay=1h"]).await;
+
+    program.terminate();
+
+    eventually("it is not ready", async || operator.probe("/readyz").await.0 == 503).await;
+    let (status, output) = Program::run(&["healthcheck", "--server", &app.address.to_string()]).await;
+    assert!(!status.success() && output.contains("NOT_SERVING"), "{output}");
+    // On new connections, while a balancer has not noticed.
+    app.ada().create(&document, 10).await.expect("a session over gRPC");
+    assert_eq!(app.rest(&app.ada()).cancel(&document).await.status, 204);
+    let answer = RestActor::new(gateway, None).get("/openapi.json").await;
+    assert_eq!(answer.status, 200);
+    program.kill().await;
+}
+
+#[tokio::test]
 async fn without_any_issuers_keys_it_is_not_ready() {
     let (mut app, _) = App::stopped().await;
     let nobody = Port::reserve();

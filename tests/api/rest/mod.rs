@@ -1,5 +1,6 @@
 //! The REST gateway.
 
+mod browsers;
 mod cancel;
 mod early_answer;
 mod encodings;
