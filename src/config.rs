@@ -1,16 +1,17 @@
 //! The configuration of `serve`: every option is a flag and an environment variable.
 
-use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use anyhow::Context;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, builder::Resettable};
 use url::Url;
 
 use crate::{
     app_state::Limits,
     http_options::HttpOptions,
+    issuer_options::IssuerOptions,
     reclaim,
     secret_files::{DatabaseUrl, UploadTokenKeys},
+    session::identity,
     store::Terms,
     telemetry::Telemetry,
     tls::TlsFiles,
@@ -63,21 +64,12 @@ pub struct Config {
     #[arg(long, env = "SPOOL_DIR")]
     pub spool_dir: Option<PathBuf>,
 
-    /// Issuer of access tokens, as in their claim `iss`. In a template issuer, {tenantid} stands for the tenant; its
-    /// metadata are those of the tenant "common". Repeat it, or separate several with commas.
-    #[arg(long = "issuer", env = "ISSUER", value_delimiter = ',', required = true)]
-    pub issuers: Vec<String>,
-
-    /// Authorities that may sign an issuer's certificate, besides the system's authorities, PEM.
-    #[arg(long, env = "ISSUER_CA", value_name = "FILE")]
-    pub issuer_ca: Option<PathBuf>,
-
-    /// Accepted value of the claim `aud` of access tokens. Repeat it, or separate several with commas.
-    #[arg(long = "audience", env = "AUDIENCE", value_delimiter = ',', required = true)]
-    pub audiences: Vec<String>,
+    /// The issuers of access tokens.
+    #[command(flatten)]
+    pub issuers: IssuerOptions,
 
     /// Client id of an application that maintains the catalog. Repeat it, or separate several with commas.
-    #[arg(long = "catalog-client", env = "CATALOG_CLIENT", value_delimiter = ',')]
+    #[arg(long = "catalog-client", env = "CATALOG_CLIENT", value_delimiter = ',', value_parser = catalog_client)]
     pub catalog_clients: Vec<String>,
 
     /// The keys that sign upload URLs.
@@ -126,14 +118,6 @@ pub struct Config {
     #[arg(long, env = "TOMBSTONE_RETENTION", default_value = "24h", value_parser = duration)]
     pub tombstone_retention: Duration,
 
-    /// How often the issuers' keys are fetched.
-    #[arg(long, env = "KEYS_REFRESH", default_value = "1h", value_parser = duration)]
-    pub keys_refresh: Duration,
-
-    /// How often, at most, the issuers' keys are fetched because a token names an unknown key.
-    #[arg(long, env = "KEYS_REFETCH", default_value = "10s", value_parser = duration)]
-    pub keys_refetch: Duration,
-
     /// Browsers, idle connections, and stopping.
     #[command(flatten)]
     pub http: HttpOptions,
@@ -154,12 +138,6 @@ impl Config {
         let arguments = flags.into_iter().map(|(flag, value)| format!("--{flag}={value}"));
         let matches = command.try_get_matches_from(arguments)?;
         Ok(Flags::from_arg_matches(&matches)?.config)
-    }
-
-    /// The authorities of --issuer-ca, PEM.
-    pub fn issuer_ca(&self) -> anyhow::Result<Option<Vec<u8>>> {
-        let read = |file: &PathBuf| fs::read(file).with_context(|| format!("--issuer-ca {}", file.display()));
-        self.issuer_ca.as_ref().map(read).transpose()
     }
 
     /// The limits of calls.
@@ -194,6 +172,11 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         return Err("must be more than zero and at most 3650 days".into());
     }
     Ok(duration)
+}
+
+/// Parses the client id of an application.
+fn catalog_client(text: &str) -> Result<String, String> {
+    identity(text).ok_or_else(|| "must be the id of an application".into())
 }
 
 /// Parses the base of upload URLs. Clients parse upload URLs as templates (RFC 6570): the base must have no braces, and

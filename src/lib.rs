@@ -31,6 +31,7 @@ pub mod error;
 pub mod gateway;
 pub mod guard;
 pub mod http_options;
+pub mod issuer_options;
 pub mod listen;
 pub mod name;
 pub mod process;

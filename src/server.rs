@@ -78,14 +78,7 @@ impl Server {
             "--session-idle-timeout must not be longer than --session-lifetime"
         );
         let database_url = config.database.read()?;
-        let issuer_ca = config.issuer_ca()?;
-        let issuers = Issuers::new(
-            &config.issuers,
-            issuer_ca.as_deref(),
-            config.audiences.clone(),
-            config.keys_refresh,
-            config.keys_refetch,
-        )?;
+        let issuers = Issuers::new(&config.issuers, config.issuers.ca()?.as_deref())?;
         let upload_urls = Arc::new(UploadUrls::new(&config.public_url, &config.upload_token_keys.read()?)?);
         let store = Store::connect_lazily(database_url.expose_secret(), config.database_connections, config.terms())
             .context("the address of the database")?;

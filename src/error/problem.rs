@@ -17,8 +17,15 @@ pub enum TokenProblem {
     TenantNotGuid,
     #[error("the access token has no `oid`")]
     NoObjectId,
-    #[error("the access token is neither a user's (`scp`) nor an application's (`idtyp` app)")]
+    #[error("the access token's claim `{0}` has a value of the wrong type")]
+    ClaimMalformed(&'static str),
+    #[error(
+        "the access token has neither `scp`, as a user's has, nor `idtyp` with the value `app`, as an application's has: \
+         for applications, turn on the optional claim `idtyp` of access tokens in the registration of this API"
+    )]
     NeitherUserNorApplication,
+    #[error("the access token has `scp`, as a user's has, and `idtyp` with the value `app`, as an application's has")]
+    BothUserAndApplication,
     #[error("the access token names no client application")]
     NoClientApplication,
     #[error("the access token lacks one of `exp`, `iss` and `aud`")]
@@ -94,7 +101,9 @@ impl TokenProblem {
             Self::NotBearer | Self::NotSigned | Self::NoIssuerOrTenant | Self::Malformed => Reason::TokenMalformed,
             Self::TenantNotGuid
             | Self::NoObjectId
+            | Self::ClaimMalformed(_)
             | Self::NeitherUserNorApplication
+            | Self::BothUserAndApplication
             | Self::NoClientApplication
             | Self::ClaimMissing => Reason::TokenClaimsInvalid,
             Self::IssuerUnknown => Reason::TokenIssuerUnknown,

@@ -1,15 +1,18 @@
 //! Access tokens: JWTs of a trusted issuer, with the claim names of the Microsoft identity platform ("access token
 //! claims reference").
 
+use std::collections::BTreeSet;
+
 use axum::http::{HeaderMap, header::AUTHORIZATION};
 use jsonwebtoken::{Validation, dangerous::insecure_decode_claims, decode, decode_header, errors::ErrorKind};
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use super::{Issuers, permission::Grant};
 use crate::{
     error::{Error, TokenProblem},
     name::{self, TenantId},
-    session::{Caller, Principal},
+    session::{Caller, Principal, identity},
 };
 
 /// How far the clocks of the issuer and of this machine may differ, in seconds.
@@ -31,21 +34,14 @@ struct IssuerClaims {
     tid: String,
 }
 
-#[derive(Deserialize)]
-struct Claims {
-    /// Object id of the user or of the application's service principal.
-    oid: Option<String>,
-    /// The client application, in v1 tokens.
-    appid: Option<String>,
-    /// The client application, in v2 tokens.
-    azp: Option<String>,
-    /// "app" in an application's token.
-    idtyp: Option<String>,
-    /// Delegated scopes, separated by spaces. Only in user tokens.
-    scp: Option<String>,
-    /// Application roles. In a user's token these are the user's own roles, which grant nothing here.
-    roles: Option<Vec<String>>,
-}
+/// The claims of a token that is verified.
+///
+/// - `oid`: object id of the user or of the application's service principal
+/// - `appid`, `azp`: the client application, in v1 and in v2 tokens
+/// - `idtyp`: "app" in an application's token
+/// - `scp`: delegated scopes, only in user tokens
+/// - `roles`: application roles; in a user's token these are the user's own roles, which grant nothing here
+struct Claims(Map<String, Value>);
 
 /// The token of an `Authorization: Bearer …` header.
 pub fn bearer(headers: &HeaderMap) -> Result<&str, Error> {
@@ -77,36 +73,54 @@ impl AccessToken {
         validation.set_audience(&issuers.audiences);
         validation.validate_nbf = true;
         validation.leeway = LEEWAY_SECONDS;
-        let claims = decode::<Claims>(token, &key.key, &validation).map_err(|error| problem(error.kind()))?.claims;
-        claims.into_token(TenantId(tenant))
+        let claims = decode(token, &key.key, &validation).map_err(|error| problem(error.kind()))?.claims;
+        Claims(claims).token(TenantId(tenant))
     }
 }
 
 impl Claims {
     /// `idtyp=app` marks the token of an application, `scp` that of a user. A token with both or neither is refused.
-    fn into_token(self, tenant: TenantId) -> Result<AccessToken, Error> {
-        let is_application = self.idtyp.as_deref() == Some("app");
-        let (principal, grant) = match (is_application, self.scp) {
+    fn token(&self, tenant: TenantId) -> Result<AccessToken, Error> {
+        let is_application = self.text("idtyp")? == Some("app");
+        let (principal, grant) = match (is_application, self.words("scp")?) {
             (true, None) => {
-                let roles = self.roles.unwrap_or_default().into_iter().collect();
-                (Principal::Application(client_application(self.appid, self.azp)?), Grant::Application(roles))
+                let roles = self.words("roles")?.unwrap_or_default();
+                (Principal::Application(self.client_application()?), Grant::Application(roles))
             }
             (false, Some(scopes)) => {
-                let oid = self.oid.as_deref().and_then(name::id);
-                let oid = oid.ok_or(TokenProblem::NoObjectId)?;
-                let scopes = scopes.split_ascii_whitespace().map(str::to_owned).collect();
+                let oid = self.text("oid")?.and_then(identity).ok_or(TokenProblem::NoObjectId)?;
                 (Principal::User(oid), Grant::Delegated(scopes))
             }
-            _ => return Err(TokenProblem::NeitherUserNorApplication.into()),
+            (true, Some(_)) => return Err(TokenProblem::BothUserAndApplication.into()),
+            (false, None) => return Err(TokenProblem::NeitherUserNorApplication.into()),
         };
         Ok(AccessToken { caller: Caller { tenant, principal }, grant })
     }
-}
 
-fn client_application(appid: Option<String>, azp: Option<String>) -> Result<String, TokenProblem> {
-    let contradicts = matches!((&appid, &azp), (Some(appid), Some(azp)) if appid != azp);
-    let client = appid.or(azp).as_deref().and_then(name::id).filter(|_| !contradicts);
-    client.ok_or(TokenProblem::NoClientApplication)
+    fn client_application(&self) -> Result<String, TokenProblem> {
+        let (appid, azp) = (self.text("appid")?.map(identity), self.text("azp")?.map(identity));
+        let contradicts = matches!((&appid, &azp), (Some(appid), Some(azp)) if appid != azp);
+        appid.or(azp).flatten().filter(|_| !contradicts).ok_or(TokenProblem::NoClientApplication)
+    }
+
+    /// A claim that is a text. `None` if it is missing or null.
+    fn text(&self, claim: &'static str) -> Result<Option<&str>, TokenProblem> {
+        match self.0.get(claim) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(TokenProblem::ClaimMalformed(claim)),
+        }
+    }
+
+    /// A claim that is a list of words. Issuers write it as a text with spaces or as an array of texts.
+    fn words(&self, claim: &'static str) -> Result<Option<BTreeSet<String>>, TokenProblem> {
+        let Some(Value::Array(words)) = self.0.get(claim) else {
+            let words = self.text(claim)?.map(|text| text.split_ascii_whitespace().map(str::to_owned).collect());
+            return Ok(words);
+        };
+        let words = words.iter().map(|word| word.as_str().map(str::to_owned));
+        words.collect::<Option<_>>().map(Some).ok_or(TokenProblem::ClaimMalformed(claim))
+    }
 }
 
 fn problem(kind: &ErrorKind) -> TokenProblem {
@@ -118,6 +132,8 @@ fn problem(kind: &ErrorKind) -> TokenProblem {
         ErrorKind::InvalidIssuer => TokenProblem::IssuerUnknown,
         ErrorKind::InvalidAlgorithm => TokenProblem::AlgorithmWrong,
         ErrorKind::MissingRequiredClaim(_) => TokenProblem::ClaimMissing,
+        ErrorKind::InvalidClaimFormat(claim) if claim == "nbf" => TokenProblem::ClaimMalformed("nbf"),
+        ErrorKind::InvalidClaimFormat(_) => TokenProblem::ClaimMalformed("exp"),
         _ => TokenProblem::Malformed,
     }
 }
@@ -127,8 +143,7 @@ mod tests {
     use super::*;
 
     fn read(claims: &str) -> Result<AccessToken, Error> {
-        let claims: Claims = serde_json::from_str(claims).expect("claims");
-        claims.into_token(TenantId(uuid::Uuid::from_u128(1)))
+        Claims(serde_json::from_str(claims).expect("claims")).token(TenantId(uuid::Uuid::from_u128(1)))
     }
 
     #[test]
@@ -144,6 +159,51 @@ mod tests {
         for claim in ["appid", "azp"] {
             let token = read(&format!(r#"{{"oid": "o", "{claim}": "robot", "idtyp": "app"}}"#)).expect("a token");
             assert_eq!(token.caller.principal, Principal::Application("robot".into()));
+        }
+    }
+
+    #[test]
+    fn lists_are_texts_or_arrays() {
+        let scopes = ["PrintJob.Read".to_owned(), "Printer.Read.All".to_owned()];
+        for scp in [r#""PrintJob.Read  Printer.Read.All""#, r#"["Printer.Read.All", "PrintJob.Read"]"#] {
+            let token = read(&format!(r#"{{"oid": "ada", "scp": {scp}, "roles": 7}}"#)).expect("a token");
+            assert_eq!(token.grant, Grant::Delegated(scopes.clone().into()), "{scp}");
+        }
+        for roles in [r#""PrintJob.Read Printer.Read.All""#, r#"["Printer.Read.All", "PrintJob.Read"]"#] {
+            let token = read(&format!(r#"{{"appid": "robot", "idtyp": "app", "roles": {roles}}}"#)).expect("a token");
+            assert_eq!(token.grant, Grant::Application(scopes.clone().into()), "{roles}");
+        }
+        for empty in ["\"\"", "[]"] {
+            let token = read(&format!(r#"{{"oid": "ada", "scp": {empty}}}"#)).expect("a user without scopes");
+            assert_eq!(token.grant, Grant::Delegated(BTreeSet::new()));
+        }
+    }
+
+    #[test]
+    fn a_claim_of_the_wrong_kind_is_named() {
+        for (claim, claims) in [
+            ("scp", r#"{"oid": "ada", "scp": {"a": 1}}"#),
+            ("scp", r#"{"oid": "ada", "scp": ["a", 1]}"#),
+            ("scp", r#"{"oid": "ada", "scp": true}"#),
+            ("oid", r#"{"oid": 7, "scp": "a"}"#),
+            ("idtyp", r#"{"oid": "ada", "scp": "a", "idtyp": ["app"]}"#),
+            ("roles", r#"{"appid": "robot", "idtyp": "app", "roles": 7}"#),
+            ("azp", r#"{"azp": ["robot"], "idtyp": "app"}"#),
+        ] {
+            let problem = read(claims).expect_err(claims).to_string();
+            assert!(problem.contains(&format!("`{claim}`")), "{claims}: {problem}");
+        }
+    }
+
+    #[test]
+    fn a_guid_in_capitals_is_the_same_identity() {
+        let (small, capital) = ("0f9d3a52-7a6d-4c59-9f0c-0a1b2c3d4e5f", "0F9D3A52-7A6D-4C59-9F0C-0A1B2C3D4E5F");
+        for claims in [
+            format!(r#"{{"oid": "{capital}", "scp": "a"}}"#),
+            format!(r#"{{"appid": "{capital}", "azp": "{small}", "idtyp": "app"}}"#),
+        ] {
+            let principal = read(&claims).expect("a token").caller.principal.to_string();
+            assert_eq!(principal.split_once(':').expect("an id").1, small);
         }
     }
 

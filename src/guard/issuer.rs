@@ -1,17 +1,23 @@
 //! The trusted issuers of access tokens and their keys: OpenID Connect discovery and a JSON Web Key Set over HTTP,
 //! cached, refreshed in the background, and fetched once more when a token names an unknown key.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use parking_lot::RwLock;
-use reqwest::{Certificate, Client, redirect::Policy};
 use serde::{Deserialize, de::DeserializeOwned};
 use tokio::{sync::Mutex, time::Instant};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::{key::Key, template::substitute};
-use crate::error::Error;
+use super::{
+    fetch::{Fetcher, is_confidential},
+    key::Key,
+    template::substitute,
+};
+use crate::{
+    error::Error,
+    issuer_options::{IssuerOptions, Location},
+};
 
 /// The tenant whose metadata describe a template issuer, as at the Microsoft identity platform.
 const COMMON_TENANT: &str = "common";
@@ -21,12 +27,6 @@ const MAX_KEY_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How soon a failed refresh is retried.
 const REFRESH_RETRY: Duration = Duration::from_secs(10);
-
-/// How long one fetch may take.
-const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The largest metadata document or key set, in bytes.
-const MAX_DOCUMENT_BYTES: usize = 1024 * 1024;
 
 /// The issuers whose access tokens are accepted, and the audiences that the tokens may have.
 #[derive(Debug)]
@@ -41,12 +41,22 @@ pub struct Issuers {
 #[derive(Debug)]
 pub struct Issuer {
     address: String,
-    client: Client,
+    source: KeySource,
+    fetcher: Fetcher,
     refetch: Duration,
     /// Never locked across an await.
     keys: RwLock<Option<KeySet>>,
     /// When the last fetch for an unknown key ended, and whether it succeeded. Locked during a fetch: one at a time.
     last_fetch: Mutex<Option<(Instant, bool)>>,
+}
+
+/// Where an issuer's keys are found.
+#[derive(Debug)]
+enum KeySource {
+    /// In the metadata at this URL.
+    Metadata(String),
+    /// At this URL.
+    Keys(String),
 }
 
 #[derive(Debug, Clone)]
@@ -75,18 +85,27 @@ struct PublishedKeys {
 }
 
 impl Issuers {
-    /// Trusts the issuers at `addresses`, for tokens whose `aud` is one of `audiences`. An issuer's certificate may be
-    /// signed by the system's authorities or by those in `ca` (PEM). Keys are fetched every `refresh`, and for an
-    /// unknown key at most every `refetch`.
-    pub fn new(
-        addresses: &[String],
-        ca: Option<&[u8]>,
-        audiences: Vec<String>,
-        refresh: Duration,
-        refetch: Duration,
-    ) -> Result<Self, IssuerError> {
-        let issuers = addresses.iter().map(|address| Issuer::new(address, ca, refetch).map(Arc::new));
-        Ok(Self { issuers: issuers.collect::<Result<_, _>>()?, audiences, refresh })
+    /// Trusts the issuers of the options, for tokens whose `aud` is one of the audiences. Keys are fetched every
+    /// `keys_refresh`, and for an unknown key at most every `keys_refetch`.
+    pub fn new(options: &IssuerOptions, ca: Option<&[u8]>) -> Result<Self, IssuerError> {
+        for Location { issuer, .. } in options.issuer_metadata.iter().chain(&options.issuer_keys) {
+            if !options.issuers.contains(issuer) {
+                let problem = "an address of its metadata or keys is given, but no such --issuer".into();
+                return Err(IssuerError { address: issuer.clone(), problem });
+            }
+        }
+        let issuers = options.issuers.iter().map(|address| {
+            let given = |locations: &[Location]| {
+                locations.iter().find(|location| location.issuer == *address).map(|location| location.url.clone())
+            };
+            let source = match given(&options.issuer_keys) {
+                Some(url) => KeySource::Keys(url),
+                None => KeySource::Metadata(given(&options.issuer_metadata).unwrap_or_else(|| metadata_of(address))),
+            };
+            Issuer::new(address, source, ca, options.keys_refetch).map(Arc::new)
+        });
+        let issuers = issuers.collect::<Result<_, _>>()?;
+        Ok(Self { issuers, audiences: options.audiences.clone(), refresh: options.keys_refresh })
     }
 
     /// The issuer whose address, with `tid` for `{tenantid}`, is exactly `iss`.
@@ -107,26 +126,18 @@ impl Issuers {
 }
 
 impl Issuer {
-    fn new(address: &str, ca: Option<&[u8]>, refetch: Duration) -> Result<Self, IssuerError> {
+    fn new(address: &str, source: KeySource, ca: Option<&[u8]>, refetch: Duration) -> Result<Self, IssuerError> {
         let fail = |problem: String| IssuerError { address: address.into(), problem };
-        let url = Url::parse(&substitute(address, COMMON_TENANT)).map_err(|error| fail(error.to_string()))?;
-        if !is_confidential(&url) {
-            return Err(fail("must be https, or http on a loopback address".into()));
+        let (KeySource::Metadata(location) | KeySource::Keys(location)) = &source;
+        for text in [address, location] {
+            let url = Url::parse(&substitute(text, COMMON_TENANT)).map_err(|error| fail(format!("{text}: {error}")))?;
+            if !is_confidential(&url) {
+                return Err(fail(format!("{text} must be https, or http on a loopback address")));
+            }
         }
-        let authorities =
-            Certificate::from_pem_bundle(ca.unwrap_or_default()).map_err(|error| fail(error.to_string()))?;
-        if ca.is_some() && authorities.is_empty() {
-            return Err(fail("the file of --issuer-ca holds no certificate".into()));
-        }
-        let client = Client::builder().timeout(FETCH_TIMEOUT).redirect(Policy::none());
-        let client = client.tls_certs_merge(authorities).build();
-        Ok(Self {
-            address: address.into(),
-            client: client.map_err(|error| fail(error.to_string()))?,
-            refetch,
-            keys: RwLock::default(),
-            last_fetch: Mutex::default(),
-        })
+        let fetcher = Fetcher::new(ca).map_err(fail)?;
+        let (keys, last_fetch) = (RwLock::default(), Mutex::default());
+        Ok(Self { address: address.into(), source, fetcher, refetch, keys, last_fetch })
     }
 
     /// The key with this id. If it is unknown, the issuer's keys are fetched again, at most every `refetch`.
@@ -190,13 +201,21 @@ impl Issuer {
     }
 
     async fn fetch_keys(&self) -> Result<HashMap<String, Key>, IssuerError> {
-        let base = substitute(&self.address, COMMON_TENANT);
-        let metadata_url = format!("{}/.well-known/openid-configuration", base.trim_end_matches('/'));
-        let metadata: Metadata = self.fetch_json(&metadata_url).await?;
-        if metadata.issuer != self.address {
-            return Err(self.fail(format!("its metadata name another issuer, {}", metadata.issuer)));
-        }
-        let published: PublishedKeys = self.fetch_json(&metadata.jwks_uri).await?;
+        let published: PublishedKeys = match &self.source {
+            KeySource::Keys(url) => self.fetch_json(&substitute(url, COMMON_TENANT)).await?,
+            KeySource::Metadata(url) => {
+                let url = substitute(url, COMMON_TENANT);
+                let metadata: Metadata = self.fetch_json(&url).await?;
+                if metadata.issuer != self.address {
+                    return Err(self.fail(format!("its metadata name another issuer, {}", metadata.issuer)));
+                }
+                // Metadata that were fetched over https must not name a URL without it.
+                if url.starts_with("https:") && !metadata.jwks_uri.starts_with("https:") {
+                    return Err(self.fail(format!("{} must be https, like its metadata", metadata.jwks_uri)));
+                }
+                self.fetch_json(&metadata.jwks_uri).await?
+            }
+        };
         // Unusable keys are skipped: a set may also hold keys of other kinds.
         let keys: HashMap<String, Key> = published.keys.into_iter().filter_map(Key::read).collect();
         if keys.is_empty() {
@@ -206,21 +225,11 @@ impl Issuer {
     }
 
     async fn fetch_json<T: DeserializeOwned>(&self, url: &str) -> Result<T, IssuerError> {
-        let url = Url::parse(url).map_err(|error| self.fail(error.to_string()))?;
-        // An issuer that is trusted over https must not name a URL without it.
-        if !is_confidential(&url) || (self.address.starts_with("https:") && url.scheme() != "https") {
+        let parsed = Url::parse(url).map_err(|error| self.fail(error.to_string()))?;
+        if !is_confidential(&parsed) {
             return Err(self.fail(format!("{url} must be https, or http on a loopback address")));
         }
-        let failed = |error: reqwest::Error| self.fail(error.to_string());
-        let mut response = self.client.get(url).send().await.map_err(failed)?.error_for_status().map_err(failed)?;
-        let mut document = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(failed)? {
-            document.extend_from_slice(&chunk);
-            if document.len() > MAX_DOCUMENT_BYTES {
-                return Err(self.fail("its response is too large".into()));
-            }
-        }
-        serde_json::from_slice(&document).map_err(|error| self.fail(error.to_string()))
+        self.fetcher.json(parsed).await.map_err(|problem| self.fail(problem))
     }
 
     fn fail(&self, problem: String) -> IssuerError {
@@ -228,12 +237,9 @@ impl Issuer {
     }
 }
 
-/// Whether a response from the URL is protected on the network against reading and changing.
-fn is_confidential(url: &Url) -> bool {
-    let Some(host) = url.host_str() else { return false };
-    let is_loopback =
-        host == "localhost" || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    url.scheme() == "https" || (url.scheme() == "http" && is_loopback)
+/// Where an issuer's metadata are found (OpenID Connect Discovery 1.0, section 4).
+fn metadata_of(address: &str) -> String {
+    format!("{}/.well-known/openid-configuration", address.trim_end_matches('/'))
 }
 
 #[cfg(test)]
@@ -242,7 +248,9 @@ mod tests {
 
     #[test]
     fn plain_http_is_for_loopback_only() {
-        let trusted = |address: &str| Issuer::new(address, None, Duration::ZERO).is_ok();
+        let trusted = |address: &str| {
+            Issuer::new(address, KeySource::Metadata(metadata_of(address)), None, Duration::ZERO).is_ok()
+        };
         assert!(trusted("https://login.example/{tenantid}/v2.0"));
         assert!(trusted("http://127.0.0.1:1/{tenantid}/v2.0"));
         assert!(trusted("http://[::1]:1"));

@@ -8,6 +8,7 @@
 mod access_token;
 mod authorize;
 mod credentials;
+mod fetch;
 mod first_message;
 mod issuer;
 mod key;

@@ -15,7 +15,7 @@ use crate::{
         UpsertPrintTaskRequest, UpsertPrinterRequest, UpsertPrinterShareRequest, UpsertTenantRequest,
         principal::Identity, print_catalog_server::PrintCatalog, print_task,
     },
-    session::{CatalogCaller, Principal},
+    session::{self, CatalogCaller, Principal},
     store::{self, CatalogError, DeleteJobOutcome},
 };
 
@@ -107,7 +107,7 @@ impl PrintCatalog for PrintCatalogService {
         let task = store::PrintTask {
             job,
             task,
-            trigger_application: id(&sent.trigger_application, "print_task.trigger_application")?,
+            trigger_application: identity(&sent.trigger_application, "print_task.trigger_application")?,
             state: stored_state(sent.state())?.to_owned(),
             revision: revision(sent.revision, "print_task.revision")?,
         };
@@ -182,10 +182,15 @@ fn id(text: &str, field: &'static str) -> Result<String, Error> {
     name::id(text).ok_or_else(|| invalid(field, "must be 1 to 128 letters, digits, '-', '.', '_' or '~'"))
 }
 
-fn principal(identity: Option<Identity>) -> Result<Principal, Error> {
-    match required(identity, "print_job.creator")? {
-        Identity::User(oid) => Ok(Principal::User(id(&oid, "print_job.creator.user")?)),
-        Identity::Application(app_id) => Ok(Principal::Application(id(&app_id, "print_job.creator.application")?)),
+/// The id of a user or an application.
+fn identity(text: &str, field: &'static str) -> Result<String, Error> {
+    id(text, field).map(|id| session::identity(&id).unwrap_or(id))
+}
+
+fn principal(creator: Option<Identity>) -> Result<Principal, Error> {
+    match required(creator, "print_job.creator")? {
+        Identity::User(oid) => Ok(Principal::User(identity(&oid, "print_job.creator.user")?)),
+        Identity::Application(app) => Ok(Principal::Application(identity(&app, "print_job.creator.application")?)),
     }
 }
 

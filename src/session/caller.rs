@@ -13,11 +13,17 @@ pub enum Principal {
     Application(String),
 }
 
+/// The id of a user or an application. GUIDs are the same in capitals, so they are kept in small letters.
+pub fn identity(text: &str) -> Option<String> {
+    let id = name::id(text)?;
+    Some(if name::guid(&id).is_some() { id.to_ascii_lowercase() } else { id })
+}
+
 impl Principal {
     /// Parses the stored form, `user:{oid}` or `app:{appid}`.
     pub fn parse(text: &str) -> Option<Self> {
         let (kind, id) = text.split_once(':')?;
-        let id = name::id(id)?;
+        let id = identity(id)?;
         match kind {
             "user" => Some(Self::User(id)),
             "app" => Some(Self::Application(id)),
@@ -69,5 +75,20 @@ impl Credential {
             Self::AccessToken => "access-token",
             Self::UploadUrl => "upload-url",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_guids_are_the_same_in_capitals() {
+        let guid = "0F9D3A52-7a6d-4C59-9F0C-0A1B2C3D4E5F";
+        assert_eq!(identity(guid), Some(guid.to_ascii_lowercase()));
+        assert_eq!(identity("Robot-1"), Some("Robot-1".into()));
+        assert_eq!(identity("a:b"), None);
+        let stored = format!("app:{guid}");
+        assert_eq!(Principal::parse(&stored), Some(Principal::Application(guid.to_ascii_lowercase())));
     }
 }

@@ -6,7 +6,7 @@ mod plan;
 mod proof;
 mod state;
 
-pub use caller::{Caller, Capability, Credential, Principal};
+pub use caller::{Caller, Capability, Credential, Principal, identity};
 pub use plan::{Expected, Plan, RangeRequest, RangeView, Refusal, plan};
 pub use proof::{
     CatalogCaller, Document, MissingSession, NotJobCreator, NotSessionOwner, OwnedSession, PermittedDocument,

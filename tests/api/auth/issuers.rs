@@ -222,3 +222,43 @@ async fn metadata_that_are_not_the_issuers_own_are_not_trusted() {
     let fetches: usize = authorities.iter().map(|authority| authority.fetches()).sum();
     assert_eq!(fetches, 0, "their keys are not even fetched");
 }
+
+#[tokio::test]
+async fn v1_tokens_are_accepted_from_their_own_issuer() {
+    let v1 = Authority::v1().await;
+    let (app, session) = app_that_trusts(&[&v1]).await;
+    for claims in [user_claims().with("ver", "1.0"), user_claims().with("ver", "1.0").with("appid", "some-client")] {
+        get_session(&app, &v1.sign(&claims, KeyType::Rsa), &session).await.expect("a v1 token");
+    }
+    let robot = crate::harness::application_claims();
+    let robot = robot.clone().without("azp").with("appid", robot.json()["azp"].as_str().expect("an id"));
+    let document = app.new_document().await;
+    app.bearer(&v1.sign(&robot, KeyType::Rsa)).create(&document, SIZE).await.expect("an application's v1 token");
+    let without_slash = v1.address.trim_end_matches('/').replace("{tenantid}", &TENANT.to_string());
+    let (code, _) = refusal(&app, &v1.forge(&user_claims().with("iss", without_slash)), &session).await;
+    assert_eq!(code, Code::Unauthenticated);
+}
+
+#[tokio::test]
+async fn an_issuers_metadata_or_keys_may_be_elsewhere() {
+    let [by_metadata, by_keys] = [Authority::elsewhere().await, Authority::elsewhere().await];
+    for (authority, flag, url) in
+        [(&by_metadata, "issuer-metadata", by_metadata.metadata_url()), (&by_keys, "issuer-keys", by_keys.keys_url())]
+    {
+        let location = format!("{}={url}", authority.address);
+        let issuers = format!("{},{}", authority.address, issuer().address);
+        let app = App::with([("issuer", issuers.as_str()), (flag, location.as_str())]).await;
+        let session = app.ada().create(&app.new_document().await, SIZE).await.expect("a session");
+        let token = authority.sign(&user_claims(), KeyType::Rsa);
+        get_session(&app, &token, &session).await.expect("a token of the issuer by its name");
+        assert!(authority.fetches() > 0);
+        assert_eq!(refusal(&app, &authority.forge(&user_claims()), &session).await, key_unknown());
+    }
+    // Metadata that name another issuer are not trusted, wherever they are.
+    by_metadata.publish_metadata("issuer", &issuer().address);
+    let location = format!("{}={}", by_metadata.address, by_metadata.metadata_url());
+    let issuers = format!("{},{}", by_metadata.address, issuer().address);
+    let app = App::with([("issuer", issuers.as_str()), ("issuer-metadata", location.as_str())]).await;
+    let session = app.ada().create(&app.new_document().await, SIZE).await.expect("a session");
+    is_unavailable(&app, &by_metadata.sign(&user_claims(), KeyType::Rsa), &session).await;
+}

@@ -1,6 +1,7 @@
 //! Who may call what: tokens, issuers, permissions, upload URLs, and what others may find out.
 
 mod capability;
+mod claims;
 mod first_message;
 mod isolation;
 mod issuers;

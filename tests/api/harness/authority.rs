@@ -44,10 +44,26 @@ impl Authority {
         Self::at("common").await
     }
 
+    /// An issuer of v1 tokens for any tenant: its name ends with a slash.
+    pub async fn v1() -> Self {
+        let port = Port::reserve();
+        let address = format!("http://{}/{{tenantid}}/", port.address);
+        Self::named(port, address).await
+    }
+
+    /// An issuer whose name is not its address. Its metadata are at [`Self::metadata_url`].
+    pub async fn elsewhere() -> Self {
+        Self::named(Port::reserve(), "https://issuer.example/{tenantid}/v2.0".into()).await
+    }
+
     async fn at(tenant: &str) -> Self {
         let port = Port::reserve();
+        let address = format!("http://{}/{tenant}/v2.0", port.address);
+        Self::named(port, address).await
+    }
+
+    async fn named(port: Port, address: String) -> Self {
         let host = format!("http://{}", port.address);
-        let address = format!("{host}/{tenant}/v2.0");
         let tokens = new_keys(&address);
         let metadata = json!({"issuer": address, "jwks_uri": format!("{host}/keys")});
         let published = Published { metadata, keys: tokens.key_set().expect("keys") };
@@ -55,6 +71,16 @@ impl Authority {
         let mut authority = Self { address, port, tokens, published, fetches, serving: None };
         authority.restart().await;
         authority
+    }
+
+    /// Another URL of its metadata.
+    pub fn metadata_url(&self) -> String {
+        format!("http://{}/metadata?appid=7", self.port.address)
+    }
+
+    /// The URL of its keys.
+    pub fn keys_url(&self) -> String {
+        format!("http://{}/keys?appid=7", self.port.address)
     }
 
     /// An issuer that does not serve yet.
@@ -73,7 +99,9 @@ impl Authority {
             Json(published.lock().keys.clone())
         };
         let router = Router::new()
-            .route("/common/v2.0/.well-known/openid-configuration", get(metadata))
+            .route("/common/v2.0/.well-known/openid-configuration", get(metadata.clone()))
+            .route("/common/.well-known/openid-configuration", get(metadata.clone()))
+            .route("/metadata", get(metadata))
             .route("/keys", get(keys));
         let stop = CancellationToken::new();
         // Gracefully: otherwise open connections would still be served.
