@@ -63,9 +63,9 @@ impl Client {
         }
     }
 
-    /// Makes a call about a session. If the caller's own credential lacks a permission, makes it again with the
-    /// session's upload URL. A token with `PrintJob.Create` alone may create a session, but neither get nor cancel it:
-    /// the upload URL allows both.
+    /// Makes a call about a session. If the caller's own credential lacks a permission or is no longer valid, makes it
+    /// again with the session's upload URL. A token with `PrintJob.Create` alone may create a session, but neither get
+    /// nor cancel it: the upload URL allows both. And a token may expire before the session does.
     pub async fn with_upload_url_fallback<T, F>(
         &self,
         session: &UploadSession,
@@ -75,14 +75,16 @@ impl Client {
         F: Future<Output = Result<T, Error>>,
     {
         match call(self.clone()).await {
-            Err(error) if error.is_permission_missing() => call(self.with_upload_url_of(session).ok_or(error)?).await,
+            Err(error) if error.is_permission_missing() || error.is_credential_invalid() => {
+                call(self.with_upload_url_of(session).ok_or(error)?).await
+            }
             returned => returned,
         }
     }
 
     /// A client that presents a session's upload URL instead of the caller's own credential. `None` once the session
     /// has ended: then it has no upload URL.
-    fn with_upload_url_of(&self, session: &UploadSession) -> Option<Self> {
+    pub(crate) fn with_upload_url_of(&self, session: &UploadSession) -> Option<Self> {
         let credential = Credential::of_upload_url(&session.upload_url).ok()?;
         let client = Self::over(self.transport.clone(), credential);
         Some(client.with_timeout(self.timeout).with_patience(self.patience))

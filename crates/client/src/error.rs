@@ -89,6 +89,11 @@ impl Error {
         matches!(self, Self::Call(status) if retry_delay(status).is_some())
     }
 
+    /// Whether the caller's credential is not valid, or no longer: an access token that has expired, for example.
+    pub fn is_credential_invalid(&self) -> bool {
+        self.code() == Some(Code::Unauthenticated)
+    }
+
     /// Whether the caller's token lacks the permission for such calls.
     pub fn is_permission_missing(&self) -> bool {
         self.code() == Some(Code::PermissionDenied) && self.reason() == Some(Reason::PermissionMissing)

@@ -1,6 +1,10 @@
 //! Sends one range.
 
-use std::{ops::Range, sync::Arc, time::Duration};
+use std::{
+    ops::Range,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::{Stream, stream};
@@ -31,6 +35,8 @@ pub(super) struct RangeSender {
     pub(super) source: Source,
     pub(super) pace: Pace,
     pub(super) progress: watch::Sender<Progress>,
+    /// A client with the session's upload URL, once the caller's own credential is no longer valid.
+    pub(super) by_upload_url: OnceLock<Client>,
 }
 
 /// How fast all ranges together are sent.
@@ -44,20 +50,45 @@ pub(super) struct Pace {
 impl RangeSender {
     /// Sends a range that is missing. Counts it as done when it is acknowledged.
     pub(super) async fn send(self: Arc<Self>, range: Range<u64>) -> Result<UploadRangeResponse, Error> {
-        let (length, in_flight) = (range.end - range.start, InFlight::new(&self.progress));
-        let response = self.send_once(range, &in_flight).await?;
+        let length = range.end - range.start;
+        let (response, in_flight) = self.send_by_url_if_needed(range, || InFlight::new(&self.progress)).await?;
         in_flight.acknowledged(length);
         Ok(response)
     }
 
     /// Sends a range that the service has already, so that the service compares it.
     pub(super) async fn repeat(self: &Arc<Self>, range: Range<u64>) -> Result<(), Error> {
-        self.send_once(range, &InFlight::known(&self.progress)).await.map(drop)
+        self.send_by_url_if_needed(range, || InFlight::known(&self.progress)).await.map(drop)
+    }
+
+    /// Sends a range. If the caller's credential is no longer valid, because an access token has expired in the middle
+    /// of the upload, this range and all later ones present the session's upload URL.
+    async fn send_by_url_if_needed(
+        self: &Arc<Self>,
+        range: Range<u64>,
+        in_flight: impl Fn() -> InFlight,
+    ) -> Result<(UploadRangeResponse, InFlight), Error> {
+        let client = self.by_upload_url.get().unwrap_or(&self.client);
+        let first = in_flight();
+        match self.send_once(client, range.clone(), &first).await {
+            Ok(response) => Ok((response, first)),
+            Err(error) if error.is_credential_invalid() && self.by_upload_url.get().is_none() => {
+                let by_url = self.client.with_upload_url_of(&self.session).ok_or(error)?;
+                drop(first);
+                let second = in_flight();
+                let response = self.send_once(&by_url, range, &second).await?;
+                // Another range may have been first.
+                let _ = self.by_upload_url.set(by_url);
+                Ok((response, second))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Reads a range and sends it with its CRC32C. The range is in memory until there is a response.
     async fn send_once(
         self: &Arc<Self>,
+        client: &Client,
         range: Range<u64>,
         in_flight: &InFlight,
     ) -> Result<UploadRangeResponse, Error> {
@@ -65,7 +96,7 @@ impl RangeSender {
         let length = range.end - range.start;
         let header = self.header(&range, &bytes)?;
         let body = Arc::clone(self).body(header, bytes, in_flight.counter());
-        let mut sessions = self.client.sessions.clone();
+        let mut sessions = client.sessions.clone();
         let response = async move { sessions.upload_range(Request::new(body)).await };
         Ok(while_bytes_move(self.client.timeout, length, in_flight, response).await?.into_inner())
     }

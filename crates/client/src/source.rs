@@ -1,13 +1,12 @@
 //! The bytes to upload: a file, or bytes in memory.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, Metadata},
     io,
     ops::Range,
-    os::unix::fs::FileExt,
+    os::unix::fs::{FileExt, MetadataExt},
     path::Path,
-    sync::Arc,
-    time::SystemTime,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use bytes::Bytes;
@@ -36,7 +35,24 @@ struct OpenFile {
     file: File,
     name: String,
     len: u64,
-    modified: SystemTime,
+    /// What was read so far. Never locked across an await.
+    seen: Mutex<Seen>,
+}
+
+/// What was read of a file, to find out whether its bytes have changed when its times have.
+#[derive(Debug)]
+struct Seen {
+    stamp: Stamp,
+    /// Each range that was read, with its CRC32C.
+    ranges: Vec<(Range<u64>, u32)>,
+}
+
+/// A file's size, and the times of its last change: of its content, and of anything. Nobody can set the last one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    len: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
 }
 
 impl Source {
@@ -52,7 +68,12 @@ impl Source {
         if !metadata.is_file() {
             return Err(wrong("is no regular file"));
         }
-        let file = File::open(path).map_err(|error| wrong(&error.to_string()))?;
+        Self::open(File::open(path).map_err(|error| wrong(&error.to_string()))?, name)
+    }
+
+    /// An open file, under this name in messages: not empty, and not larger than any service allows.
+    pub fn open(file: File, name: String) -> Result<Self, Error> {
+        let wrong = |problem: &str| Error::File { file: name.clone(), problem: problem.into() };
         let metadata = file.metadata().map_err(|error| wrong(&error.to_string()))?;
         if metadata.len() == 0 {
             return Err(wrong("is empty: a document has at least one byte"));
@@ -60,8 +81,8 @@ impl Source {
         if metadata.len() > MAX_BYTES {
             return Err(wrong(&format!("has {} bytes: a document has at most {MAX_BYTES}", metadata.len())));
         }
-        let modified = metadata.modified().map_err(|error| wrong(&error.to_string()))?;
-        Ok(Self(Inner::File(Arc::new(OpenFile { file, len: metadata.len(), modified, name }))))
+        let seen = Mutex::new(Seen { stamp: Stamp::of(&metadata), ranges: Vec::new() });
+        Ok(Self(Inner::File(Arc::new(OpenFile { file, len: metadata.len(), seen, name }))))
     }
 
     /// Bytes in memory.
@@ -77,7 +98,7 @@ impl Source {
         }
     }
 
-    /// The bytes of a range. Fails when the file has changed.
+    /// The bytes of a range. Fails when bytes that were read before have changed.
     pub(super) async fn read(&self, range: Range<u64>) -> Result<Bytes, Error> {
         match &self.0 {
             Inner::Bytes(bytes) => Ok(bytes.slice(range.start as usize..range.end as usize)),
@@ -110,19 +131,40 @@ impl Source {
 
 impl OpenFile {
     fn read(&self, range: Range<u64>) -> Result<Bytes, Error> {
-        let mut bytes = vec![0; (range.end - range.start) as usize];
-        match self.file.read_exact_at(&mut bytes, range.start) {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(self.changed()),
-            read => read.map_err(|error| self.failed(&error))?,
+        let bytes = self.read_unchecked(&range)?;
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.ranges.push((range, crc32c::crc32c(&bytes)));
+        let mut stamp = self.stamp()?;
+        // Somebody may only have touched the file: the bytes decide.
+        while stamp != seen.stamp {
+            self.check_unchanged(&seen)?;
+            seen.stamp = stamp;
+            stamp = self.stamp()?;
         }
-        self.check_unchanged()?;
         Ok(bytes.into())
     }
 
-    fn check_unchanged(&self) -> Result<(), Error> {
-        let metadata = self.file.metadata().map_err(|error| self.failed(&error))?;
-        let is_same = metadata.len() == self.len && metadata.modified().is_ok_and(|modified| modified == self.modified);
-        if is_same { Ok(()) } else { Err(self.changed()) }
+    fn read_unchecked(&self, range: &Range<u64>) -> Result<Vec<u8>, Error> {
+        let mut bytes = vec![0; (range.end - range.start) as usize];
+        match self.file.read_exact_at(&mut bytes, range.start) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(self.changed()),
+            read => read.map(|()| bytes).map_err(|error| self.failed(&error)),
+        }
+    }
+
+    /// Reads every range once more that was read before.
+    fn check_unchanged(&self, seen: &Seen) -> Result<(), Error> {
+        for (range, crc) in &seen.ranges {
+            if crc32c::crc32c(&self.read_unchecked(range)?) != *crc {
+                return Err(self.changed());
+            }
+        }
+        Ok(())
+    }
+
+    fn stamp(&self) -> Result<Stamp, Error> {
+        let stamp = Stamp::of(&self.file.metadata().map_err(|error| self.failed(&error))?);
+        if stamp.len == self.len { Ok(stamp) } else { Err(self.changed()) }
     }
 
     fn changed(&self) -> Error {
@@ -131,5 +173,60 @@ impl OpenFile {
 
     fn failed(&self, error: &io::Error) -> Error {
         Error::File { file: self.name.clone(), problem: error.to_string() }
+    }
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            len: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::Permissions, os::unix::fs::PermissionsExt, time::SystemTime};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_bytes_of_a_file_decide_whether_it_has_changed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("file");
+        fs::write(&path, b"0123456789").expect("a file");
+        let source = Source::file(&path).expect("a source");
+        source.read(0..4).await.expect("bytes");
+
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("chmod");
+        source.read(4..6).await.expect("other permissions");
+        File::options()
+            .write(true)
+            .open(&path)
+            .and_then(|file| file.set_modified(SystemTime::UNIX_EPOCH))
+            .expect("touch");
+        source.read(4..6).await.expect("another time");
+        File::options().write(true).open(&path).and_then(|file| file.write_all_at(b"0123", 0)).expect("written");
+        source.read(0..2).await.expect("the same bytes");
+        File::options().write(true).open(&path).and_then(|file| file.write_all_at(b"x", 9)).expect("written");
+        assert_eq!(&source.read(6..10).await.expect("bytes that nobody has read")[..], b"678x");
+
+        File::options().write(true).open(&path).and_then(|file| file.write_all_at(b"x", 3)).expect("written");
+        let error = source.read(4..6).await.expect_err("a byte that was read is another one");
+        assert!(matches!(error, Error::Changed { .. }), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_grows_or_shrinks_has_changed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for len in [9, 11] {
+            let path = folder.path().join("file");
+            fs::write(&path, b"0123456789").expect("a file");
+            let source = Source::file(&path).expect("a source");
+            File::options().write(true).open(&path).and_then(|file| file.set_len(len)).expect("resized");
+            assert!(matches!(source.read(0..2).await, Err(Error::Changed { .. })), "{len}");
+        }
     }
 }

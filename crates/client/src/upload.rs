@@ -1,7 +1,11 @@
 //! An upload. It sends rounds of ranges until the document is complete. A round sends everything that is missing, some
 //! ranges at a time, and ends early when one of them fails.
 
-use std::{num::NonZero, ops::Range, sync::Arc};
+use std::{
+    num::NonZero,
+    ops::Range,
+    sync::{Arc, OnceLock},
+};
 
 use tokio::{sync::watch, task::JoinSet};
 use tonic::{Code, Status};
@@ -55,6 +59,7 @@ impl Client {
             source: source.clone(),
             pace: Pace::new(options.bytes_per_second.map(NonZero::get)),
             progress: progress.clone(),
+            by_upload_url: OnceLock::new(),
         });
         if session.state() == State::Active {
             sender.compare(session, options.range_bytes).await?;
@@ -214,7 +219,7 @@ impl Rounds {
     /// the session gets the document as its response.
     async fn completed_document(&self, session: &UploadSession) -> Result<PrintDocument, Error> {
         match self.sender.client.document(&session.document).await {
-            Err(error) if error.code() == Some(Code::PermissionDenied) => {}
+            Err(error) if matches!(error.code(), Some(Code::PermissionDenied | Code::Unauthenticated)) => {}
             returned => return returned,
         }
         for range in &self.unanswered {

@@ -42,11 +42,14 @@ impl Failure {
 
     /// Adds what to do, where only this program knows it.
     pub(super) fn with_advice(self) -> Self {
-        if self.reason.as_deref().map(Reason::from_wire) != Some(Reason::TooManyFragments) {
-            return self;
-        }
-        let message = format!("{}: cancel it, and start again with a larger --range-size", self.message);
-        Self { message, ..self }
+        let advice = match self.reason.as_deref().map(Reason::from_wire) {
+            Some(Reason::TooManyFragments) => "cancel it, and start again with a larger --range-size",
+            _ if self.code == Some(Code::Unauthenticated) => {
+                "what was sent is kept until the session expires: run the same command with a new credential to resume"
+            }
+            _ => return self,
+        };
+        Self { message: format!("{}: {advice}", self.message), ..self }
     }
 
     /// Adds the service's address, when the error does not come from the service itself.
@@ -119,6 +122,14 @@ mod tests {
         let status = tonic::Status::from(crate::error::Error::TooManyFragments(9));
         let failure = Failure::from(Error::Call(status)).with_advice();
         assert!(failure.message.ends_with("cancel it, and start again with a larger --range-size"), "{failure:?}");
+    }
+
+    #[test]
+    fn a_credential_that_has_expired_comes_with_advice() {
+        let status = tonic::Status::from(crate::error::Error::InvalidToken(crate::error::TokenProblem::Expired));
+        let failure = Failure::from(Error::Call(status)).with_advice();
+        assert!(failure.message.ends_with("run the same command with a new credential to resume"), "{failure:?}");
+        assert_eq!(failure.exit, Exit::NotPermitted);
     }
 
     #[test]

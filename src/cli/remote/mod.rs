@@ -9,6 +9,7 @@ mod interrupt;
 mod output;
 mod progress;
 mod size;
+mod spool;
 mod status;
 mod target;
 mod upload;

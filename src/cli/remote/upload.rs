@@ -14,6 +14,7 @@ use super::{
     output,
     progress::ProgressPrinter,
     size::size,
+    spool,
     target::{document_name, session_in},
 };
 use crate::proto::{
@@ -31,7 +32,7 @@ use crate::proto::{
     run sent: also those that it sent again after a failure, and those that the service had and \
     compared.\n\n{EXIT_CODES}"))]
 pub(in crate::cli) struct Upload {
-    /// File to upload.
+    /// File to upload; - for standard input. A pipe is read to its end into a temporary file (TMPDIR) first.
     file: PathBuf,
 
     /// Document to upload to: printers/{printer}/jobs/{job}/documents/{document}, or the same with shares/{share}.
@@ -39,7 +40,7 @@ pub(in crate::cli) struct Upload {
     #[arg(long, conflicts_with = "url")]
     document: Option<String>,
 
-    /// Display name of the document [default: the file's name].
+    /// Display name of the document [default: the file's name; stdin for standard input].
     #[arg(long, conflicts_with = "url")]
     name: Option<String>,
 
@@ -99,7 +100,10 @@ impl Upload {
     async fn upload(&self) -> Result<ExitCode, Failure> {
         let mut signals = Signals::listen()?;
         let destination = self.destination()?;
-        let source = Source::file(&self.file)?;
+        let source = tokio::select! {
+            source = spool::source(&self.file) => source?,
+            signal = signals.next() => return Err(self.interrupted_early(signal)),
+        };
         let (client, begun) = tokio::select! {
             begun = self.begin(destination, &source) => begun?,
             signal = signals.next() => return Err(self.interrupted_early(signal)),
@@ -257,12 +261,12 @@ impl Upload {
     }
 
     fn properties(&self, source: &Source) -> Result<DocumentProperties, Failure> {
-        let file_name = || self.file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let document_name = self.name.clone().unwrap_or_else(|| spool::file_name(&self.file));
         let extension = self.file.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
         let content_type = self.content_type.clone().unwrap_or_else(|| content_type(extension).to_owned());
         let size_bytes =
             source.size_bytes().try_into().map_err(|_| Failure::new(Exit::Other, "the file is too large"))?;
-        Ok(DocumentProperties { document_name: self.name.clone().unwrap_or_else(file_name), content_type, size_bytes })
+        Ok(DocumentProperties { document_name, content_type, size_bytes })
     }
 }
 

@@ -4,6 +4,7 @@ mod failures;
 mod interrupt;
 mod output;
 mod resume;
+mod sources;
 
 use std::path::{Path, PathBuf};
 
