@@ -1,13 +1,18 @@
 //! Secrets of the configuration. Each is given directly or in a file. The process list and the environment do not
 //! reveal a file's content. An empty value counts as not given.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use anyhow::{Context, anyhow, ensure};
 use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
+use tokio::{task::spawn_blocking, time::sleep};
+use url::Url;
 
 use crate::text::without_mark;
+
+/// How often a file is read again.
+const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The address of Postgres.
 #[derive(Debug, Clone, Args)]
@@ -34,7 +39,41 @@ impl DatabaseUrl {
         let schemes = ["postgres://", "postgresql://"];
         let is_postgres = schemes.iter().any(|scheme| url.expose_secret().starts_with(scheme));
         ensure!(is_postgres, "{flag} must be postgres://user:password@host/database");
+        // The text itself is never shown: it has the password.
+        ensure!(
+            is_unambiguous(url.expose_secret()),
+            "{flag} is no valid address: in its password, characters such as # / % @ : ? must be percent-encoded \
+             (% is %25, @ is %40)"
+        );
         Ok(url)
+    }
+
+    /// Reads the file again every second, and passes on an address that has changed. Returns at once if there is no
+    /// file. While the new address cannot be used, the old one stays.
+    pub async fn follow(&self, use_address: impl Fn(&SecretString) -> anyhow::Result<()>) {
+        if given(&self.database_url_file).is_none() {
+            return;
+        }
+        let mut current = self.read().unwrap_or_default();
+        let mut is_failing = false;
+        loop {
+            sleep(RELOAD_INTERVAL).await;
+            let database = self.clone();
+            let read = spawn_blocking(move || database.read()).await.unwrap_or_else(|error| Err(error.into()));
+            let is_same = |address: &SecretString| address.expose_secret() == current.expose_secret();
+            let used = match read {
+                Ok(address) if is_same(&address) => Ok(()),
+                Ok(address) => use_address(&address).map(|()| {
+                    tracing::info!("the address of the database was read again: new connections use it");
+                    current = address;
+                }),
+                Err(error) => Err(error),
+            };
+            if let (Err(error), false) = (&used, is_failing) {
+                tracing::warn!(error = format!("{error:#}"), "the old address of the database stays in use");
+            }
+            is_failing = used.is_err();
+        }
     }
 }
 
@@ -67,6 +106,21 @@ impl UploadTokenKeys {
     }
 }
 
+/// Whether an address can only be read in one way. In a password that is not encoded, a `#`, `/` or `?` ends the host, and
+/// what follows is taken for another part.
+fn is_unambiguous(address: &str) -> bool {
+    let is_encoded = address
+        .split('%')
+        .skip(1)
+        .all(|piece| piece.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)));
+    let Ok(url) = Url::parse(address) else { return false };
+    let query = url.query().unwrap_or_default();
+    // The first option of a query has a value before anything else.
+    let query_has_host = query.split_once('@').is_some_and(|(before, _)| !before.contains('='));
+    let path_has_host = url.path().contains('@') || url.path().matches('/').count() > 1;
+    is_encoded && url.fragment().is_none() && !path_has_host && !query_has_host
+}
+
 fn given(file: &Option<String>) -> Option<&str> {
     file.as_deref().filter(|file| !file.is_empty())
 }
@@ -79,4 +133,37 @@ fn both(flag: &str, variable: &str) -> anyhow::Error {
 fn read(flag: &str, file: &str) -> anyhow::Result<SecretString> {
     let text = fs::read_to_string(file).with_context(|| format!("{flag} {file}"))?;
     Ok(without_mark(&text).trim().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_that_is_not_encoded_is_noticed() {
+        for address in [
+            "postgres://user:password@host/database",
+            "postgresql://user:p%40ss%23%25@host:5432/database?sslmode=verify-full&sslrootcert=/etc/ca.pem",
+            "postgres://user:pa@ss@host/database",
+            "postgres://user@host",
+            "postgres://%2Frun%2Fpostgresql/database",
+            "postgres:///database?host=/run/postgresql&user=a@b",
+            "postgres://user:p@[::1]:5432/database?application_name=a@b",
+        ] {
+            assert!(is_unambiguous(address), "{address}");
+        }
+        for address in [
+            "postgres://user:pa#ss@host/database",
+            "postgres://user:12#ss@host/database",
+            "postgres://user:pa/ss@host/database",
+            "postgres://user:12/ss@host/database",
+            "postgres://user:pa?ss@host/database",
+            "postgres://user:12?ss@host/database",
+            "postgres://user:pa%ss@host/database",
+            "postgres://user:pa%2@host/database",
+            "postgres://user:password@host:port/database",
+        ] {
+            assert!(!is_unambiguous(address), "{address}");
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::{env, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail, ensure};
 use axum::{Router, middleware};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::{
     net::TcpListener,
     sync::{Notify, Semaphore},
@@ -31,6 +31,7 @@ use crate::{
     reclaim,
     relay::Relay,
     rpc,
+    secret_files::DatabaseUrl,
     store::{Schema, Store},
     sweeper, telemetry,
     tls::Certificate,
@@ -67,6 +68,7 @@ pub struct Server {
     app: AppState,
     guard: Arc<Guard>,
     certificate: Option<Certificate>,
+    database: DatabaseUrl,
     http: HttpOptions,
 }
 
@@ -104,7 +106,8 @@ impl Server {
             wake_reclaim: Arc::new(Notify::new()),
         };
         let certificate = config.tls.load()?;
-        Ok(Self { app, guard: Arc::new(guard), certificate, http: config.http.clone() })
+        let database = config.database.clone();
+        Ok(Self { app, guard: Arc::new(guard), certificate, database, http: config.http.clone() })
     }
 
     /// Fails unless the database has this program's schema or a newer one, and the object store supports what is
@@ -139,7 +142,7 @@ impl Server {
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> anyhow::Result<Drained> {
         let (leaving, stopping) = (CancellationToken::new(), CancellationToken::new());
-        let background = Background::start(&self.app, &self.guard.issuers);
+        let background = Background::start(&self.app, &self.guard.issuers, self.database.clone());
         let probe = ServiceProbe::new(self.app.clone(), Arc::clone(&self.guard.issuers), leaving.clone());
         let admin = AdminServer::start(listeners.admin, probe);
 
@@ -197,10 +200,15 @@ struct Background {
 }
 
 impl Background {
-    fn start(app: &AppState, issuers: &Arc<Issuers>) -> Self {
+    fn start(app: &AppState, issuers: &Arc<Issuers>, database: DatabaseUrl) -> Self {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let (issuers, stop_refresh) = (Arc::clone(issuers), stop.clone());
         tasks.spawn(async move { issuers.refresh_until(stop_refresh).await });
+        let (store, stop_following) = (app.store.clone(), stop.clone());
+        tasks.spawn(async move {
+            let use_address = |url: &SecretString| Ok(store.use_address(url.expose_secret())?);
+            stop_following.run_until_cancelled(database.follow(use_address)).await
+        });
         tasks.spawn(sweeper::run(app.clone(), stop.clone()));
         tasks.spawn(reclaim::run(app.clone(), stop.clone()));
         tasks.spawn(Arc::clone(&app.relay).run(stop.clone()));

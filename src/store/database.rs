@@ -46,13 +46,18 @@ pub(super) struct Transaction(sqlx::Transaction<'static, Postgres>);
 impl Database {
     /// The database at `url`. Connects when first used.
     pub(super) fn connect_lazily(url: &str, max_connections: u32) -> Result<Self, Error> {
-        let options: PgConnectOptions = url.parse()?;
-        let options = options.application_name("print-upload").options(SETTINGS);
+        let options = options(url)?;
         let pool = PgPoolOptions::new()
             .max_connections(max_connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .after_release(|connection, _| Box::pin(is_reusable(connection)));
         Ok(Self { pool: pool.connect_lazy_with(options) })
+    }
+
+    /// New connections use the address `url`. Open ones stay.
+    pub(super) fn use_address(&self, url: &str) -> Result<(), Error> {
+        self.pool.set_connect_options(options(url)?);
+        Ok(())
     }
 
     /// Runs one statement in the span of its operation. For a background task that polls, the span is `Span::none()`.
@@ -119,6 +124,11 @@ impl Transaction {
     ) -> Result<T, Error> {
         in_time(run(&mut self.0)).await
     }
+}
+
+fn options(url: &str) -> Result<PgConnectOptions, Error> {
+    let options: PgConnectOptions = url.parse()?;
+    Ok(options.application_name("print-upload").options(SETTINGS))
 }
 
 /// Waits for an answer of the database, within a time limit: a connection may hang without breaking.

@@ -84,6 +84,11 @@ impl Store {
         Ok(Self { database: Database::connect_lazily(url, max_connections)?, probe: Arc::default(), terms })
     }
 
+    /// New connections use the address `url`. Open ones stay.
+    pub fn use_address(&self, url: &str) -> Result<(), Error> {
+        self.database.use_address(url)
+    }
+
     /// Closes every connection, once it is idle.
     pub async fn close(&self) {
         self.database.close().await;

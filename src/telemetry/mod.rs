@@ -50,7 +50,8 @@ pub struct Telemetry {
     pub admin_listen: Option<SocketAddr>,
 
     /// OTLP collector that traces are sent to over gRPC, http://host:4317 or https://host:4317. Without it there are no
-    /// traces. OpenTelemetry's other variables (OTEL_SERVICE_NAME, OTEL_TRACES_SAMPLER, …) are used as well.
+    /// traces. OpenTelemetry's other variables (OTEL_SERVICE_NAME, OTEL_TRACES_SAMPLER, …) are used as well, and a
+    /// warning names those that are not: no other protocol is spoken.
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
     pub otlp_endpoint: Option<String>,
 }
@@ -119,6 +120,9 @@ pub fn init(
         DROPPED_LINES.get_or_init(|| dropped_lines);
     } else {
         tracing::debug!("logs were set up before");
+    }
+    if traces.provider().is_some() {
+        Traces::warn_of_variables();
     }
     Ok((Logs(unwritten), traces))
 }

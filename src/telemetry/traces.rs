@@ -40,6 +40,17 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// pass on. It is limited because callers choose its contents, and every span of the request stores it.
 const MAX_TRACESTATE: usize = 512;
 
+/// Variables of OpenTelemetry whose values this program cannot obey, except for the one that is given.
+const NOT_OBEYED: [(&str, &str); 7] = [
+    ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc"),
+    ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+    ("OTEL_TRACES_EXPORTER", "otlp"),
+    ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", ""),
+    ("OTEL_EXPORTER_OTLP_CERTIFICATE", ""),
+    ("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", ""),
+    ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", ""),
+];
+
 /// Whether traces are collected. If not, the functions of this module do nothing.
 static IS_ON: AtomicBool = AtomicBool::new(false);
 
@@ -73,6 +84,17 @@ impl Traces {
 
     pub(super) fn provider(&self) -> Option<&SdkTracerProvider> {
         self.0.as_ref()
+    }
+
+    /// Warns of variables that ask for something that this program does not do: it sends traces over gRPC, to the
+    /// address of its option, and trusts the system's authorities.
+    pub(super) fn warn_of_variables() {
+        for (variable, obeyed) in NOT_OBEYED {
+            let value = env::var(variable).unwrap_or_default();
+            if !value.is_empty() && value != obeyed {
+                tracing::warn!("{variable} is not obeyed: traces are sent over gRPC to --otlp-endpoint");
+            }
+        }
     }
 
     /// Sends the spans that have not been sent yet, within a time limit.

@@ -1,5 +1,6 @@
 //! What operators watch: probes, metrics, logs and traces.
 
+mod environment;
 mod healthcheck;
 mod logs;
 mod metrics;

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use print_upload_client::Credential;
 
-use crate::harness::{Actor, App, Program, sample_bytes};
+use crate::harness::{Actor, App, Program, eventually, sample_bytes};
 
 /// The flags of an app without those of these names.
 fn flags_without(app: &App, left_out: &[&str]) -> Vec<String> {
@@ -84,4 +84,65 @@ async fn what_is_wrong_with_a_secret_file_is_reported_with_its_flag() {
         assert_eq!(code, Some(2), "one of both is needed: {output}");
         assert!(output.contains(&format!("--{flag}")) && output.contains(&format!("--{file_flag}")), "{output}");
     }
+}
+
+#[tokio::test]
+async fn a_password_that_is_not_encoded_is_reported_and_not_shown() {
+    let mut app = App::start().await;
+    app.stop().await;
+    for secret in ["se#cret", "se/cret", "se?cret", "12#cret", "se%cret"] {
+        let flags = flags_without(&app, &["database-url"]);
+        let url = format!("--database-url=postgres://user:{secret}@127.0.0.1/database");
+        for command in ["serve", "migrate"] {
+            let flags = if command == "serve" { flags.clone() } else { Vec::new() };
+            let (code, output) = run(command, &[flags, vec![url.clone()]].concat()).await;
+            assert_eq!(code, Some(1), "{output}");
+            assert!(output.contains("must be percent-encoded") && !output.contains("cret"), "{output}");
+            assert_eq!(output.lines().count(), 1, "{output}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_is_replaced_in_its_file_is_used_by_new_connections() {
+    let mut app = App::start().await;
+    app.stop().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let address = app.flag("database-url").to_owned();
+    let file = written(folder.path(), "database-url", &address);
+    app.replace_flag("database-url", "database-url-file", &file);
+    let mut program = Program::serve(&mut app).await;
+    app.ada().create(&app.new_document().await, 10).await.expect("a session");
+
+    fs::write(&file, "no address at all").expect("a file");
+    program.wait_for_line("the old address of the database stays in use").await;
+    let role = format!("role_{}", uuid::Uuid::new_v4().simple());
+    let pool = app.pool();
+    for statement in [
+        format!("create role {role} login superuser password 'p%#/@'"),
+        // An open connection stays, so all of them are closed.
+        format!("grant all on schema public to {role}"),
+    ] {
+        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(pool).await.expect("a role");
+    }
+    let mut url = url::Url::parse(&address).expect("a URL");
+    url.set_username(&role).expect("a host");
+    url.set_password(Some("p%25%23%2F%40")).expect("a host");
+    fs::write(&file, url.as_str()).expect("a file");
+    program.wait_for_line("the address of the database was read again").await;
+    let close = "select pg_terminate_backend(pid) from pg_stat_activity
+                 where datname = current_database() and application_name = 'print-upload' and usename <> $1";
+    sqlx::query(close).bind(&role).execute(pool).await.expect("closed");
+
+    let users = "select count(*) from pg_stat_activity
+                 where datname = current_database() and application_name = 'print-upload' and usename = $1";
+    eventually("new connections are those of the new role", async || {
+        drop(app.ada().create(&app.new_document().await, 10).await);
+        sqlx::query_scalar::<_, i64>(users).bind(&role).fetch_one(pool).await.expect("a number") > 0
+    })
+    .await;
+    program.terminate();
+    program.wait_for_end().await;
+    sqlx::query(sqlx::AssertSqlSafe(format!("drop owned by {role}"))).execute(pool).await.expect("no grants");
+    sqlx::query(sqlx::AssertSqlSafe(format!("drop role {role}"))).execute(pool).await.expect("no role");
 }
