@@ -31,6 +31,8 @@ pub struct FirstMessage<'rule> {
     /// The rule, which names the fields to read.
     pub rule: &'rule Rule,
     resource: Option<String>,
+    /// Whether the message around the resource's name is missing: the header of a range.
+    lacks_header: bool,
     etag: Option<String>,
     allow_missing: bool,
 }
@@ -45,6 +47,7 @@ pub async fn read(body: Body, rule: &Rule) -> Result<(FirstMessage<'_>, Body), E
     let first = FirstMessage {
         rule,
         resource: text(&message, &rule.resource_field),
+        lacks_header: rule.is_client_streaming && lacks_parent(&message, &rule.resource_field),
         etag: rule.etag_field.as_deref().and_then(|field| text(&message, field)),
         allow_missing: rule.allow_missing_field.as_deref().is_some_and(|field| flag(&message, field)),
     };
@@ -84,6 +87,9 @@ impl FirstMessage<'_> {
     }
 
     fn resource<Name>(&self, parse: impl Fn(&str) -> Result<Name, NameError>) -> Result<Name, Error> {
+        if self.lacks_header {
+            return Err(StreamProblem::NoHeader.into());
+        }
         let resource = self.resource.as_deref().ok_or_else(|| self.invalid("is required".into()))?;
         parse(resource).map_err(|error| self.invalid(error.to_string()))
     }
@@ -206,6 +212,11 @@ fn text(message: &DynamicMessage, path: &str) -> Option<String> {
         Some(rest) => text(value.as_message()?, rest),
         None => value.as_str().filter(|text| !text.is_empty()).map(str::to_owned),
     }
+}
+
+/// Whether the message that a field is in is not set.
+fn lacks_parent(message: &DynamicMessage, path: &str) -> bool {
+    path.split_once('.').is_some_and(|(parent, _)| !message.has_field_by_name(parent))
 }
 
 fn flag(message: &DynamicMessage, field: &str) -> bool {

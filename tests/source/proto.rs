@@ -76,6 +76,23 @@ fn no_reason_is_a_string_literal() {
     assert!(literals.is_empty(), "use `Reason`: {literals:#?}");
 }
 
+/// Reasons that no test of `tests/api` meets: the caller is gone, or it would take ten seconds. Unit tests have them.
+const NOT_OVER_THE_WIRE: [&str; 3] = ["FIRST_MESSAGE_BROKEN", "FIRST_MESSAGE_TIMEOUT", "BODY_TIMEOUT"];
+
+#[test]
+fn every_documented_reason_is_met_over_the_wire() {
+    let pool = DescriptorPool::decode(DESCRIPTOR).expect("the descriptor");
+    let reasons = pool.get_enum_by_name("print.upload.v1.Reason").expect("the reasons");
+    let tests: String =
+        files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/api")).into_iter().map(|(_, text)| text).collect();
+    let documented = reasons.values().filter(|reason| reason.number() != 0);
+    let unmet: Vec<String> = documented
+        .map(|reason| reason.name().trim_start_matches("REASON_").to_owned())
+        .filter(|name| !tests.contains(name.as_str()))
+        .collect();
+    assert_eq!(unmet, NOT_OVER_THE_WIRE, "no test meets them, so perhaps no caller can");
+}
+
 fn files(path: &Path) -> Vec<(String, String)> {
     if path.is_file() {
         return vec![(path.display().to_string(), fs::read_to_string(path).expect("a source file"))];

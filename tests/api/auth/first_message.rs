@@ -81,7 +81,8 @@ async fn a_first_message_that_is_too_large_compressed_or_malformed_is_refused_be
         let error = call(&app, rpc, endless([frame(0, 3, b"\xff\xff\xff")])).await.expect_err("no message");
         assert_eq!(error.code_and_reason(), invalid("FIRST_MESSAGE_MALFORMED"), "{rpc:?}");
         let error = call(&app, rpc, whole([frame(0, 0, b"")])).await.expect_err("an empty message");
-        assert_eq!(error.code_and_reason(), invalid("INVALID_FIELD"), "{rpc:?}");
+        let reason = if rpc == Rpc::UploadRange { "HEADER_MISSING" } else { "INVALID_FIELD" };
+        assert_eq!(error.code_and_reason(), invalid(reason), "{rpc:?}");
     }
 }
 
@@ -144,9 +145,9 @@ async fn a_range_begins_with_a_small_header_that_names_a_session_by_its_id() {
     let large = RangeHeader { sha256: vec![0; LIMIT].into(), ..header(&session, 0..10) };
     let cases = [
         (vec![], "FIRST_MESSAGE_MISSING"),
-        (vec![chunk()], "INVALID_FIELD"),
-        (vec![chunk(), named(&session.name)], "INVALID_FIELD"),
-        (vec![UploadRangeRequest { content: None }, named(&session.name), chunk()], "INVALID_FIELD"),
+        (vec![chunk()], "HEADER_MISSING"),
+        (vec![chunk(), named(&session.name)], "HEADER_MISSING"),
+        (vec![UploadRangeRequest { content: None }, named(&session.name), chunk()], "HEADER_MISSING"),
         (vec![named(""), chunk()], "INVALID_FIELD"),
         (vec![named(&format!("{document}/uploadSession")), chunk()], "INVALID_FIELD"),
         (vec![named(&format!("uploadSessions/{}", Uuid::nil().simple())), chunk()], "INVALID_FIELD"),
@@ -159,4 +160,25 @@ async fn a_range_begins_with_a_small_header_that_names_a_session_by_its_id() {
     }
     assert_eq!(ada.get(&session.name).await.expect("the session"), session, "nothing has changed");
     ada.send_messages(vec![named(&session.name), chunk()]).await.expect("a range");
+}
+
+#[tokio::test]
+async fn a_method_that_does_not_exist_is_reported_as_such() {
+    let app = App::start().await;
+    let token = format!("Bearer {}", user_claims().signed());
+    for service in ["UploadSessions", "PrintDocuments", "PrintJobs", "PrintCatalog"] {
+        let path = format!("/print.upload.v1.{service}/Undelete");
+        let error = call_raw(app.address, &path, &[("authorization", &token)], whole([])).await.expect_err("none");
+        assert_eq!(error.code_and_reason(), (Code::Unimplemented, "METHOD_UNKNOWN".into()), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_later_message_that_cannot_be_decoded_breaks_the_stream() {
+    let app = App::start().await;
+    let session = app.ada().create(&app.new_document().await, SIZE).await.expect("a session");
+    let head = UploadRangeRequest { content: Some(Content::Header(header(&session, 0..10))) };
+    let garbage = frame(0, 3, b"\xFF\xFF\xFF");
+    let error = call(&app, Rpc::UploadRange, whole([framed(&head), garbage])).await.expect_err("no message");
+    assert_eq!(error.code_and_reason(), invalid("STREAM_BROKEN"));
 }

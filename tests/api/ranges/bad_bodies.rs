@@ -64,9 +64,9 @@ async fn a_stream_is_one_header_and_then_chunks() {
     let nothing = || UploadRangeRequest { content: None };
     let cases = [
         ("no message", vec![], "FIRST_MESSAGE_MISSING"),
-        ("a chunk first", vec![body()], "INVALID_FIELD"),
-        ("a chunk before the header", vec![body(), head()], "INVALID_FIELD"),
-        ("an empty message first", vec![nothing(), head(), body()], "INVALID_FIELD"),
+        ("a chunk first", vec![body()], "HEADER_MISSING"),
+        ("a chunk before the header", vec![body(), head()], "HEADER_MISSING"),
+        ("an empty message first", vec![nothing(), head(), body()], "HEADER_MISSING"),
         ("an empty header", vec![first(RangeHeader::default()), body()], "INVALID_FIELD"),
         ("two headers", vec![head(), head(), body()], "HEADER_REPEATED"),
         ("a header among chunks", vec![head(), chunk(bytes.slice(..50)), head()], "HEADER_REPEATED"),
