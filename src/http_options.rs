@@ -11,8 +11,8 @@ use crate::{config::duration, listen::Lifetimes};
 /// How the listeners treat their clients.
 #[derive(Debug, Clone, Args)]
 pub struct HttpOptions {
-    /// Origin of web pages that may call REST from a browser (CORS), https://host[:port]. Repeat it, or separate several
-    /// with commas. Without it no page may.
+    /// Origin of web pages that may call REST from a browser (CORS), https://host[:port]. Repeat it, or separate
+    /// several with commas. Without it no page may.
     #[arg(long = "cors-origin", env = "CORS_ORIGIN", value_delimiter = ',', value_parser = origin)]
     pub cors_origins: Vec<HeaderValue>,
 
@@ -21,8 +21,8 @@ pub struct HttpOptions {
     #[arg(long, env = "IDLE_TIMEOUT", default_value = "2m", value_parser = duration)]
     pub idle_timeout: Duration,
 
-    /// How long the listeners stay open after the program was asked to stop and reports that it is not ready: as long as
-    /// a balancer needs to notice.
+    /// How long the listeners stay open after the program was asked to stop and reports that it is not ready: as long
+    /// as a balancer needs to notice.
     #[arg(long, env = "SHUTDOWN_DELAY", default_value = "5s", value_parser = duration_or_zero)]
     pub shutdown_delay: Duration,
 

@@ -106,8 +106,8 @@ impl UploadTokenKeys {
     }
 }
 
-/// Whether an address can only be read in one way. In a password that is not encoded, a `#`, `/` or `?` ends the host, and
-/// what follows is taken for another part.
+/// Whether an address can only be read in one way. In a password that is not encoded, a `#`, `/` or `?` ends the host,
+/// and what follows is taken for another part.
 fn is_unambiguous(address: &str) -> bool {
     let is_encoded = address
         .split('%')

@@ -20,8 +20,8 @@ pub enum TokenProblem {
     #[error("the access token's claim `{0}` has a value of the wrong type")]
     ClaimMalformed(&'static str),
     #[error(
-        "the access token has neither `scp`, as a user's has, nor `idtyp` with the value `app`, as an application's has: \
-         for applications, turn on the optional claim `idtyp` of access tokens in the registration of this API"
+        "the access token has neither `scp`, as a user's has, nor `idtyp` with the value `app`, as an application's \
+         has: for applications, turn on the optional claim `idtyp` of access tokens in the registration of this API"
     )]
     NeitherUserNorApplication,
     #[error("the access token has `scp`, as a user's has, and `idtyp` with the value `app`, as an application's has")]

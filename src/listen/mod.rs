@@ -35,8 +35,8 @@ const CALLS_PER_CONNECTION: u32 = 2047;
 /// once, and so is a range without a permit.
 const CONNECTION_WINDOW: u32 = CALLS_PER_CONNECTION * STREAM_WINDOW;
 
-/// The headers of a request over HTTP/2, in bytes as RFC 9113, section 6.5.2, counts them. It is larger than the largest
-/// credential ([`MAX_CREDENTIAL_BYTES`]), so that a caller whose credential is too large learns just that.
+/// The headers of a request over HTTP/2, in bytes as RFC 9113, section 6.5.2, counts them. It is larger than the
+/// largest credential ([`MAX_CREDENTIAL_BYTES`]), so that a caller whose credential is too large learns just that.
 const MAX_HEADER_LIST_BYTES: u32 = 4 * MAX_CREDENTIAL_BYTES as u32;
 
 /// How long connections and calls may last.

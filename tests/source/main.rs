@@ -1,7 +1,7 @@
 //! Checks of the source itself: imports, the comments of the protos, the generated reference. They need no database.
 
-mod crash_points;
 mod attributes;
+mod crash_points;
 mod imports;
 mod proto;
 mod reference;

@@ -152,8 +152,8 @@ fn rename(partial: NamedTempFile, file: &Path, force: bool) -> Result<(), Failur
     }
 }
 
-/// The document's name, when it is a plain file name: the uploader must not choose another folder, a hidden file, or one
-/// that is displayed as another.
+/// The document's name, when it is a plain file name: the uploader must not choose another folder, a hidden file, or
+/// one that is displayed as another.
 fn own_name(document: &PrintDocument) -> Result<PathBuf, Failure> {
     let name = Path::new(&document.document_name);
     let is_hidden = document.document_name.starts_with('.') || document.document_name.contains(is_invisible);

@@ -1,5 +1,5 @@
-"""HTTP libraries of Python against the REST gateway at $REST_URL: requests (urllib3), httpx over HTTP/1.1 and HTTP/2, and
-aiohttp. What they do by themselves, or with one option, that other services were found not to expect.
+"""HTTP libraries of Python against the REST gateway at $REST_URL: requests (urllib3), httpx over HTTP/1.1 and HTTP/2,
+and aiohttp. What they do by themselves, or with one option, that other services were found not to expect.
 """
 
 import asyncio
