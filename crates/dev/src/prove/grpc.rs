@@ -92,22 +92,15 @@ impl Grpc {
     }
 
     pub async fn download(&self, document: &str) -> Outcome {
-        match self.bytes_of(document).await {
-            Ok(bytes) => Outcome::Content(content::contents_in(&bytes)),
-            // Its job may have been deleted meanwhile, and its bytes dropped.
-            Err((status, true)) if Reason::of(&status) == Some(Reason::BytesMissing) => Outcome::Unknown,
-            Err((status, _)) => failure(&status),
-        }
+        let bytes = self.bytes_of(document).await;
+        bytes.map_or_else(|status| failure(&status), |bytes| Outcome::Content(content::contents_in(&bytes)))
     }
 
-    /// The document's bytes. An error says whether a part had come.
-    async fn bytes_of(&self, document: &str) -> Result<Vec<u8>, (Status, bool)> {
+    async fn bytes_of(&self, document: &str) -> Result<Vec<u8>, Status> {
         let request = DownloadPrintDocumentRequest { name: document.into(), offset: 0 };
-        let parts = self.0.documents.clone().download_print_document(request).await;
-        let mut parts = parts.map_err(|status| (status, false))?.into_inner();
-        let (mut bytes, mut has_begun) = (Vec::new(), false);
-        while let Some(part) = parts.message().await.map_err(|status| (status, has_begun))? {
-            has_begun = true;
+        let mut parts = self.0.documents.clone().download_print_document(request).await?.into_inner();
+        let mut bytes = Vec::new();
+        while let Some(part) = parts.message().await? {
             if let Some(Part::Chunk(chunk)) = part.content {
                 bytes.extend_from_slice(&chunk);
             }

@@ -143,11 +143,11 @@ impl History {
                 continue;
             }
             if unseen.contains(&number) {
-                let event = self.event(call, Outcome::Unknown);
+                let event = self.event(call, Outcome::Unknown, NEVER);
                 intervals.push(Interval { event, from: call.invoked, until: NEVER });
             }
             if call.outcome != Outcome::Unknown {
-                let event = self.event(call, call.outcome.clone());
+                let event = self.event(call, call.outcome.clone(), call.answered);
                 intervals.push(Interval { event, from: call.invoked, until: call.answered });
             }
             expiries.extend(self.expiry_after(call));
@@ -159,9 +159,9 @@ impl History {
         intervals
     }
 
-    fn event(&self, call: &Recorded, outcome: Outcome) -> Event {
+    fn event(&self, call: &Recorded, outcome: Outcome, answered: Micros) -> Event {
         let Recorded { call, invoked, .. } = call.clone();
-        Event::Call { call, outcome, invoked, idle_timeout: self.idle_timeout }
+        Event::Call { call, outcome, invoked, answered, idle_timeout: self.idle_timeout }
     }
 
     /// When the session can expire at the earliest, if the call has moved its expiry.

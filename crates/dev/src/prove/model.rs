@@ -29,6 +29,8 @@ pub struct Document {
     job: Job,
     /// Oldest first. At most one is active.
     sessions: Vec<Session>,
+    /// If the job is deleted: the latest moment at which it can have been.
+    deleted_until: Micros,
     /// All calls have been made: what has not taken effect yet never will.
     is_over: bool,
 }
@@ -45,7 +47,7 @@ enum Job {
 #[derive(Debug, Clone)]
 pub enum Event {
     /// A call. Its answer may be unknown: then it takes effect at any later moment, or never.
-    Call { call: Call, outcome: Outcome, invoked: Micros, idle_timeout: Duration },
+    Call { call: Call, outcome: Outcome, invoked: Micros, answered: Micros, idle_timeout: Duration },
     /// The active session expires, if `at` is the earliest moment at which it may.
     Expire { at: Micros },
     /// The last call was answered.
@@ -63,9 +65,10 @@ impl Event {
             }
             Self::Expire { at } => document.is_over || after.expire(*at),
             Self::Call { outcome: Outcome::Unknown, .. } if document.is_over => true,
-            Self::Call { call, outcome, invoked, idle_timeout } => {
+            Self::Call { call, outcome, invoked, answered, idle_timeout } => {
                 let idle = Micros::try_from(idle_timeout.as_micros()).unwrap_or(NEVER);
-                after.call(call, outcome, Clock { invoked: *invoked, idle }) && after.has_unique_ids()
+                let clock = Clock { invoked: *invoked, answered: *answered, idle };
+                after.call(call, outcome, clock) && after.has_unique_ids()
             }
         };
         is_possible.then_some(after)
@@ -134,7 +137,7 @@ impl Document {
     }
 
     fn get(&mut self, by: Actor, target: Target, outcome: &Outcome, clock: Clock) -> bool {
-        let owned = match self.find(by, target, outcome) {
+        let owned = match self.find(by, target, outcome, clock) {
             Found::Refused(is_right) => return is_right,
             Found::Owned(session) => session,
         };
@@ -146,7 +149,7 @@ impl Document {
     }
 
     fn delete(&mut self, by: Actor, target: Target, outcome: &Outcome, clock: Clock) -> bool {
-        let owned = match self.find(by, target, outcome) {
+        let owned = match self.find(by, target, outcome, clock) {
             Found::Refused(is_right) => return is_right,
             Found::Owned(session) => session,
         };
@@ -164,6 +167,9 @@ impl Document {
         }
         let is_repeated = self.job == end;
         self.job = end;
+        if !is_repeated {
+            self.deleted_until = clock.answered;
+        }
         if let Some(active) = self.active() {
             active.cancel(clock);
         }
@@ -177,7 +183,10 @@ impl Document {
     fn download(&self, outcome: &Outcome) -> bool {
         let completed = self.sessions.iter().find(|session| session.state == State::Completed);
         match outcome {
-            Outcome::Refused(Reason::DocumentNotFound | Reason::PrintJobNotFound) => self.job == Job::Deleted,
+            // Of a deleted job the bytes are dropped, also while they are read.
+            Outcome::Refused(Reason::DocumentNotFound | Reason::PrintJobNotFound | Reason::BytesMissing) => {
+                self.job == Job::Deleted
+            }
             Outcome::Refused(Reason::DocumentNotUploaded) => self.job != Job::Deleted && completed.is_none(),
             Outcome::Content(bytes) => {
                 self.job != Job::Deleted && completed.is_some_and(|completed| completed.cells == *bytes)
@@ -195,13 +204,16 @@ impl Document {
     }
 
     /// The session that a name means for a caller, or whether the call is refused rightly.
-    fn find(&mut self, by: Actor, target: Target, outcome: &Outcome) -> Found<'_> {
+    fn find(&mut self, by: Actor, target: Target, outcome: &Outcome, clock: Clock) -> Found<'_> {
+        if target == Target::Name && self.job == Job::Deleted {
+            let is_refused = matches!(outcome, Outcome::Refused(Reason::DocumentNotFound | Reason::PrintJobNotFound));
+            // A name is resolved first. If the job is deleted then, the session is still found by its id.
+            if is_refused || clock.invoked > self.deleted_until {
+                return Found::Refused(is_refused);
+            }
+        }
         let index = match target {
             Target::Id(id) => self.sessions.iter().position(|session| session.id == Some(id)),
-            Target::Name if self.job == Job::Deleted => {
-                let refusal = [Reason::DocumentNotFound, Reason::PrintJobNotFound];
-                return Found::Refused(matches!(outcome, Outcome::Refused(reason) if refusal.contains(reason)));
-            }
             Target::Name => self.named(by),
         };
         match index.map(|index| &mut self.sessions[index]) {

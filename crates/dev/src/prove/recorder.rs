@@ -24,6 +24,9 @@ use crate::sample;
 /// How long a client waits after a call whose outcome is unknown.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(150);
 
+/// How often a read is tried at the end.
+const READ_TRIES: usize = 20;
+
 /// The callers of a system, shared by all histories.
 pub struct Callers {
     /// By replica and actor.
@@ -81,11 +84,19 @@ impl Recorder {
             let targets = self.sessions.lock().clone();
             let own = targets.iter().filter(|known| known.owner == actor).map(|known| Target::Id(known.id));
             for target in own.chain([Target::Name]) {
-                while client.get(Via::Replica(0), target, None).await == Outcome::Unknown {}
+                for _ in 0..READ_TRIES {
+                    if client.get(Via::Replica(0), target, None).await != Outcome::Unknown {
+                        break;
+                    }
+                }
             }
         }
         let mut client = Client::new(self, number, Actor::Other);
-        while client.download(Via::Replica(1)).await == Outcome::Unknown {}
+        for _ in 0..READ_TRIES {
+            if client.download(Via::Replica(1)).await != Outcome::Unknown {
+                break;
+            }
+        }
     }
 
     pub fn into_calls(self) -> Vec<Recorded> {

@@ -40,6 +40,8 @@ pub enum State {
 pub struct Clock {
     /// Before this moment the call cannot have taken effect.
     pub invoked: Micros,
+    /// After this moment it cannot take effect any more.
+    pub answered: Micros,
     pub idle: Micros,
 }
 

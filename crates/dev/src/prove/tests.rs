@@ -180,6 +180,17 @@ fn a_range_that_was_committed_and_then_canceled_is_explained_by_its_refusal() {
 }
 
 #[test]
+fn a_name_that_was_resolved_before_its_job_was_deleted_leads_to_the_session() {
+    let get = || Call::Get { by: Actor::Creator, target: Target::Name };
+    let canceled = || Outcome::Session(Seen::ended(Some(SESSION), State::Canceled));
+    let deleted = || HistoryBuilder::new().created(SESSION).then(Call::DeleteJob, Outcome::Done);
+    assert_eq!(deleted().meanwhile(2500, get(), canceled()).verdict(), Verdict::Explained);
+    assert_eq!(deleted().then(get(), canceled()).verdict(), Verdict::Unexplained);
+    let refused = Outcome::Refused(Reason::DocumentNotFound);
+    assert_eq!(deleted().then(get(), refused).verdict(), Verdict::Explained);
+}
+
+#[test]
 fn strangers_are_refused() {
     let get = Call::Get { by: Actor::Other, target: Target::Id(SESSION) };
     let refused = HistoryBuilder::new().created(SESSION).then(get.clone(), Outcome::Refused(Reason::NotSessionOwner));
