@@ -181,6 +181,9 @@ pub enum Error {
     /// The job was sent with another creator or document.
     #[error("the print job exists with another creator or document, which never change")]
     PrintJobChanged,
+    /// The id of a request was used before, with another configuration.
+    #[error("request_id: was used before, for a print job with another configuration")]
+    RequestIdReused,
     /// The job is canceled.
     #[error("the print job was canceled")]
     PrintJobCanceled,

@@ -56,6 +56,7 @@ impl Error {
             Self::TooManyWriters(_) => (ResourceExhausted, Reason::TooManyWriters),
             Self::TooManyTransfers => (ResourceExhausted, Reason::TooManyTransfers),
             Self::TooManyFragments(_) => (ResourceExhausted, Reason::TooManyFragments),
+            Self::RequestIdReused => (InvalidArgument, Reason::RequestIdReused),
             Self::PrintJobChanged => (FailedPrecondition, Reason::PrintJobChanged),
             Self::PrintJobCanceled => (FailedPrecondition, Reason::PrintJobCanceled),
             Self::PrintJobDeleted => (FailedPrecondition, Reason::PrintJobDeleted),
@@ -115,6 +116,9 @@ impl From<Error> for Status {
         let mut details = ErrorDetails::with_error_info(reason.wire_name(), DOMAIN, error.metadata());
         match &error {
             Error::InvalidField { field, problem } => drop(details.add_bad_request_violation(field.as_ref(), problem)),
+            Error::RequestIdReused => {
+                details.add_bad_request_violation("request_id", "was used before, with another configuration");
+            }
             Error::TooLarge { what, limit } => {
                 details.add_bad_request_violation(what.field(), format!("must be at most {limit} bytes"));
             }

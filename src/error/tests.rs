@@ -55,6 +55,7 @@ fn errors() -> Vec<Error> {
         Error::TooManyTransfers,
         Error::TooManyFragments(1),
         Error::PrintJobChanged,
+        Error::RequestIdReused,
         Error::PrintJobCanceled,
         Error::PrintJobDeleted,
         Error::OffsetOutOfRange(1),

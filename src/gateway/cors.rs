@@ -6,6 +6,8 @@ use std::time::Duration;
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
+use super::repeatable;
+
 /// How long a browser may keep the answer to a preflight.
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(10 * 60);
 
@@ -22,6 +24,7 @@ pub fn layer(origins: &[HeaderValue]) -> Option<CorsLayer> {
         .expose_headers([
             HeaderName::from_static("request-id"),
             HeaderName::from_static("client-request-id"),
+            repeatable::RESULT,
             header::RETRY_AFTER,
             header::LOCATION,
             header::ETAG,

@@ -183,6 +183,7 @@ fn field_over_rest(field: &str) -> &str {
         "properties.size_bytes" => "properties.size",
         "header.start" | "header.end" | "header.total" => "Content-Range",
         "name" | "parent" | "header.name" => "path",
+        "request_id" => "Repeatability-Request-ID",
         field => field,
     }
 }

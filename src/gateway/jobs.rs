@@ -9,7 +9,7 @@ use serde_json::{Value, value::RawValue};
 
 use super::{
     answer::message_and_id, body::OptionalJson, call::GraphCall, error::Error, json, odata, odata::QueryOptions,
-    path::GraphPath, status,
+    path::GraphPath, repeatable::RepeatabilityId, status,
 };
 use crate::proto::{
     CancelPrintJobRequest, CreatePrintJobRequest, GetPrintJobRequest, ListPrintDocumentsRequest, StartPrintJobRequest,
@@ -24,11 +24,12 @@ pub struct CreateBody {
 /// `POST …/jobs`: creates a job with one document that is not uploaded yet.
 pub async fn create(
     GraphCall { mut client, path }: GraphCall,
+    RepeatabilityId(request_id): RepeatabilityId,
     OptionalJson(body): OptionalJson<CreateBody>,
 ) -> Result<Response, Error> {
     let configuration = body.and_then(|body| body.configuration);
     let configuration = configuration.map_or_else(String::new, |json| json.get().to_owned());
-    let request = CreatePrintJobRequest { parent: path.queue(), configuration };
+    let request = CreatePrintJobRequest { parent: path.queue(), configuration, request_id };
     let (job, id) = message_and_id(client.jobs.create_print_job(request).await)?;
 
     let mut shape = in_context(&path, json::print_job(&job));

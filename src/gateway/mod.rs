@@ -22,6 +22,7 @@ mod observe;
 mod odata;
 mod openapi;
 mod path;
+mod repeatable;
 mod status;
 mod unread;
 mod upload_session;
@@ -100,7 +101,10 @@ pub fn paths() -> impl Iterator<Item = &'static str> {
 /// The Graph paths, below each of `PREFIXES`. `{queues}` is `printers` or `shares`.
 fn graph_routes() -> Vec<(&'static str, MethodRouter<Gateway>)> {
     vec![
-        ("/print/{queues}/{queue}/jobs", post(jobs::create)),
+        (
+            "/print/{queues}/{queue}/jobs",
+            post(jobs::create).route_layer(middleware::from_fn(repeatable::report_result)),
+        ),
         ("/print/{queues}/{queue}/jobs/{job}", get(jobs::get)),
         ("/print/{queues}/{queue}/jobs/{job}/start", post(jobs::start)),
         ("/print/{queues}/{queue}/jobs/{job}/cancel", post(jobs::cancel)),

@@ -90,6 +90,7 @@ pub fn of_error(code: Code, reason: Reason) -> Row {
         | (R::FirstMessageCompressed | R::FirstMessageMalformed | R::FirstMessageTimeout | R::DownloadTimeout, _)
         | (R::PrinterNotFound | R::PrintJobNotFound | R::DocumentNotFound | R::ParentNotFound, _)
         | (R::DocumentAlreadyUploaded | R::PrintJobChanged | R::PrintJobCanceled | R::PrintJobDeleted, _)
+        | (R::RequestIdReused, _)
         | (R::OffsetOutOfRange | R::TooManyTransfers | R::IssuerKeysUnavailable | R::ServiceUnreachable, _)
         | (R::DatabaseUnavailable | R::StoreUnavailable | R::BytesMissing | R::Internal | R::MethodUnknown, _) => {
             of_code(code)
@@ -131,7 +132,7 @@ mod tests {
         (400, Code::InvalidArgument, &["CONTENT_RANGE_INVALID", "IF_MATCH_INVALID", "QUERY_NOT_SUPPORTED"]),
         (400, Code::InvalidArgument, &["HEADER_MISSING", "HEADER_REPEATED", "CONTENT_MISSING", "CHUNK_TOO_LARGE"]),
         (400, Code::InvalidArgument, &["STREAM_BROKEN", "FIRST_MESSAGE_BROKEN", "FIRST_MESSAGE_MISSING"]),
-        (400, Code::InvalidArgument, &["FIRST_MESSAGE_COMPRESSED", "FIRST_MESSAGE_MALFORMED"]),
+        (400, Code::InvalidArgument, &["FIRST_MESSAGE_COMPRESSED", "FIRST_MESSAGE_MALFORMED", "REQUEST_ID_REUSED"]),
         (401, Code::Unauthenticated, &["TOKEN_MISSING", "TOKEN_MALFORMED", "TOKEN_EXPIRED", "TOKEN_NOT_YET_VALID"]),
         (401, Code::Unauthenticated, &["TOKEN_ISSUER_UNKNOWN", "TOKEN_KEY_UNKNOWN", "TOKEN_SIGNATURE_INVALID"]),
         (401, Code::Unauthenticated, &["TOKEN_ALGORITHM_WRONG", "TOKEN_AUDIENCE_WRONG", "TOKEN_CLAIMS_INVALID"]),

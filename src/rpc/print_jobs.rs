@@ -18,11 +18,14 @@ use crate::{
         print_jobs_server::PrintJobs,
     },
     session::{PermittedDocument, PermittedPrinter},
-    store::{CancelJobOutcome, CreateJobOutcome, StartOutcome},
+    store::{CancelJobOutcome, CreateJobOutcome, NewPrintJob, StartOutcome},
 };
 
 /// The largest configuration of a job, in bytes.
 const MAX_CONFIGURATION_BYTES: usize = 16 * 1024;
+
+/// The longest id of a request, in characters.
+const MAX_REQUEST_ID_CHARACTERS: usize = 64;
 
 /// Job ids are decimal numbers of at most nine digits, as short as people and printers expect.
 const JOB_NUMBERS: u64 = 1_000_000_000;
@@ -38,13 +41,19 @@ pub struct PrintJobsService(pub Arc<AppState>);
 impl PrintJobs for PrintJobsService {
     async fn create_print_job(&self, request: Request<CreatePrintJobRequest>) -> Result<Response<PrintJob>, Status> {
         let permitted: PermittedPrinter = from_guard(request.extensions())?;
-        let configuration = parse_configuration(request.into_inner().configuration)?;
-        let document = DocumentId(Uuid::new_v4());
+        let request = request.into_inner();
+        let new = NewPrintJob {
+            document: DocumentId(Uuid::new_v4()),
+            configuration: parse_configuration(request.configuration)?,
+            request_id: parse_request_id(request.request_id)?,
+        };
         for _ in 0..JOB_ID_ATTEMPTS {
             let job = random_job_id()?;
-            let created = self.0.store.create_print_job(&permitted, &job, document, configuration.clone());
-            if let CreateJobOutcome::Created(job) = created.await.map_err(Error::from)? {
-                return Ok(Response::new(reply::print_job(&job)));
+            match self.0.store.create_print_job(&permitted, &job, &new).await.map_err(Error::from)? {
+                CreateJobOutcome::Created(job) => return Ok(Response::new(reply::print_job(&job))),
+                CreateJobOutcome::OtherConfiguration => return Err(Error::RequestIdReused.into()),
+                CreateJobOutcome::Deleted => return Err(Error::PrintJobDeleted.into()),
+                CreateJobOutcome::IdTaken => {}
             }
         }
         Err(Error::Internal("no free job id was found".into()).into())
@@ -92,6 +101,17 @@ fn random_job_id() -> Result<String, Error> {
     let mut bytes = [0; 8];
     rand::fill(&mut bytes).map_err(|_| Error::Internal("there are no random numbers for a job id".into()))?;
     Ok((u64::from_le_bytes(bytes) % JOB_NUMBERS).to_string())
+}
+
+fn parse_request_id(id: String) -> Result<Option<String>, Error> {
+    if id.is_empty() {
+        return Ok(None);
+    }
+    if id.len() > MAX_REQUEST_ID_CHARACTERS || !id.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let problem = format!("must be 1 to {MAX_REQUEST_ID_CHARACTERS} printable ASCII characters without spaces");
+        return Err(Error::invalid_field("request_id", problem));
+    }
+    Ok(Some(id))
 }
 
 fn parse_configuration(configuration: String) -> Result<Option<String>, Error> {

@@ -41,7 +41,7 @@ pub use ending::{CancelOutcome, EXPIRE_BATCH};
 pub use error::Error;
 pub use health::{Backlog, Connections, MissingMigrations, Schema};
 pub use notify::Announcements;
-pub use print_job::{CancelJobOutcome, CreateJobOutcome, PrintJob, StartOutcome};
+pub use print_job::{CancelJobOutcome, CreateJobOutcome, NewPrintJob, PrintJob, StartOutcome};
 pub use range::{Committed, NewRange, StoredPiece};
 pub use reclaim::Reclaim;
 pub use resolve::{FoundDocument, FoundPrinter, FoundSession};

@@ -26,10 +26,25 @@ pub struct PrintJob {
     pub uploaded: bool,
 }
 
+/// What a caller asks for with a new job.
+#[derive(Debug, Clone)]
+pub struct NewPrintJob {
+    pub document: DocumentId,
+    /// How to print it: a JSON object.
+    pub configuration: Option<String>,
+    /// The caller's id of the request. A caller has one job for each on a printer.
+    pub request_id: Option<String>,
+}
+
 /// The result of creating a job.
 #[derive(Debug)]
 pub enum CreateJobOutcome {
+    /// It was created, now or by an earlier request with the same id.
     Created(PrintJob),
+    /// An earlier request with the same id had another configuration.
+    OtherConfiguration,
+    /// An earlier request with the same id created a job, which was deleted.
+    Deleted,
     /// The printer already has a job with that id, which may be deleted.
     IdTaken,
 }
@@ -58,20 +73,19 @@ pub enum CancelJobOutcome {
 }
 
 impl Store {
-    /// Creates a job with its document on the printer. Its revision is 0, so that every later upsert of the catalog's
-    /// owner applies.
+    /// Creates a job with its document on the printer, unless an earlier request with the same id did. Its revision is
+    /// 0, so that every later upsert of the catalog's owner applies.
     pub async fn create_print_job(
         &self,
         permitted: &PermittedPrinter,
         job: &str,
-        document: DocumentId,
-        configuration: Option<String>,
+        new: &NewPrintJob,
     ) -> Result<CreateJobOutcome, Error> {
         let (printer, creator) = (permitted.printer(), &permitted.caller().principal);
         let query = sqlx::query_scalar!(
             "with job as (
-                 insert into print_job (tenant_id, printer_id, job_id, created_by, revision, configuration)
-                 values ($1, $2, $3, $4, 0, $6)
+                 insert into print_job (tenant_id, printer_id, job_id, created_by, revision, configuration, request_id)
+                 values ($1, $2, $3, $4, 0, $6, $7)
                  on conflict do nothing
                  returning tenant_id, printer_id, job_id, create_time
              ), document as (
@@ -83,22 +97,71 @@ impl Store {
             printer.id,
             job,
             creator.to_string(),
-            document.0,
-            configuration,
+            new.document.0,
+            new.configuration,
+            new.request_id,
         );
         let span = debug_span!("store.create_print_job");
-        let created = self.database.statement(span, async |connection| query.fetch_optional(connection).await).await?;
+        let statement =
+            self.database.statement(span.clone(), async |connection| query.fetch_optional(connection).await);
+        let created = statement.await?;
         crash_point!("job_create.committed");
-        let Some(create_time) = created else { return Ok(CreateJobOutcome::IdTaken) };
+        let Some(create_time) = created else { return self.explain_conflict(permitted, new).instrument(span).await };
         Ok(CreateJobOutcome::Created(PrintJob {
             key: JobKey { printer: printer.id.clone(), job: job.to_owned() },
-            document,
+            document: new.document,
             creator: creator.clone(),
             create_time: system_time(create_time),
-            configuration,
+            configuration: new.configuration.clone(),
             started: false,
             canceled: false,
             uploaded: false,
+        }))
+    }
+
+    /// Finds out why no job was created: an earlier request has the same id, or an earlier job.
+    async fn explain_conflict(
+        &self,
+        permitted: &PermittedPrinter,
+        new: &NewPrintJob,
+    ) -> Result<CreateJobOutcome, Error> {
+        let Some(request_id) = &new.request_id else { return Ok(CreateJobOutcome::IdTaken) };
+        let (printer, creator) = (permitted.printer(), &permitted.caller().principal);
+        let query = sqlx::query!(
+            r#"
+            select job_id, d.document_id, create_time, configuration, start_time is not null as "started!",
+                   cancel_time is not null as "canceled!", delete_time is not null as "deleted!",
+                   exists (
+                       select from upload_session s
+                       where s.tenant_id = d.tenant_id and s.document_id = d.document_id and s.state = 'completed'
+                   ) as "uploaded!"
+            from print_job join print_document d using (tenant_id, printer_id, job_id)
+            where tenant_id = $1 and printer_id = $2 and created_by = $3 and request_id = $4
+            "#,
+            printer.tenant.0,
+            printer.id,
+            creator.to_string(),
+            request_id,
+        );
+        let span = debug_span!("store.repeated_print_job");
+        let row = self.database.statement(span, async |connection| query.fetch_optional(connection).await).await?;
+
+        let Some(row) = row else { return Ok(CreateJobOutcome::IdTaken) };
+        if row.configuration != new.configuration {
+            return Ok(CreateJobOutcome::OtherConfiguration);
+        }
+        if row.deleted {
+            return Ok(CreateJobOutcome::Deleted);
+        }
+        Ok(CreateJobOutcome::Created(PrintJob {
+            key: JobKey { printer: printer.id.clone(), job: row.job_id },
+            document: DocumentId(row.document_id),
+            creator: creator.clone(),
+            create_time: system_time(row.create_time),
+            configuration: row.configuration,
+            started: row.started,
+            canceled: row.canceled,
+            uploaded: row.uploaded,
         }))
     }
 

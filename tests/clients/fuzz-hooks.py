@@ -140,6 +140,9 @@ def below_print(case, luck):
     ids = dict(case.path_parameters)
     if is_meant_to_be_wrong(case, ParameterLocation.PATH) or (phase_of(case) == "stateful" and "job" in ids):
         return
+    if "Repeatability-Request-ID" in case.headers and not is_meant_to_be_wrong(case, ParameterLocation.HEADER):
+        # Schemathesis would use one id with several configurations.
+        case.headers = {**case.headers, "Repeatability-Request-ID": f"{luck.getrandbits(128):032x}"}
     ids["queues"], ids["queue"] = luck.choice([("printers", PRINTER), ("shares", SHARE)])
     if "job" in ids and luck.random() < 0.9:
         best = BEST.get(case.operation.definition.raw["operationId"], STATES)

@@ -1,9 +1,9 @@
 //! Crashes while a job is created, started, canceled or deleted.
 
-use print_upload::proto::{print_job, upload_session::State};
+use print_upload::proto::{CreatePrintJobRequest, print_job, upload_session::State};
 
 use super::crash::{Crash, SIZE};
-use crate::harness::{Bucket, sample_bytes};
+use crate::harness::{App, Bucket, sample_bytes};
 
 /// The points at which the transaction is not committed.
 const ROLLED_BACK: [&str; 4] =
@@ -12,13 +12,19 @@ const ROLLED_BACK: [&str; 4] =
 pub async fn create(crash_at: &'static str, bucket: Bucket) {
     let mut crash = Crash::at(crash_at, bucket).await;
 
-    crash.during(async |app, _| app.ada().create_job("printers/p").await).await.expect_err("no answer");
+    let request =
+        CreatePrintJobRequest { parent: "printers/p".into(), request_id: "once".into(), ..Default::default() };
+    let create = async |app: &App| app.ada().create_requested_job(request.clone()).await;
+    crash.during(async |app, _| create(app).await).await.expect_err("no answer");
 
     let halves = "select count(*) from print_job
                   full join print_document using (tenant_id, printer_id, job_id)
                   where created_by is null or document_id is null";
     assert_eq!(crash.count("select count(*) from print_job").await, 1);
     assert_eq!(crash.count(halves).await, 0);
+    let repeated = create(&crash.app).await.expect("the job that the crashed program created");
+    assert_eq!(crash.count("select count(*) from print_job").await, 1);
+    crash.upload_again(&repeated.document, &sample_bytes(SIZE)).await;
     let (job, bytes) = (crash.app.ada().create_job("printers/p").await.expect("another job"), sample_bytes(SIZE));
     crash.upload_again(&job.document, &bytes).await;
     crash.assert_clean().await;

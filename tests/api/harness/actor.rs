@@ -186,7 +186,12 @@ impl Actor {
     }
 
     pub async fn create_configured_job(&mut self, queue: &str, configuration: &str) -> Result<PrintJob, Status> {
-        let request = CreatePrintJobRequest { parent: queue.into(), configuration: configuration.into() };
+        let request =
+            CreatePrintJobRequest { parent: queue.into(), configuration: configuration.into(), ..Default::default() };
+        self.create_requested_job(request).await
+    }
+
+    pub async fn create_requested_job(&mut self, request: CreatePrintJobRequest) -> Result<PrintJob, Status> {
         Ok(self.client.jobs.create_print_job(request).await?.into_inner())
     }
 

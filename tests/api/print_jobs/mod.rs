@@ -5,4 +5,5 @@ mod cancel_faults;
 mod cancel_race;
 mod catalog;
 mod create_and_start;
+mod repeats;
 mod tasks;

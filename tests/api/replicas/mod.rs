@@ -2,6 +2,7 @@
 
 mod failover;
 mod notifications;
+mod repeats;
 
 use crate::harness::{Actor, App, Program};
 

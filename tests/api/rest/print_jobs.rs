@@ -3,7 +3,7 @@
 use axum::http::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{App, refused, sample_bytes};
+use crate::harness::{Answer, App, refused, sample_bytes};
 
 /// Masks what differs from run to run.
 fn masked(mut value: Value) -> Value {
@@ -114,6 +114,49 @@ async fn a_job_needs_no_body_and_only_a_configuration_is_taken_from_one() {
     assert_eq!(ada.post_json(path, &large).await.reason(), refused(413, "CONFIGURATION_TOO_LARGE"));
     assert_eq!(ada.post("/print/printers/q/jobs").await.reason(), refused(404, "PRINTER_NOT_FOUND"));
     assert_eq!(app.rest(&app.robot()).post(path).await.reason(), refused(403, "PERMISSION_MISSING"));
+}
+
+#[tokio::test]
+async fn a_repeated_request_returns_the_first_ones_job_and_every_answer_reports_the_result() {
+    let app = App::start().await;
+    let (ada, path) = (app.rest(&app.ada()), "/v1.0/print/printers/p/jobs");
+    let id = ("Repeatability-Request-ID", "0f9d3a52-7a6d-4c59-9f0c-0a1b2c3d4e5f");
+    let first_sent = ("Repeatability-First-Sent", "Sat, 28 Nov 2026 15:00:00 GMT");
+    let post = async |headers: &[(&str, &str)], copies: u8| {
+        let headers = [&[("content-type", "application/json"), ("client-request-id", "a")], headers].concat();
+        let body = json!({"configuration": {"copies": copies}}).to_string();
+        let answer = ada.send(Method::POST, path, &headers, body).await;
+        let result = answer.header("repeatability-result").to_owned();
+        (answer, result)
+    };
+    let accepted = |(answer, result): (Answer, String)| {
+        assert_eq!((answer.status, &*result), (201, "accepted"), "{answer:?}");
+        answer.json()
+    };
+    let rejected = |(answer, result): (Answer, String)| {
+        assert_eq!(result, "rejected", "{answer:?}");
+        answer.reason()
+    };
+
+    let job = accepted(post(&[id, first_sent], 2).await);
+    assert_eq!(accepted(post(&[id, first_sent], 2).await), job);
+    assert_eq!(accepted(post(&[id], 2).await), job, "the id is enough");
+    let other = post(&[id, first_sent], 3).await;
+    assert_eq!(other.0.json()["error"]["innerError"]["fields"], json!(["Repeatability-Request-ID"]));
+    assert_eq!(rejected(other), refused(400, "REQUEST_ID_REUSED"));
+    let malformed: [&[(&str, &str)]; 5] =
+        [&[first_sent], &[(id.0, "")], &[(id.0, "two words")], &[(id.0, "ü")], &[id, (id.0, "another")]];
+    for headers in malformed {
+        assert_eq!(rejected(post(headers, 2).await), refused(400, "INVALID_FIELD"), "{headers:?}");
+    }
+    let nobody = app.anonymous_rest().send(Method::POST, path, &[id], "").await;
+    assert_eq!((nobody.status, nobody.header("repeatability-result")), (401, "rejected"));
+
+    let (unnamed, result) = post(&[], 2).await;
+    assert_eq!((unnamed.status, &*result), (201, ""), "the client-request-id is no such id");
+    assert_ne!(unnamed.json()["id"], job["id"]);
+    let counted = sqlx::query_scalar::<_, i64>("select count(*) from print_job").fetch_one(app.pool()).await;
+    assert_eq!(counted.expect("a count"), 2);
 }
 
 #[tokio::test]

@@ -62,7 +62,7 @@ impl Caller {
     /// Creates a print job. Returns the name of its document, which awaits its upload.
     pub(super) async fn new_document(&self, transport: &Transport) -> anyhow::Result<String> {
         let parent = format!("printers/{}", sample::PRINTER);
-        let request = CreatePrintJobRequest { parent, configuration: String::new() };
+        let request = CreatePrintJobRequest { parent, ..Default::default() };
         let job = self.client(transport)?.jobs.create_print_job(request).await.context("creating a print job")?;
         Ok(job.into_inner().document)
     }
