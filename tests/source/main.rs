@@ -1,5 +1,6 @@
 //! Checks of the source itself: imports, the comments of the protos, the generated reference. They need no database.
 
+mod annotations;
 mod attributes;
 mod crash_points;
 mod imports;

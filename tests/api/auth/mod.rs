@@ -7,5 +7,6 @@ mod isolation;
 mod issuers;
 mod permissions;
 mod printers_and_owners;
+mod reflection;
 mod sizes;
 mod tokens;
