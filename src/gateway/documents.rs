@@ -11,7 +11,7 @@ use crate::proto::{GetPrintDocumentRequest, ListPrintDocumentsRequest};
 
 /// `GET …/documents`: a job has exactly one.
 pub async fn list(GraphCall { mut client, path }: GraphCall, options: QueryOptions) -> Result<Response, Error> {
-    let request = ListPrintDocumentsRequest { parent: path.job() };
+    let request = ListPrintDocumentsRequest { parent: path.job(), ..Default::default() };
     let (list, id) = message_and_id(client.documents.list_print_documents(request).await)?;
     let documents = list.print_documents.iter().map(|document| options.select(json::print_document(document)));
     let shape = json!({

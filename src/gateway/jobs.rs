@@ -42,7 +42,7 @@ pub async fn get(GraphCall { mut client, path }: GraphCall, options: QueryOption
     let (job, id) = message_and_id(client.jobs.get_print_job(GetPrintJobRequest { name: path.job() }).await)?;
     let mut shape = in_context(&path, json::print_job(&job));
     if options.expand_documents {
-        let request = ListPrintDocumentsRequest { parent: path.job() };
+        let request = ListPrintDocumentsRequest { parent: path.job(), ..Default::default() };
         let (list, _) = message_and_id(client.documents.list_print_documents(request).await)?;
         shape["documents"] = list.print_documents.iter().map(json::print_document).collect();
     }

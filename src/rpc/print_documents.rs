@@ -58,8 +58,15 @@ impl PrintDocuments for PrintDocumentsService {
         request: Request<ListPrintDocumentsRequest>,
     ) -> Result<Response<ListPrintDocumentsResponse>, Status> {
         let permitted: PermittedDocument = from_guard(request.extensions())?;
+        let request = request.into_inner();
+        if request.page_size < 0 {
+            return Err(Error::invalid_field("page_size", "must not be negative").into());
+        }
+        if !request.page_token.is_empty() {
+            return Err(Error::invalid_field("page_token", "must be empty: there is no second page").into());
+        }
         let print_documents = vec![self.document(&permitted).await?];
-        Ok(Response::new(ListPrintDocumentsResponse { print_documents }))
+        Ok(Response::new(ListPrintDocumentsResponse { print_documents, next_page_token: String::new() }))
     }
 
     async fn download_print_document(

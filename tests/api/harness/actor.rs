@@ -6,8 +6,8 @@ use bytes::Bytes;
 use print_upload::proto::{
     CancelPrintJobRequest, CreatePrintJobRequest, CreateUploadSessionRequest, DeletePrintJobRequest,
     DeleteUploadSessionRequest, DocumentProperties, DownloadPrintDocumentRequest, GetPrintDocumentRequest,
-    GetPrintJobRequest, GetUploadSessionRequest, ListPrintDocumentsRequest, PrintDocument, PrintJob, RangeHeader,
-    StartPrintJobRequest, UploadRangeRequest, UploadRangeResponse, UploadSession,
+    GetPrintJobRequest, GetUploadSessionRequest, ListPrintDocumentsRequest, ListPrintDocumentsResponse, PrintDocument,
+    PrintJob, RangeHeader, StartPrintJobRequest, UploadRangeRequest, UploadRangeResponse, UploadSession,
     download_print_document_response::Content,
 };
 use print_upload_client::{Client, Credential, range_messages};
@@ -177,8 +177,15 @@ impl Actor {
     }
 
     pub async fn documents_of(&mut self, job: &str) -> Result<Vec<PrintDocument>, Status> {
-        let request = ListPrintDocumentsRequest { parent: job.into() };
-        Ok(self.client.documents.list_print_documents(request).await?.into_inner().print_documents)
+        let request = ListPrintDocumentsRequest { parent: job.into(), ..Default::default() };
+        Ok(self.list_documents(request).await?.print_documents)
+    }
+
+    pub async fn list_documents(
+        &mut self,
+        request: ListPrintDocumentsRequest,
+    ) -> Result<ListPrintDocumentsResponse, Status> {
+        Ok(self.client.documents.list_print_documents(request).await?.into_inner())
     }
 
     pub async fn create_job(&mut self, queue: &str) -> Result<PrintJob, Status> {

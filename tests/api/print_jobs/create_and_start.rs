@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 
-use print_upload::proto::{Principal, PrintJob, principal::Identity, print_document, print_job::State};
+use print_upload::proto::{
+    ListPrintDocumentsRequest, Principal, PrintJob, principal::Identity, print_document, print_job::State,
+};
 use tokio::task::JoinSet;
 use tonic::Code;
 use uuid::Uuid;
@@ -224,6 +226,31 @@ async fn a_job_lists_its_one_document_in_the_documents_own_state() {
     assert_eq!(state_in_list(&mut ada, &job).await, print_document::State::Uploaded);
     ada.cancel_job(&job.name).await.expect("canceled");
     assert_eq!(state_in_list(&mut ada, &job).await, print_document::State::Uploaded);
+}
+
+#[tokio::test]
+async fn the_first_page_of_a_jobs_documents_is_the_only_one() {
+    let app = App::start().await;
+    let mut ada = app.ada();
+    let job = ada.create_job("printers/p").await.expect("a job");
+    let document = ada.document(&job.document).await.expect("the document");
+    let page = |page_size, page_token: &str| ListPrintDocumentsRequest {
+        parent: job.name.clone(),
+        page_size,
+        page_token: page_token.into(),
+    };
+    for page_size in [0, 1, 2, i32::MAX] {
+        let listed = ada.list_documents(page(page_size, "")).await.expect("a page");
+        assert_eq!((&*listed.print_documents, &*listed.next_page_token), (&[document.clone()][..], ""), "{page_size}");
+    }
+    for page_size in [-1, i32::MIN] {
+        let refused = ada.list_documents(page(page_size, "")).await.expect_err("negative");
+        assert_eq!(refused.bad_fields(), ["page_size"]);
+    }
+    for page_token in [" ", "1", &*job.document] {
+        let refused = ada.list_documents(page(1, page_token)).await.expect_err("there is no other page");
+        assert_eq!(refused.bad_fields(), ["page_token"], "{page_token}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
