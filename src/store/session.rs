@@ -149,14 +149,16 @@ impl Store {
             with opened as (
                 insert into upload_session as s
                     (tenant_id, document_id, session_id, owner, document_name, content_type, size_bytes,
-                     expire_time, expire_limit)
-                values ($1, $2, $3, $4, $5, $6, $7, now() + least($8::interval, $9), now() + $9)
+                     create_time, expire_time, expire_limit)
+                -- Not the transaction's start: it may have waited, while another session was created and ended.
+                select $1, $2, $3, $4, $5, $6, $7, time, time + least($8::interval, $9), time + $9
+                from (select clock_timestamp() as time) clock
                 on conflict (tenant_id, document_id) where state in ('active', 'completed') do update
                 set expire_time = case
                     when (s.state, s.owner, s.document_name, s.content_type, s.size_bytes)
                        = ('active', excluded.owner, excluded.document_name, excluded.content_type, excluded.size_bytes)
                          and s.expire_time > clock_timestamp()
-                    then greatest(s.expire_time, least(now() + $8, s.expire_limit))
+                    then greatest(s.expire_time, least(clock_timestamp() + $8, s.expire_limit))
                     else s.expire_time end
                 returning session_id, state, document_id,
                           state = 'active' and expire_time <= clock_timestamp() as is_overdue,

@@ -1,6 +1,7 @@
 //! Two replicas, each a process of its own. They share the database and the store, and nothing else.
 
 mod failover;
+mod late_create;
 mod notifications;
 mod repeats;
 
