@@ -11,8 +11,8 @@ use crate::{config::duration, listen::Lifetimes};
 /// How the listeners treat their clients.
 #[derive(Debug, Clone, Args)]
 pub struct HttpOptions {
-    /// Origin of web pages that may call REST from a browser (CORS), https://host[:port]. Repeat it, or separate
-    /// several with commas. Without it no page may.
+    /// Origin of web pages that may call REST from a browser (CORS), https://host or https://host:port. Repeat it, or
+    /// separate several with commas. Without it no page may.
     #[arg(long = "cors-origin", env = "CORS_ORIGIN", value_delimiter = ',', value_parser = origin)]
     pub cors_origins: Vec<HeaderValue>,
 
