@@ -156,6 +156,8 @@ async fn properties_out_of_bounds_are_refused() {
         (properties("a\0b", pdf, 1), "properties.document_name"),
         (properties("a\u{7f}", pdf, 1), "properties.document_name"),
         (properties("a\u{85}", pdf, 1), "properties.document_name"),
+        (properties("a\u{202e}fdp.exe", pdf, 1), "properties.document_name"),
+        (properties("a\u{200b}b", pdf, 1), "properties.document_name"),
         (properties("n", "", 1), "properties.content_type"),
         (properties("n", "pdf", 1), "properties.content_type"),
         (properties("n", "application/", 1), "properties.content_type"),

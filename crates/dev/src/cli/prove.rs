@@ -2,14 +2,18 @@
 
 use std::{
     path::{Path, PathBuf},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, bail};
 use clap::Args;
 use print_upload::process::shutdown_signal;
+use tokio::time::sleep;
 
 use crate::prove::{self, Options};
+
+/// How long it takes at most to drop the tasks of a proof that is interrupted.
+const ABORT: Duration = Duration::from_secs(1);
 
 /// The options of the proof.
 #[derive(Debug, Args)]
@@ -54,10 +58,13 @@ pub(super) struct Prove {
 impl Prove {
     /// Runs to its end, or until SIGINT or SIGTERM. Then everything that it has started is stopped.
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        tokio::select! {
-            proved = self.prove() => proved,
-            stopped = shutdown_signal() => stopped.and_then(|()| bail!("stopped before the end")),
-        }
+        let stopped = tokio::select! {
+            proved = self.prove() => return proved,
+            stopped = shutdown_signal() => stopped,
+        };
+        // The tasks that are aborted now have started processes, which end when the tasks are dropped.
+        sleep(ABORT).await;
+        stopped.and_then(|()| bail!("stopped before the end"))
     }
 
     async fn prove(self) -> anyhow::Result<()> {
