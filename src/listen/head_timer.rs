@@ -2,7 +2,6 @@
 //! head may take once it has begun. hyper has one limit for both.
 
 use std::{
-    io::{self, IoSlice},
     pin::Pin,
     sync::{
         Arc,
@@ -14,9 +13,10 @@ use std::{
 
 use hyper::rt::{Sleep, Timer};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite},
     time,
 };
+use tokio_util::io::InspectReader;
 
 /// How long the head of a request may take.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -33,24 +33,25 @@ pub struct HeadTimer {
     is_first: AtomicBool,
 }
 
-/// A connection that notes when bytes arrive.
-#[derive(Debug)]
-pub struct Noted<Connection> {
-    connection: Connection,
-    has_begun: HasBegun,
-}
-
 struct HeadSleep {
     has_begun: HasBegun,
     is_head: bool,
     sleep: Pin<Box<time::Sleep>>,
 }
 
-/// The timer of a connection, and the connection with which it works.
-pub fn with_timer<Connection>(connection: Connection) -> (HeadTimer, Noted<Connection>) {
+/// The timer of a connection, and the connection with which it works: that one notes when bytes arrive.
+pub fn with_timer<Connection>(connection: Connection) -> (HeadTimer, impl AsyncRead + AsyncWrite + Unpin + Send)
+where
+    Connection: AsyncRead + AsyncWrite + Unpin + Send,
+{
     let has_begun = HasBegun::default();
     let timer = HeadTimer { has_begun: Arc::clone(&has_begun), is_first: AtomicBool::new(true) };
-    (timer, Noted { connection, has_begun })
+    let note = move |bytes: &[u8]| {
+        if !bytes.is_empty() {
+            has_begun.store(true, Ordering::Relaxed);
+        }
+    };
+    (timer, InspectReader::new(connection, note))
 }
 
 impl Timer for HeadTimer {
@@ -84,40 +85,3 @@ impl Future for HeadSleep {
 }
 
 impl Sleep for HeadSleep {}
-
-impl<Connection: AsyncRead + Unpin> AsyncRead for Noted<Connection> {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = into.filled().len();
-        let read = Pin::new(&mut self.connection).poll_read(context, into);
-        if into.filled().len() > before {
-            self.has_begun.store(true, Ordering::Relaxed);
-        }
-        read
-    }
-}
-
-impl<Connection: AsyncWrite + Unpin> AsyncWrite for Noted<Connection> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.connection).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.connection).poll_write_vectored(context, bytes)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.connection.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.connection).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.connection).poll_shutdown(context)
-    }
-}
