@@ -12,7 +12,7 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 /// The largest metadata document or key set, in bytes.
 const MAX_DOCUMENT_BYTES: usize = 1024 * 1024;
 
-/// HTTP clients that follow no redirect.
+/// HTTP clients that follow no redirect. All issuers share them.
 #[derive(Debug)]
 pub(super) struct Fetcher {
     /// Uses the proxy of the environment, if there is one.

@@ -42,7 +42,7 @@ pub struct Issuers {
 pub struct Issuer {
     address: String,
     source: KeySource,
-    fetcher: Fetcher,
+    fetcher: Arc<Fetcher>,
     refetch: Duration,
     /// Never locked across an await.
     keys: RwLock<Option<KeySet>>,
@@ -94,6 +94,8 @@ impl Issuers {
                 return Err(IssuerError { address: issuer.clone(), problem });
             }
         }
+        let problem = |problem| IssuerError { address: options.issuers.first().cloned().unwrap_or_default(), problem };
+        let fetcher = Arc::new(Fetcher::new(ca).map_err(problem)?);
         let issuers = options.issuers.iter().map(|address| {
             let given = |locations: &[Location]| {
                 locations.iter().find(|location| location.issuer == *address).map(|location| location.url.clone())
@@ -102,7 +104,7 @@ impl Issuers {
                 Some(url) => KeySource::Keys(url),
                 None => KeySource::Metadata(given(&options.issuer_metadata).unwrap_or_else(|| metadata_of(address))),
             };
-            Issuer::new(address, source, ca, options.keys_refetch).map(Arc::new)
+            Issuer::new(address, source, Arc::clone(&fetcher), options.keys_refetch).map(Arc::new)
         });
         let issuers = issuers.collect::<Result<_, _>>()?;
         Ok(Self { issuers, audiences: options.audiences.clone(), refresh: options.keys_refresh })
@@ -126,7 +128,7 @@ impl Issuers {
 }
 
 impl Issuer {
-    fn new(address: &str, source: KeySource, ca: Option<&[u8]>, refetch: Duration) -> Result<Self, IssuerError> {
+    fn new(address: &str, source: KeySource, fetcher: Arc<Fetcher>, refetch: Duration) -> Result<Self, IssuerError> {
         let fail = |problem: String| IssuerError { address: address.into(), problem };
         let (KeySource::Metadata(location) | KeySource::Keys(location)) = &source;
         for text in [address, location] {
@@ -135,7 +137,6 @@ impl Issuer {
                 return Err(fail(format!("{text} must be https, or http on a loopback address")));
             }
         }
-        let fetcher = Fetcher::new(ca).map_err(fail)?;
         let (keys, last_fetch) = (RwLock::default(), Mutex::default());
         Ok(Self { address: address.into(), source, fetcher, refetch, keys, last_fetch })
     }
@@ -248,8 +249,10 @@ mod tests {
 
     #[test]
     fn plain_http_is_for_loopback_only() {
+        let fetcher = Arc::new(Fetcher::new(None).expect("clients"));
         let trusted = |address: &str| {
-            Issuer::new(address, KeySource::Metadata(metadata_of(address)), None, Duration::ZERO).is_ok()
+            let source = KeySource::Metadata(metadata_of(address));
+            Issuer::new(address, source, Arc::clone(&fetcher), Duration::ZERO).is_ok()
         };
         assert!(trusted("https://login.example/{tenantid}/v2.0"));
         assert!(trusted("http://127.0.0.1:1/{tenantid}/v2.0"));
