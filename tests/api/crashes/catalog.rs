@@ -1,11 +1,9 @@
 //! Crashes while an entry of the catalog is created or updated.
 
-use print_upload::proto::{self, principal::Identity, print_task};
 use tonic::Status;
-use uuid::Uuid;
 
 use super::crash::Crash;
-use crate::harness::{App, Bucket, ROBOT, Rpc, TENANT};
+use crate::harness::{App, Bucket, Rpc, TENANT};
 
 /// The revision of the entry that is pushed. No other entry has it.
 const REVISION: i64 = 7;
@@ -50,31 +48,5 @@ async fn upsert(rpc: Rpc, count: &'static str, crash_at: &'static str, bucket: B
 }
 
 async fn push(app: &App, rpc: Rpc) -> Result<(), Status> {
-    let (catalog, name, revision) = (&mut app.catalog().client.catalog, rpc.catalog_entry(TENANT), REVISION);
-    match rpc {
-        Rpc::UpsertTenant => {
-            let tenant = Some(proto::Tenant { name, subscription_active: true, revision });
-            catalog.upsert_tenant(proto::UpsertTenantRequest { tenant }).await.map(drop)
-        }
-        Rpc::UpsertPrinter => {
-            let printer = Some(proto::Printer { name, revision });
-            catalog.upsert_printer(proto::UpsertPrinterRequest { printer }).await.map(drop)
-        }
-        Rpc::UpsertPrinterShare => {
-            let printer_share = Some(proto::PrinterShare { name, printer: "p".into(), revision });
-            catalog.upsert_printer_share(proto::UpsertPrinterShareRequest { printer_share }).await.map(drop)
-        }
-        Rpc::UpsertPrintJob => {
-            let creator = Some(proto::Principal { identity: Some(Identity::User("ada".into())) });
-            let document = Uuid::from_u128(1).to_string();
-            let print_job = Some(proto::CatalogPrintJob { name, creator, document, revision });
-            catalog.upsert_print_job(proto::UpsertPrintJobRequest { print_job }).await.map(drop)
-        }
-        Rpc::UpsertPrintTask => {
-            let state = print_task::State::Processing.into();
-            let print_task = Some(proto::PrintTask { name, trigger_application: ROBOT.into(), state, revision });
-            catalog.upsert_print_task(proto::UpsertPrintTaskRequest { print_task }).await.map(drop)
-        }
-        _ => unreachable!("{rpc:?} is no upsert"),
-    }
+    app.catalog().maintain(rpc, rpc.catalog_entry(TENANT), REVISION).await
 }

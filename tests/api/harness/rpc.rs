@@ -117,7 +117,7 @@ impl Actor {
             Rpc::GetPrintJob => self.job(name).await.map(drop),
             Rpc::StartPrintJob => self.start_job(name).await.map(drop),
             Rpc::CancelPrintJob => self.cancel_job(name).await,
-            _ => self.maintain(rpc, name.into()).await,
+            _ => self.maintain(rpc, name.into(), 1).await,
         }
     }
 
@@ -137,8 +137,8 @@ impl Actor {
     }
 
     /// Calls an RPC of the catalog. A job's document has the job's id, and ada is its creator.
-    async fn maintain(&mut self, rpc: Rpc, name: String) -> Result<(), Status> {
-        let (catalog, revision) = (&mut self.client.catalog, 1);
+    pub async fn maintain(&mut self, rpc: Rpc, name: String, revision: i64) -> Result<(), Status> {
+        let catalog = &mut self.client.catalog;
         match rpc {
             Rpc::UpsertTenant => {
                 let tenant = Some(proto::Tenant { name, subscription_active: true, revision });
