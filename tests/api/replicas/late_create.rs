@@ -1,6 +1,7 @@
 //! A create that Postgres answers late, while another session of the document comes and goes.
 
-use crate::harness::{App, Cut, Program, eventually};
+use super::ReplicaBehindProxy;
+use crate::harness::{App, Cut, eventually};
 
 /// The parameters of the statement that locks the job, as they are on the wire: printer `p`, then the job's id with its
 /// length.
@@ -12,13 +13,8 @@ fn printer_and_job(document: &str) -> &'static [u8] {
 
 #[tokio::test]
 async fn the_session_that_was_created_last_is_the_latest_although_its_create_began_first() {
-    let mut app = App::start().await;
-    let direct = app.flag("database-url").to_owned();
-    let proxy = app.restart_behind_proxy().await;
-    let mut first = app.ada();
-    app.set_flag("database-url", &direct);
-    let _program = Program::serve(&mut app).await;
-    let mut second = app.ada();
+    let app = App::start().await;
+    let ReplicaBehindProxy { app, proxy, mut first, mut second, _program } = ReplicaBehindProxy::over(app).await;
     let document = app.new_document().await;
 
     proxy.arm(printer_and_job(&document), Cut::UntilReleased);

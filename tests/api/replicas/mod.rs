@@ -5,7 +5,7 @@ mod late_create;
 mod notifications;
 mod repeats;
 
-use crate::harness::{Actor, App, Program};
+use crate::harness::{Actor, App, Program, Proxy};
 
 /// Two replicas on an app's data, and ada as a caller of each.
 struct Replicas {
@@ -27,5 +27,26 @@ impl Replicas {
         let other_program = Program::serve(&mut app).await;
         let second = app.ada();
         Self { app, first, second, programs: [program, other_program] }
+    }
+}
+
+/// Two replicas on an app's data, and ada as a caller of each. The first is the app's own, behind a proxy to Postgres.
+struct ReplicaBehindProxy {
+    app: App,
+    proxy: Proxy,
+    first: Actor,
+    second: Actor,
+    _program: Program,
+}
+
+impl ReplicaBehindProxy {
+    async fn over(mut app: App) -> Self {
+        let direct = app.flag("database-url").to_owned();
+        let proxy = app.restart_behind_proxy().await;
+        let first = app.ada();
+        app.set_flag("database-url", &direct);
+        let program = Program::serve(&mut app).await;
+        let second = app.ada();
+        Self { app, proxy, first, second, _program: program }
     }
 }

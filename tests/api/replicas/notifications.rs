@@ -13,8 +13,8 @@ use tokio::time::Instant;
 use tonic::Code;
 use uuid::Uuid;
 
-use super::Replicas;
-use crate::harness::{App, CREDENTIAL, Cut, ErrorExt, Program, Stalled, chunk, eventually, sample_bytes};
+use super::{ReplicaBehindProxy, Replicas};
+use crate::harness::{App, CREDENTIAL, Cut, ErrorExt, Stalled, chunk, eventually, sample_bytes};
 
 /// How many cancels there are, one after the other. Half of them must reach their writers soon. A replica that only
 /// polls, every five seconds, would notify at most the first writer soon.
@@ -136,14 +136,10 @@ async fn a_replica_that_has_not_listened_asks_as_soon_as_it_does_again() {
 
 #[tokio::test]
 async fn a_commit_that_is_answered_after_a_cancel_elsewhere_is_not_acknowledged() {
-    let mut app = App::start().await;
+    let app = App::start().await;
     drop_notifications(&app).await;
-    let direct = app.flag("database-url").to_owned();
-    let proxy = app.restart_behind_proxy().await;
-    let (mut first, bytes) = (app.ada(), sample_bytes(2000));
-    app.set_flag("database-url", &direct);
-    let _program = Program::serve(&mut app).await;
-    let mut second = app.ada();
+    let ReplicaBehindProxy { app, proxy, mut first, mut second, _program } = ReplicaBehindProxy::over(app).await;
+    let bytes = sample_bytes(2000);
     let session = first.create(&app.new_document().await, bytes.len()).await.expect("a session");
 
     proxy.arm(CREDENTIAL, Cut::UntilReleased);
@@ -162,13 +158,9 @@ async fn a_commit_that_is_answered_after_a_cancel_elsewhere_is_not_acknowledged(
 /// The writer is registered before it reads the session. So an end is not missed that comes between both.
 #[tokio::test]
 async fn a_writer_is_notified_of_an_end_while_it_reads_the_session() {
-    let mut app = App::start().await;
-    let direct = app.flag("database-url").to_owned();
-    let proxy = app.restart_behind_proxy().await;
-    let (mut first, bytes) = (app.ada(), sample_bytes(2000));
-    app.set_flag("database-url", &direct);
-    let _program = Program::serve(&mut app).await;
-    let mut second = app.ada();
+    let app = App::start().await;
+    let ReplicaBehindProxy { app, proxy, mut first, mut second, _program } = ReplicaBehindProxy::over(app).await;
+    let bytes = sample_bytes(2000);
     let session = first.create(&app.new_document().await, bytes.len()).await.expect("a session");
 
     proxy.arm(&START_OF_RANGE, Cut::UntilReleased);
