@@ -277,7 +277,8 @@ fn variables(
     variables
 }
 
-fn lookup<'a>(variables: &'a [(&'static str, String)], name: &str) -> anyhow::Result<&'a str> {
+/// The value of a variable, or a token by its name.
+pub(crate) fn lookup<'a>(variables: &'a [(&'static str, String)], name: &str) -> anyhow::Result<&'a str> {
     let found = variables.iter().find(|(key, _)| *key == name);
     found.map(|(_, value)| value.as_str()).with_context(|| format!("no variable {name}"))
 }

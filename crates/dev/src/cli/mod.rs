@@ -79,6 +79,14 @@ impl Command {
     }
 }
 
+/// The program that ships: the one that an option names, else the one beside this program.
+fn shipped_program(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+    let beside = || anyhow::Ok(std::env::current_exe()?.with_file_name("print-upload"));
+    let program = given.map_or_else(beside, Ok)?;
+    anyhow::ensure!(program.exists(), "{} does not exist: cargo build --workspace --bins", program.display());
+    Ok(program)
+}
+
 /// The folder for data unless `--data-dir` names one: `/var/lib/print-upload` for root, else below `$XDG_DATA_HOME`.
 fn default_data_dir() -> anyhow::Result<PathBuf> {
     if geteuid().is_root() {

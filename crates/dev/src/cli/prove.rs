@@ -5,11 +5,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::Args;
 use print_upload::process::shutdown_signal;
 use tokio::time::sleep;
 
+use super::shipped_program;
 use crate::prove::{self, Options};
 
 /// How long it takes at most to drop the tasks of a proof that is interrupted.
@@ -68,7 +69,7 @@ impl Prove {
     }
 
     async fn prove(self) -> anyhow::Result<()> {
-        let program = self.program.map_or_else(program_beside, Ok)?;
+        let program = shipped_program(self.program)?;
         if let Some(races) = self.races {
             return race(&program, races, self.seed.unwrap_or_else(random_seed)).await;
         }
@@ -128,12 +129,4 @@ fn replay_flags(options: &Options) -> String {
     let only = only.map(|only| format!(" --only {only}")).unwrap_or_default();
     let faults = if *has_faults { "" } else { " --no-faults" };
     format!("--histories {histories} --parallel {parallel} --steps {steps} --seed {seed}{only}{faults}")
-}
-
-fn program_beside() -> anyhow::Result<PathBuf> {
-    let program = std::env::current_exe()?.with_file_name("print-upload");
-    if !program.exists() {
-        bail!("{} is not built: cargo build --workspace --bins", program.display());
-    }
-    program.canonicalize().context("the program")
 }

@@ -26,6 +26,7 @@ use crate::{
     issuer::{AUDIENCE, TokenIssuer},
     postgres::{Cluster, Durability},
     sample,
+    stack::lookup,
 };
 
 /// How many replicas there are.
@@ -51,8 +52,10 @@ pub struct System {
     pub replicas: Vec<Replica>,
     gateway: Process,
     pub gateway_proxy: Proxy,
+    /// For the replicas' probes and metrics.
+    http: reqwest::Client,
     /// By the names of `dev.env`.
-    pub tokens: Vec<(&'static str, String)>,
+    tokens: Vec<(&'static str, String)>,
     issuing: JoinHandle<anyhow::Result<()>>,
     stop: CancellationToken,
 }
@@ -98,20 +101,20 @@ impl System {
         let (gateway, addresses) = start.run(&["serving REST"]).await?;
         gateway_proxy.set_target(addresses.first().copied());
         let (cluster, store) = (Mutex::new(Some(cluster)), Mutex::default());
-        Ok(Self { folder, cluster, store, replicas, gateway, gateway_proxy, tokens, issuing, stop })
+        let http = reqwest::Client::builder().no_proxy().build()?;
+        Ok(Self { folder, cluster, store, replicas, gateway, gateway_proxy, http, tokens, issuing, stop })
     }
 
     /// A token, by its name.
     pub fn token(&self, name: &str) -> anyhow::Result<&str> {
-        let token = self.tokens.iter().find(|(key, _)| *key == name);
-        token.map(|(_, token)| token.as_str()).with_context(|| format!("no token {name}"))
+        lookup(&self.tokens, name)
     }
 
     /// Whether both replicas are ready, and the gateway.
     pub async fn is_ready(&self) -> bool {
         for replica in &self.replicas {
             let url = format!("http://{}/readyz", replica.process.lock().await.admin);
-            if !reqwest::get(url).await.is_ok_and(|response| response.status().is_success()) {
+            if !self.http.get(url).send().await.is_ok_and(|response| response.status().is_success()) {
                 return false;
             }
         }
@@ -169,7 +172,7 @@ impl System {
     /// The metrics of a replica.
     pub async fn metrics(&self, replica: usize) -> anyhow::Result<String> {
         let url = format!("http://{}/metrics", self.replicas[replica].process.lock().await.admin);
-        Ok(reqwest::get(url).await?.error_for_status()?.text().await?)
+        Ok(self.http.get(url).send().await?.error_for_status()?.text().await?)
     }
 
     /// Fails if a process has ended by itself.

@@ -6,7 +6,7 @@ use std::{
     process::Stdio,
 };
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use print_upload_client::Client;
 use tokio::{net::TcpListener, process::Command};
 use tokio_util::sync::CancellationToken;
@@ -18,6 +18,7 @@ use crate::{
     issuer::{AUDIENCE, TokenIssuer},
     postgres::{Cluster, Durability},
     sample::{self, Sample},
+    stack::lookup,
 };
 
 /// The key that signs upload URLs: the replicas share it.
@@ -96,8 +97,7 @@ impl Environment {
     /// Somebody in the sample, by the name of their token.
     pub(super) fn caller(&self, name: &'static str, token: &str) -> anyhow::Result<Caller> {
         let tokens = sample::tokens(&self.issuer)?;
-        let token = tokens.into_iter().find(|(name, _)| *name == token).map(|(_, token)| token);
-        Ok(Caller { name, token: Some(token.context("a token")?) })
+        Ok(Caller { name, token: Some(lookup(&tokens, token)?.to_owned()) })
     }
 
     /// Pushes the sample catalog.

@@ -12,7 +12,6 @@ mod replica;
 mod scan;
 
 use std::{
-    env,
     path::{Path, PathBuf},
     rc::Rc,
     time::Duration,
@@ -26,6 +25,7 @@ use tokio::{
 };
 
 use self::{database::Database, environment::Environment, load::Load, replica::Replica};
+use super::shipped_program;
 
 /// How many phases the load lasts: one before the migrations, one after them, and one after each of four replacements.
 const PHASES: u32 = 6;
@@ -49,11 +49,8 @@ pub(super) struct Upgrade {
 impl Upgrade {
     /// Runs the change in a scratch folder. The folder is kept if anything was wrong.
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let beside = || anyhow::Ok(env::current_exe()?.with_file_name("print-upload"));
-        let to = self.to.clone().map_or_else(beside, Ok)?;
-        for program in [&self.from, &to] {
-            ensure!(program.exists(), "{} does not exist", program.display());
-        }
+        let to = shipped_program(self.to.clone())?;
+        ensure!(self.from.exists(), "{} does not exist", self.from.display());
         let environment = Environment::start().await?;
         match LocalSet::new().run_until(self.change(&environment, &to)).await {
             Ok(()) => environment.stop().await,
