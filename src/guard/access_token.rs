@@ -1,14 +1,14 @@
 //! Access tokens: JWTs of a trusted issuer, with the claim names of the Microsoft identity platform ("access token
 //! claims reference").
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use axum::http::{HeaderMap, header::AUTHORIZATION};
 use jsonwebtoken::{Validation, dangerous::insecure_decode_claims, decode, decode_header, errors::ErrorKind};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{Issuers, permission::Grant};
+use super::{Issuers, permission::Grant, remembered_tokens::Lifetime};
 use crate::{
     error::{Error, TokenProblem},
     name::{self, TenantId},
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// How far the clocks of the issuer and of this machine may differ, in seconds.
-const LEEWAY_SECONDS: u64 = 60;
+pub(super) const LEEWAY_SECONDS: u64 = 60;
 
 /// A verified access token.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,16 +55,17 @@ impl AccessToken {
     /// Verifies a token: the issuer is trusted, the key is one of the issuer's, signature, audience and time are valid,
     /// and the claims identify the caller.
     pub async fn verify(token: &str, issuers: &Issuers) -> Result<Self, Error> {
+        if let Some(remembered) = issuers.remembered.get(token) {
+            return Ok(remembered);
+        }
         let header = decode_header(token).map_err(|_| TokenProblem::NotSigned)?;
         let claims: IssuerClaims = insecure_decode_claims(token).map_err(|_| TokenProblem::NoIssuerOrTenant)?;
         let tenant = name::guid(&claims.tid).ok_or(TokenProblem::TenantNotGuid)?;
         let issuer = issuers.of(&claims.iss, &claims.tid).ok_or(TokenProblem::IssuerUnknown)?;
         let kid = header.kid.ok_or(TokenProblem::NoKeyId)?;
-        let key = issuer
-            .key(&kid)
-            .await?
-            .filter(|key| key.may_sign_for(&claims.iss, &claims.tid))
-            .ok_or(TokenProblem::KeyUnknown)?;
+        let keys = issuer.keys_with(&kid).await?.ok_or(TokenProblem::KeyUnknown)?;
+        let key = keys.get(&kid).filter(|key| key.may_sign_for(&claims.iss, &claims.tid));
+        let key = key.ok_or(TokenProblem::KeyUnknown)?;
 
         // The algorithm is the key's, never the header's.
         let mut validation = Validation::new(key.algorithm);
@@ -74,7 +75,12 @@ impl AccessToken {
         validation.validate_nbf = true;
         validation.leeway = LEEWAY_SECONDS;
         let claims = decode(token, &key.key, &validation).map_err(|error| problem(error.kind()))?.claims;
-        Claims(claims).token(TenantId(tenant))
+        let lifetime = Lifetime::of(&claims);
+        let verified = Claims(claims).token(TenantId(tenant))?;
+        if let Some(lifetime) = lifetime {
+            issuers.remembered.insert(token, verified.clone(), lifetime, issuer, Arc::clone(&keys));
+        }
+        Ok(verified)
     }
 }
 

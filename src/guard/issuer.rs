@@ -12,6 +12,7 @@ use url::Url;
 use super::{
     fetch::{Fetcher, is_confidential},
     key::Key,
+    remembered_tokens::RememberedTokens,
     template::substitute,
 };
 use crate::{
@@ -34,6 +35,7 @@ pub struct Issuers {
     issuers: Vec<Arc<Issuer>>,
     /// The accepted values of a token's `aud`.
     pub(super) audiences: Vec<String>,
+    pub(super) remembered: RememberedTokens,
     refresh: Duration,
 }
 
@@ -59,9 +61,12 @@ enum KeySource {
     Keys(String),
 }
 
+/// The keys of an issuer, by their ids, as they were fetched once.
+pub(super) type Keys = Arc<HashMap<String, Key>>;
+
 #[derive(Debug, Clone)]
 struct KeySet {
-    keys: Arc<HashMap<String, Key>>,
+    keys: Keys,
     fetched: Instant,
 }
 
@@ -107,12 +112,13 @@ impl Issuers {
             Issuer::new(address, source, Arc::clone(&fetcher), options.keys_refetch).map(Arc::new)
         });
         let issuers = issuers.collect::<Result<_, _>>()?;
-        Ok(Self { issuers, audiences: options.audiences.clone(), refresh: options.keys_refresh })
+        let (audiences, remembered) = (options.audiences.clone(), RememberedTokens::new());
+        Ok(Self { issuers, audiences, remembered, refresh: options.keys_refresh })
     }
 
     /// The issuer whose address, with `tid` for `{tenantid}`, is exactly `iss`.
-    pub fn of(&self, iss: &str, tid: &str) -> Option<&Issuer> {
-        self.issuers.iter().find(|issuer| substitute(&issuer.address, tid) == iss).map(Arc::as_ref)
+    pub fn of(&self, iss: &str, tid: &str) -> Option<&Arc<Issuer>> {
+        self.issuers.iter().find(|issuer| substitute(&issuer.address, tid) == iss)
     }
 
     /// For each issuer, by its configured address: how long ago its keys were confirmed. `None` without usable keys.
@@ -141,10 +147,11 @@ impl Issuer {
         Ok(Self { address: address.into(), source, fetcher, refetch, keys, last_fetch })
     }
 
-    /// The key with this id. If it is unknown, the issuer's keys are fetched again, at most every `refetch`.
-    pub async fn key(&self, kid: &str) -> Result<Option<Key>, Error> {
-        if let Some(key) = self.fresh_keys().and_then(|keys| keys.get(kid).cloned()) {
-            return Ok(Some(key));
+    /// The key set that has a key with this id. If the key is unknown, the issuer's keys are fetched again, at most
+    /// every `refetch`.
+    pub async fn keys_with(&self, kid: &str) -> Result<Option<Keys>, Error> {
+        if let Some(keys) = self.fresh_keys().filter(|keys| keys.contains_key(kid)) {
+            return Ok(Some(keys));
         }
         let mut last_fetch = self.last_fetch.lock().await;
         let recent = last_fetch.filter(|(ended, _)| ended.elapsed() < self.refetch);
@@ -152,11 +159,11 @@ impl Issuer {
             Some((_, has_succeeded)) => has_succeeded,
             None => self.fetch(&mut last_fetch).await,
         };
-        match self.fresh_keys().map(|keys| keys.get(kid).cloned()) {
-            Some(Some(key)) => Ok(Some(key)),
-            Some(None) if has_succeeded => Ok(None),
+        match self.fresh_keys() {
+            Some(keys) if keys.contains_key(kid) => Ok(Some(keys)),
+            Some(_) if has_succeeded => Ok(None),
             // While the keys cannot be fetched, it is unknown whether the issuer has this key.
-            Some(None) | None => Err(Error::KeysUnavailable),
+            Some(_) | None => Err(Error::KeysUnavailable),
         }
     }
 
@@ -172,7 +179,8 @@ impl Issuer {
         }
     }
 
-    fn fresh_keys(&self) -> Option<Arc<HashMap<String, Key>>> {
+    /// The keys as they were last fetched; `None` if that was too long ago.
+    pub(super) fn fresh_keys(&self) -> Option<Keys> {
         let keys = self.keys.read();
         keys.as_ref().filter(|keys| keys.fetched.elapsed() < MAX_KEY_AGE).map(|keys| Arc::clone(&keys.keys))
     }

@@ -15,6 +15,7 @@ mod key;
 mod permission;
 mod permits;
 mod prove;
+mod remembered_tokens;
 mod rules;
 mod template;
 mod upload_url;
