@@ -12,7 +12,7 @@ use crate::{
     reclaim,
     secret_files::{DatabaseUrl, UploadTokenKeys},
     session::identity,
-    store::Terms,
+    store::{BatchLimits, Terms},
     telemetry::Telemetry,
     tls::TlsFiles,
 };
@@ -41,9 +41,18 @@ pub struct Config {
     #[command(flatten)]
     pub database: DatabaseUrl,
 
-    /// Largest number of connections to Postgres.
+    /// Largest number of connections to Postgres in the pool. A replica opens up to eleven more.
     #[arg(long, env = "DATABASE_CONNECTIONS", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     pub database_connections: u32,
+
+    /// How many calls of a kind share one statement at most, if they arrive together. 1 turns this off.
+    #[arg(long, env = "DATABASE_BATCH_SIZE", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub database_batch_size: u32,
+
+    /// How many calls of a kind may wait for their statement. A tenant has at most half of these places. More calls are
+    /// refused; they may be retried.
+    #[arg(long, env = "DATABASE_QUEUE_SIZE", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..))]
+    pub database_queue_size: u32,
 
     /// Object store that holds the bytes: file:///folder, s3://bucket/prefix, az://container/prefix,
     /// gs://bucket/prefix, or memory://, which loses them when the process ends. The provider's other settings come
@@ -150,7 +159,12 @@ impl Config {
         }
     }
 
-    /// The values that the store binds to its statements.
+    /// The limits of the statements that calls share.
+    pub fn batch_limits(&self) -> BatchLimits {
+        BatchLimits { size: self.database_batch_size as usize, queue: self.database_queue_size as usize }
+    }
+
+    /// The durations and limits that the store binds to statements.
     pub fn terms(&self) -> Terms {
         Terms {
             idle_timeout: self.session_idle_timeout,

@@ -22,7 +22,6 @@ crash_points! {
     "folder.checked"
     "probe.put"
 
-    "create.before_commit"
     "create.committed"
 
     "fragment.begun"

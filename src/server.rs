@@ -82,8 +82,10 @@ impl Server {
         let database_url = config.database.read()?;
         let issuers = Issuers::new(&config.issuers, config.issuers.ca()?.as_deref())?;
         let upload_urls = Arc::new(UploadUrls::new(&config.public_url, &config.upload_token_keys.read()?)?);
-        let store = Store::connect_lazily(database_url.expose_secret(), config.database_connections, config.terms())
-            .context("the address of the database")?;
+        let connections = config.database_connections;
+        let store =
+            Store::connect_lazily(database_url.expose_secret(), connections, config.batch_limits(), config.terms())
+                .context("the address of the database")?;
         let spool = config.spool_dir.clone().unwrap_or_else(env::temp_dir);
         let blobs = Blobs::open(&config.store, config.store_settings.as_deref(), &spool).context("--store")?;
         let guard = Guard {

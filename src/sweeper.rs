@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::{app_state::AppState, error::Error, repeat::repeat, session::End, store::EXPIRE_BATCH, telemetry::meters};
+use crate::{app_state::AppState, error::Error, repeat::repeat, session::End, telemetry::meters};
 
 /// How often overdue sessions are ended. It is not urgent: every caller already sees them as expired.
 const EXPIRE_INTERVAL: Duration = Duration::from_secs(1);
@@ -27,12 +27,12 @@ pub async fn run(app: AppState, shutdown: CancellationToken) {
 
 async fn expire(app: &AppState) -> Result<(), Error> {
     loop {
-        let expired = app.store.expire_overdue().await?;
-        metrics::counter!(meters::EXPIRED_SESSIONS).increment(expired.len() as u64);
-        for session in &expired {
-            app.announce_end(*session, End::Expired);
+        let swept = app.store.expire_overdue().await?;
+        metrics::counter!(meters::EXPIRED_SESSIONS).increment(swept.expired.len() as u64);
+        for session in swept.expired {
+            app.announce_end(session, End::Expired);
         }
-        if expired.len() < EXPIRE_BATCH {
+        if !swept.has_more {
             return Ok(());
         }
     }

@@ -9,6 +9,7 @@ use crate::{
     name::{DocumentId, DocumentName, JobName, SessionId, SessionName},
     proto::Proof,
     session::{Caller, Capability, CatalogCaller, MissingSession, OwnedSession, PermittedDocument, PermittedPrinter},
+    store::Wanted,
     telemetry::RequestLog,
 };
 
@@ -63,7 +64,7 @@ impl Guard {
         job: &JobName,
         document: Option<DocumentId>,
     ) -> Result<PermittedDocument, Error> {
-        let found = self.store.document_of(&token.caller, job, document, None).await?;
+        let found = self.store.document_of(&token.caller, job, document, None, message.rule.purpose()).await?;
         permission::require_subscription(found.subscription_active)?;
         permission::require_queue(&token.grant, &job.queue)?;
 
@@ -84,7 +85,7 @@ impl Guard {
         let etag = message.etag();
         let session = match message.session_name()? {
             SessionName::Id(id) => {
-                let found = self.store.session_by_id(token.caller.tenant, id).await?;
+                let found = self.store.session_by_id(token.caller.tenant, id, message.rule.purpose()).await?;
                 permission::require_subscription(found.subscription_active)?;
                 permission::require_any_queue(&token.grant)?;
                 found.session
@@ -93,8 +94,11 @@ impl Guard {
             SessionName::OfDocument(_) if message.rule.only_session_ids => return Err(message.session_id_required()),
             SessionName::OfDocument(DocumentName { job, document }) => {
                 // An etag that is not an id belongs to no session. It is looked up like any other, and not found.
-                let wanted = etag.map(|etag| SessionId::parse_etag(etag).unwrap_or(SessionId(Uuid::nil())));
-                let found = self.store.document_of(&token.caller, &job, Some(document), wanted).await?;
+                let wanted = etag.map_or(Wanted::Latest, |etag| {
+                    Wanted::WithEtag(SessionId::parse_etag(etag).unwrap_or(SessionId(Uuid::nil())))
+                });
+                let purpose = message.rule.purpose();
+                let found = self.store.document_of(&token.caller, &job, Some(document), Some(wanted), purpose).await?;
                 permission::require_subscription(found.subscription_active)?;
                 permission::require_queue(&token.grant, &job.queue)?;
                 found.document.ok_or(Error::DocumentNotFound)?;
@@ -120,7 +124,8 @@ impl Guard {
         if message.session_name()? != SessionName::Id(capability.session) {
             return Err(Error::UploadTokenNotAccepted);
         }
-        let found = self.store.session_by_id(capability.tenant, capability.session).await?;
+        let purpose = message.rule.purpose();
+        let found = self.store.session_by_id(capability.tenant, capability.session, purpose).await?;
         let Some(session) = found.session else { return Ok(None) };
         match_etag(message.etag(), session.id)?;
         session.authorized_by(capability).map(Some).map_err(|_| Error::UploadTokenNotAccepted)

@@ -4,7 +4,10 @@ use std::collections::HashMap;
 
 use prost_reflect::{DescriptorPool, MessageDescriptor, MethodDescriptor};
 
-use crate::proto::{DESCRIPTOR, Proof, Rule as ProtoRule};
+use crate::{
+    proto::{DESCRIPTOR, Proof, Rule as ProtoRule},
+    store::Purpose,
+};
 
 const PACKAGE: &str = "print.upload.v1";
 const OPTION: &str = "print.upload.v1.rule";
@@ -78,6 +81,12 @@ impl Rules {
 }
 
 impl Rule {
+    /// What the call's session or document is resolved for. Only DeleteUploadSession turns a missing session into
+    /// success.
+    pub fn purpose(&self) -> Purpose {
+        if self.allow_missing_field.is_some() { Purpose::Cancel } else { Purpose::Other }
+    }
+
     /// Whether a call takes a permit to receive a range: the one method that streams its request is UploadRange.
     pub fn takes_range_permit(&self) -> bool {
         self.is_client_streaming

@@ -1,7 +1,7 @@
 //! Reclaiming: the bytes of ended sessions are dropped from the object store.
 //!
-//! The statement that ends a session queues it in the table `reclaim`. Every replica works on the queue: a worker
-//! claims a session for the time of a lease, makes a pass over its objects, and records the result. If a replica stops
+//! The statement that ends a session queues it in the table `reclaim`. Every replica works on the queue: it claims
+//! sessions for the time of a lease, makes a pass over the objects of each, and records the result. If a replica stops
 //! in the middle of a pass, another one repeats the pass.
 //!
 //! ```text
@@ -36,7 +36,7 @@ mod worker;
 
 use std::time::Duration;
 
-use crate::blobs::PUT_TIMEOUT;
+use crate::{blobs::PUT_TIMEOUT, store::CLAIM_BATCH};
 
 pub use worker::run;
 
@@ -44,7 +44,7 @@ pub use worker::run;
 const PUT_MARGIN: Duration = Duration::from_secs(60);
 const _: () = assert!(PUT_TIMEOUT.as_millis() < PUT_MARGIN.as_millis());
 
-/// How long a worker may be busy with a session before another one may claim it. It is short because the bytes stay
+/// How long a replica may be busy with a session before it may be claimed again. It is short because the bytes stay
 /// that long after a crash in the middle of a pass.
 pub const LEASE: Duration = Duration::from_secs(5);
 
@@ -55,14 +55,18 @@ const _: () = assert!(PASS_TIMEOUT.as_millis() < LEASE.as_millis());
 /// How soon after the first pass the second follows.
 pub const SECOND_PASS: Duration = Duration::from_millis(500);
 
-/// How often a worker reads the queue without being woken: for sessions that other replicas ended, for second and last
+/// How often a replica reads the queue without being woken: for sessions that other replicas ended, for second and last
 /// passes, and for passes that are retried.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 const _: () = assert!(POLL_INTERVAL.as_millis() <= SECOND_PASS.as_millis());
 
-/// How many workers a replica has. Each drops the bytes of one session at a time, so that a slow session does not delay
-/// the others.
-const WORKERS: usize = 8;
+/// How long ended sessions are collected before they are claimed together.
+const COLLECT_TIME: Duration = Duration::from_millis(5);
+
+/// How many passes a replica makes at once, each over the bytes of one session. A slow session does not delay the
+/// others.
+const MAX_PASSES: usize = 256;
+const _: () = assert!(CLAIM_BATCH <= MAX_PASSES);
 
 /// How long a pass waits after it has failed once. The time doubles with each further failure.
 const MIN_BACK_OFF: Duration = Duration::from_millis(250);

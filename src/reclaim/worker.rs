@@ -1,33 +1,60 @@
 //! The workers of one replica.
 
-use futures_util::future::join_all;
-use tokio::time::{sleep, timeout};
+use std::sync::Arc;
+
+use tokio::{
+    sync::Semaphore,
+    time::{sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
-use super::{PASS_TIMEOUT, POLL_INTERVAL, WORKERS, back_off};
-use crate::{app_state::AppState, blobs::Folder, error::Error, repeat::repeat, store::Reclaim, telemetry::meters};
+use super::{COLLECT_TIME, MAX_PASSES, PASS_TIMEOUT, POLL_INTERVAL, back_off};
+use crate::{
+    app_state::AppState,
+    blobs::Folder,
+    error::Error,
+    repeat::repeat,
+    store::{CLAIM_BATCH, Reclaim},
+    telemetry::meters,
+};
 
 /// Reclaims until `shutdown`.
 pub async fn run(app: AppState, shutdown: CancellationToken) {
-    let app = &app;
-    let workers = (0..WORKERS).map(|_| repeat("dropping bytes", || reclaim(app), || wait_for_work(app)));
-    shutdown.run_until_cancelled(join_all(workers)).await;
+    let (app, permits) = (&app, &Arc::new(Semaphore::new(MAX_PASSES)));
+    let claiming = repeat("claiming sessions whose bytes are to be dropped", || claim(app, permits), || wait(app));
+    shutdown.run_until_cancelled(claiming).await;
 }
 
-/// Waits until this replica has ended a session, at most for [`POLL_INTERVAL`].
-async fn wait_for_work(app: &AppState) {
+/// Waits until this replica has ended a session and a moment for more, at most for [`POLL_INTERVAL`].
+async fn wait(app: &AppState) {
     tokio::select! {
-        () = app.wake_reclaim.notified() => {}
+        () = app.wake_reclaim.notified() => sleep(COLLECT_TIME).await,
         () = sleep(POLL_INTERVAL) => {}
     }
 }
 
-/// Makes passes until the queue has no session whose next pass may begin.
-async fn reclaim(app: &AppState) -> Result<(), Error> {
-    while let Some(reclaim) = app.store.claim_reclaim().await? {
-        pass(app, &reclaim).await?;
+/// Claims every session whose next pass may begin, and begins it.
+async fn claim(app: &AppState, permits: &Arc<Semaphore>) -> Result<(), Error> {
+    loop {
+        let batch = Arc::clone(permits).acquire_many_owned(CLAIM_BATCH as u32).await;
+        let Ok(mut permits) = batch else { return Ok(()) };
+        let claimed = app.store.claim_reclaims().await?;
+        let is_last = claimed.len() < CLAIM_BATCH;
+        for reclaim in claimed {
+            let Some(permit) = permits.split(1) else { break };
+            let app = app.clone();
+            tokio::spawn(async move {
+                // If it is not recorded, the session's lease ends, and another pass follows. Why not, a claim reports.
+                if let Err(error) = pass(&app, &reclaim).await {
+                    tracing::debug!(upload.id = %reclaim.session.0, error = ?error, "a pass was not recorded");
+                }
+                drop(permit);
+            });
+        }
+        if is_last {
+            return Ok(());
+        }
     }
-    Ok(())
 }
 
 /// One pass over one session's objects.

@@ -47,7 +47,6 @@ impl UploadSessions for UploadSessionsService {
         // In its own task: if the caller hangs up, the writers of an expired session must still be notified.
         let creation = async move {
             let create = app.store.create_session(&permitted, id, &properties, &request_id).await?;
-            crash_point!("create.committed");
             if let Some(expired) = create.expired {
                 app.announce_end(expired, End::Expired);
             }

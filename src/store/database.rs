@@ -1,13 +1,13 @@
 //! The connections to Postgres. Every statement for a call or a background task runs in [`Database::statement`] or
 //! [`Transaction::statement`]. They limit its time, and trace it as a child of its operation's span.
 
-use std::{io, time::Duration};
+use std::time::Duration;
 
 use sqlx::{
-    ConnectOptions, PgConnection, PgPool, Postgres, Row,
+    ConnectOptions, Connection, PgConnection, PgPool, Postgres,
     postgres::{PgConnectOptions, PgListener, PgPoolOptions},
 };
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{Instrument, Span};
 
 use super::{Connections, Error};
@@ -27,6 +27,15 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a call waits for a connection before it reports that the database is not available.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// How long to wait before connecting is tried again.
+const RECONNECT_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How long a connection may be idle before it is checked when it is used again. A firewall may have dropped it.
+const CHECK_AFTER: Duration = Duration::from_secs(1);
+
+/// How long that check may take.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// How long the check of a connection that is returned to the pool may take. Without a limit, a dead connection would
 /// stay in the pool until the operating system closes it, after about 15 minutes.
 ///
@@ -40,6 +49,13 @@ pub(super) struct Database {
     pool: PgPool,
 }
 
+/// A connection that runs batches.
+#[derive(Debug)]
+pub(super) struct BatchConnection {
+    connection: PgConnection,
+    idle_since: Instant,
+}
+
 /// An open transaction. If it is dropped before its commit, it is rolled back.
 pub(super) struct Transaction(sqlx::Transaction<'static, Postgres>);
 
@@ -50,7 +66,11 @@ impl Database {
         let pool = PgPoolOptions::new()
             .max_connections(max_connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
-            .after_release(|connection, _| Box::pin(is_reusable(connection)));
+            .test_before_acquire(false)
+            .before_acquire(|connection, pooled| {
+                Box::pin(async move { Ok(pooled.idle_for < CHECK_AFTER || is_alive(connection, CHECK_TIMEOUT).await) })
+            })
+            .after_release(|connection, _| Box::pin(async { Ok(is_alive(connection, RELEASE_TIMEOUT).await) }));
         Ok(Self { pool: pool.connect_lazy_with(options) })
     }
 
@@ -80,12 +100,40 @@ impl Database {
         run: impl AsyncFnOnce(&mut Transaction) -> Result<T, E>,
     ) -> Result<T, E> {
         let committed = async {
-            let mut transaction = Transaction(in_time(self.pool.begin()).await?);
+            let mut transaction = Transaction(self.begin().await?);
             let done = run(&mut transaction).await?;
             in_time(transaction.0.commit()).await?;
             Ok(done)
         };
         committed.instrument(operation).await
+    }
+
+    /// Begins a transaction, in a task that is never dropped: if its caller gives up before `BEGIN` is answered, sqlx
+    /// 0.9.0 returns the connection to the pool with the transaction open (sqlx issue 4385). The next statement on it,
+    /// for example a cancel, would then be reported as done and rolled back later.
+    async fn begin(&self) -> Result<sqlx::Transaction<'static, Postgres>, Error> {
+        let pool = self.pool.clone();
+        let begin = async move { in_time(pool.begin()).await };
+        let begun = tokio::spawn(begin.in_current_span()).await;
+        begun.unwrap_or_else(|_| Err(Error::Impossible("beginning a transaction panicked")))
+    }
+
+    /// Opens a connection for a batcher, outside the pool. It plans each statement once: their look-ups by key need no
+    /// plan for each size of a batch.
+    pub(super) async fn connect_for_batches(&self) -> Result<BatchConnection, Error> {
+        let connect = async {
+            loop {
+                let options = (*self.pool.connect_options()).clone();
+                match options.options([("plan_cache_mode", "force_generic_plan")]).connect().await.map_err(Error::from)
+                {
+                    // For example while Postgres starts. The pool retries in the same way.
+                    Err(error) if error.is_transient() => sleep(RECONNECT_INTERVAL).await,
+                    connected => return connected,
+                }
+            }
+        };
+        let connection = timeout(ACQUIRE_TIMEOUT, connect).await.map_err(|_| Error::NoConnection)??;
+        Ok(BatchConnection { connection, idle_since: Instant::now() })
     }
 
     /// Opens a connection outside the pool.
@@ -116,6 +164,23 @@ impl Database {
     }
 }
 
+impl BatchConnection {
+    /// Whether it can be used again. If it was idle for long, asks it.
+    pub(super) async fn is_usable(&mut self) -> bool {
+        self.idle_since.elapsed() < CHECK_AFTER || is_alive(&mut self.connection, CHECK_TIMEOUT).await
+    }
+
+    /// Runs one statement. After an error the connection must not be used again.
+    pub(super) async fn statement<T>(
+        &mut self,
+        run: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
+    ) -> Result<T, Error> {
+        let answer = in_time(run(&mut self.connection)).await?;
+        self.idle_since = Instant::now();
+        Ok(answer)
+    }
+}
+
 impl Transaction {
     /// Runs one statement of the transaction.
     pub(super) async fn statement<T>(
@@ -140,20 +205,14 @@ pub(super) async fn in_time<T>(answer: impl Future<Output = Result<T, sqlx::Erro
 }
 
 /// The span of one statement. There is none outside an operation's span: each poll would begin a new trace.
-fn statement_span() -> Span {
+pub(super) fn statement_span() -> Span {
     if Span::current().is_none() {
         return Span::none();
     }
     tracing::debug_span!("postgres", otel.kind = "client", db.system.name = "postgresql")
 }
 
-/// Whether a returned connection can be used again: it is alive, and not in a transaction.
-///
-/// sqlx 0.9.0 leaves a transaction open if its caller gives up before `BEGIN` is answered (sqlx issue 4385). The next
-/// statement on that connection, for example a cancel, would then be reported as done and rolled back later. In a
-/// transaction `now()` is the time when the transaction began, so it differs from the statement's time.
-async fn is_reusable(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    let silent = |_| sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, "the connection is silent"));
-    let asked = sqlx::raw_sql("select now() = statement_timestamp()").fetch_one(connection);
-    timeout(RELEASE_TIMEOUT, asked).await.map_err(silent)??.try_get(0)
+/// Whether a connection answers in time. It sends no statement.
+async fn is_alive(connection: &mut PgConnection, limit: Duration) -> bool {
+    matches!(timeout(limit, connection.ping()).await, Ok(Ok(())))
 }

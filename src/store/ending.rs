@@ -5,6 +5,8 @@
 //! the transaction's start. While the statement waits for the lock, the session may become overdue, and others may
 //! already see it as expired: then it must not be canceled.
 
+use std::time::Duration;
+
 use sqlx::PgConnection;
 use tracing::{Instrument, Span, debug_span};
 use uuid::Uuid;
@@ -15,18 +17,17 @@ use crate::{
     session::{End, OwnedSession, Principal, State},
 };
 
-/// The result of canceling a session.
-#[derive(Debug, PartialEq, Eq)]
-pub enum CancelOutcome {
-    /// It has ended, now or before. Its writers must be notified in both cases: a replica that ended it before may have
-    /// lost the answer of the database.
-    Ended(End),
-    /// It is completed: there is nothing left to cancel.
-    Completed,
-}
+/// How many sessions one sweep looks at. The statement has the same number as a literal.
+const EXPIRE_BATCH: usize = 64;
 
-/// How many sessions one sweep ends at most. The statement has the same number as a literal.
-pub const EXPIRE_BATCH: usize = 64;
+/// The result of a sweep.
+#[derive(Debug)]
+pub struct Swept {
+    /// The sessions that it has ended.
+    pub expired: Vec<SessionId>,
+    /// Whether there may be more to look at.
+    pub has_more: bool,
+}
 
 /// Who cancels a session, and why.
 #[derive(Debug, Clone, Copy)]
@@ -42,14 +43,14 @@ pub(super) struct Canceler<'a> {
 /// The statement that ends sessions. `$locked` is a select that locks active sessions. It returns their `tenant_id`,
 /// `session_id` and `expire_time`, and the canceler's `actor`, `credential`, `request_id` and `reason`. An overdue
 /// session expires. Any other session is canceled, or stays active if there is no actor. `$1` is
-/// [`super::Terms::writer_grace`].
+/// [`super::Terms::writer_grace`]. `$result` selects from `ended`, and from the judged sessions.
 ///
 /// A row is locked first, and then judged once, with the contents that it has under the lock. So no range can commit
 /// between the judgment and the end, and no session ends twice.
 macro_rules! end_locked_sessions {
-    ($locked:literal, $($argument:expr),+ $(,)?) => {
+    ($locked:literal, $result:literal, $($argument:expr),+ $(,)?) => {
         sqlx::query!(
-            "with locked as (" + $locked + r#"
+            "with locked as (" + $locked + "
             ), timed as materialized (
                 -- Above the lock: below it Postgres would read the clock before it waits.
                 select *, clock_timestamp() as time from locked
@@ -75,41 +76,15 @@ macro_rules! end_locked_sessions {
                        ended_by, case when is_overdue then 'none' else credential end,
                        case when not is_overdue then request_id end
                 from ended
-            )
-            select session_id, is_overdue as "is_overdue!" from ended
-            "#,
+            )" + $result,
             $($argument),+
         )
     };
 }
 
-impl Store {
-    /// Cancels the session. An overdue session expires instead.
-    pub async fn cancel(&self, owned: &OwnedSession, request_id: &str) -> Result<CancelOutcome, Error> {
-        let canceler = Canceler {
-            principal: owned.owner(),
-            credential: owned.credential().as_str(),
-            request_id,
-            reason: "deleted",
-        };
-        let span = debug_span!("store.cancel");
-        let ended = self.database.statement(span.clone(), async |connection| {
-            self.end_sessions(connection, &[(owned.tenant(), owned.id())], Some(canceler)).await
-        });
-        if let [(_, end)] = ended.await?[..] {
-            crash_point!("cancel.committed");
-            return Ok(CancelOutcome::Ended(end));
-        }
-        // Nothing was changed: one more read finds out why.
-        match self.upload_session(owned).instrument(span).await?.map(|session| session.state) {
-            Some(State::Completed) => Ok(CancelOutcome::Completed),
-            Some(State::Expired) => Ok(CancelOutcome::Ended(End::Expired)),
-            // Without a row, the session was purged: it was canceled or expired before.
-            Some(State::Canceled) | None => Ok(CancelOutcome::Ended(End::Canceled)),
-            Some(State::Active) => Err(Error::Impossible("a session that was not active is active again")),
-        }
-    }
+pub(super) use end_locked_sessions;
 
+impl Store {
     /// Returns those of the sessions that were canceled or have expired, each with its end. An overdue session whose
     /// row has not ended is not returned: a range that is committing may still prolong it, and a writer that is
     /// notified of an end never continues.
@@ -133,64 +108,43 @@ impl Store {
     /// Ends the session if it is overdue. First waits for a range that is committing, since that may prolong it. Returns
     /// whether this statement has ended it.
     pub async fn expire_if_overdue(&self, owned: &OwnedSession) -> Result<bool, Error> {
-        let session = [(owned.tenant(), owned.id())];
-        let end = async |connection: &mut PgConnection| self.end_sessions(connection, &session, None).await;
-        Ok(!self.database.statement(debug_span!("store.expire_if_overdue"), end).await?.is_empty())
+        self.expire(owned.tenant(), owned.id()).instrument(debug_span!("store.expire_if_overdue")).await
     }
 
-    /// Ends up to [`EXPIRE_BATCH`] overdue sessions. Returns which.
-    pub async fn expire_overdue(&self) -> Result<Vec<SessionId>, Error> {
+    /// Ends the session if it is overdue. Returns whether this statement has ended it.
+    pub(super) async fn expire(&self, tenant: TenantId, session: SessionId) -> Result<bool, Error> {
+        let grace = self.terms.writer_grace;
+        let end = async |connection: &mut PgConnection| end_session(connection, grace, tenant, session, None).await;
+        Ok(self.database.statement(Span::current(), end).await?.is_some())
+    }
+
+    /// Looks at up to [`EXPIRE_BATCH`] sessions whose `sweep_time` has come, and ends those that are overdue. For the
+    /// others, which ranges have prolonged, the next `sweep_time` is their `expire_time`.
+    pub async fn expire_overdue(&self) -> Result<Swept, Error> {
         // A row that another transaction has locked is skipped. The next sweep ends it: a late sweep does no harm.
         let query = end_locked_sessions!(
             "
                 select tenant_id, session_id, expire_time,
                        null as actor, null as credential, null as request_id, null as reason
                 from upload_session
-                where state = 'active' and expire_time <= now()
-                -- A literal: for a parameter Postgres would plan as if it were a tenth of all overdue sessions.
-                limit 64 for update skip locked",
+                where state = 'active' and sweep_time <= now()
+                -- A literal: for a parameter Postgres would plan as if it were a tenth of all sessions.
+                order by sweep_time limit 64 for update skip locked",
+            r#", prolonged as (
+                update upload_session s set sweep_time = s.expire_time
+                from judged j
+                where (s.tenant_id, s.session_id) = (j.tenant_id, j.session_id) and not j.is_overdue
+            )
+            select session_id, is_overdue as "is_overdue!" from judged"#,
             interval(self.terms.writer_grace),
         );
         let rows = self.database.statement(Span::none(), async |connection| query.fetch_all(connection).await).await?;
-        let ended = rows.into_iter().map(|row| {
+        let looked_at = rows.len();
+        let expired = rows.into_iter().filter(|row| row.is_overdue).map(|row| {
             crash_point!("expire.committed");
             SessionId(row.session_id)
         });
-        Ok(ended.collect())
-    }
-
-    /// Ends those of the sessions that are active. An overdue session expires. Any other is canceled, or stays active
-    /// if there is no canceler. Waits for row locks of other transactions, in the order of `sessions`. Returns the
-    /// sessions that this statement ended, each with its end.
-    pub(super) async fn end_sessions(
-        &self,
-        connection: &mut PgConnection,
-        sessions: &[(TenantId, SessionId)],
-        canceler: Option<Canceler<'_>>,
-    ) -> Result<Vec<(SessionId, End)>, sqlx::Error> {
-        let (tenants, ids) = columns(sessions);
-        let query = end_locked_sessions!(
-            "
-                select s.*, $4::text as actor, $5::text as credential, $6::text as request_id, $7::text as reason
-                from unnest($2::uuid[], $3::uuid[]) as asked (tenant_id, session_id)
-                -- Each on its own: a look-up by key, whatever Postgres makes of the array.
-                cross join lateral (
-                    select tenant_id, session_id, expire_time from upload_session s
-                    where (s.tenant_id, s.session_id) = (asked.tenant_id, asked.session_id) and state = 'active'
-                    for no key update
-                ) s",
-            interval(self.terms.writer_grace),
-            &tenants,
-            &ids,
-            canceler.map(|canceler| canceler.principal.to_string()),
-            canceler.map(|canceler| canceler.credential),
-            canceler.map(|canceler| canceler.request_id),
-            canceler.map(|canceler| canceler.reason),
-        );
-        let end_of = |is_overdue| if is_overdue { End::Expired } else { End::Canceled };
-        let rows = query.fetch_all(connection).await?;
-        crash_point!("end.executed");
-        Ok(rows.into_iter().map(|row| (SessionId(row.session_id), end_of(row.is_overdue))).collect())
+        Ok(Swept { expired: expired.collect(), has_more: looked_at == EXPIRE_BATCH })
     }
 
     /// Ends the active session of a job. The transaction must have locked the job's row, so that no session is created
@@ -203,10 +157,24 @@ impl Store {
         job: &JobKey,
         canceler: Canceler<'_>,
     ) -> Result<Option<(SessionId, End)>, Error> {
+        // However many sessions the document has had, only the latest of each owner is read.
         let latest = sqlx::query!(
-            "select session_id, state from upload_session join print_document using (tenant_id, document_id)
-             where tenant_id = $1 and printer_id = $2 and job_id = $3
-             order by state = 'active' desc, create_time desc limit 1",
+            r#"
+            with recursive latest as (
+                (select s.tenant_id, s.document_id, owner, session_id, state, create_time
+                 from print_document d join upload_session s using (tenant_id, document_id)
+                 where d.tenant_id = $1 and printer_id = $2 and job_id = $3
+                 order by owner, create_time desc limit 1)
+                union all
+                select n.* from latest l cross join lateral (
+                    select tenant_id, document_id, owner, session_id, state, create_time from upload_session
+                    where tenant_id = l.tenant_id and document_id = l.document_id and owner > l.owner
+                    order by owner, create_time desc limit 1
+                ) n
+            )
+            select session_id as "session_id!", state as "state!" from latest
+            order by state = 'active' desc, create_time desc limit 1
+            "#,
             tenant.0,
             job.printer,
             job.job,
@@ -216,10 +184,11 @@ impl Store {
         let session = SessionId(latest.session_id);
         match State::parse(&latest.state) {
             Some(State::Active) => {
+                let grace = self.terms.writer_grace;
                 let ended = transaction.statement(async |connection| {
-                    self.end_sessions(connection, &[(tenant, session)], Some(canceler)).await
+                    end_session(connection, grace, tenant, session, Some(canceler)).await
                 });
-                Ok(ended.await?.pop())
+                Ok(ended.await?.map(|end| (session, end)))
             }
             Some(State::Canceled) => Ok(Some((session, End::Canceled))),
             Some(State::Expired) => Ok(Some((session, End::Expired))),
@@ -229,7 +198,37 @@ impl Store {
     }
 }
 
+/// Ends one active session, in the transaction of the connection. Waits for its row. Cancels it, or lets it expire if
+/// it is overdue. Without a canceler, a session that is not overdue stays active. Returns how it has ended.
+pub(super) async fn end_session(
+    connection: &mut PgConnection,
+    writer_grace: Duration,
+    tenant: TenantId,
+    session: SessionId,
+    canceler: Option<Canceler<'_>>,
+) -> Result<Option<End>, sqlx::Error> {
+    let query = end_locked_sessions!(
+        "
+            select tenant_id, session_id, expire_time,
+                   $4::text as actor, $5::text as credential, $6::text as request_id, $7::text as reason
+            from upload_session
+            where tenant_id = $2 and session_id = $3 and state = 'active'
+            for no key update",
+        r#" select is_overdue as "is_overdue!" from ended"#,
+        interval(writer_grace),
+        tenant.0,
+        session.0,
+        canceler.map(|canceler| canceler.principal.to_string()),
+        canceler.map(|canceler| canceler.credential),
+        canceler.map(|canceler| canceler.request_id),
+        canceler.map(|canceler| canceler.reason),
+    );
+    let ended = query.fetch_optional(connection).await?;
+    crash_point!("end.executed");
+    Ok(ended.map(|row| if row.is_overdue { End::Expired } else { End::Canceled }))
+}
+
 /// The sessions as two arrays, for `unnest`.
-fn columns(sessions: &[(TenantId, SessionId)]) -> (Vec<Uuid>, Vec<Uuid>) {
+pub(super) fn columns(sessions: &[(TenantId, SessionId)]) -> (Vec<Uuid>, Vec<Uuid>) {
     sessions.iter().map(|(tenant, session)| (tenant.0, session.0)).unzip()
 }

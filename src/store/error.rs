@@ -1,6 +1,6 @@
 //! The error of the store.
 
-use std::fmt::Display;
+use std::{fmt::Display, sync::Arc};
 
 /// Why the database could not be read or changed.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +14,12 @@ pub enum Error {
     /// No connection became free, and none could be opened, in time.
     #[error("no connection to the database was free in time")]
     NoConnection,
+    /// Too many calls of this kind wait for the database.
+    #[error("too many calls wait for the database")]
+    TooManyWaiting,
+    /// The statement for this call and others has failed. Its outcome is unknown.
+    #[error(transparent)]
+    BatchFailed(Arc<Error>),
     /// A stored value that this program never writes.
     #[error("column {column} of table {table} holds a value that is not one of its domain, in row {row}")]
     Corrupt {
@@ -37,7 +43,8 @@ impl Error {
         // A read-only database server, and a transaction that was idle for too long.
         const TRANSIENT_CODES: [&str; 2] = ["25006", "25P03"];
         match self {
-            Self::NoAnswer | Self::NoConnection => true,
+            Self::NoAnswer | Self::NoConnection | Self::TooManyWaiting => true,
+            Self::BatchFailed(error) => error.is_transient(),
             Self::Corrupt { .. } | Self::Impossible(_) => false,
             Self::Driver(sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_)) => true,
             Self::Driver(sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed) => true,
@@ -46,6 +53,11 @@ impl Error {
             }),
             Self::Driver(_) => false,
         }
+    }
+
+    /// Whether the connection was lost before the statement was answered.
+    pub(super) fn is_lost_connection(&self) -> bool {
+        matches!(self, Self::Driver(sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_)))
     }
 
     /// The constraint that a statement violated.

@@ -1,23 +1,30 @@
 //! Every SQL statement. A function that changes or returns a resource for a caller requires the proof that the guard
 //! made. A change is one statement or one transaction; a read may follow it. Connections are used only through
-//! `database.rs`.
+//! `database.rs`. Calls that come often share statements (`batch/`).
 //!
 //! The session's row is the fence, and Postgres is the clock. A statement that changes a session has a condition on the
 //! session's state and time, and changes nothing if the condition is false. One more read then finds out why.
 
+mod batch;
+mod batchers;
+mod cancel;
 mod catalog;
 mod catalog_job;
+mod commit_range;
 mod database;
 mod ending;
 mod error;
+mod find_document;
 mod health;
 mod notify;
 mod print_job;
 mod purge;
 mod range;
+mod read_session;
 mod reclaim;
 mod resolve;
 mod session;
+mod view_range;
 
 use std::{
     path::Path,
@@ -33,18 +40,19 @@ use sqlx::{
 use time::OffsetDateTime;
 use tokio::sync::Mutex;
 
-use self::{database::Database, error::corrupt};
+use self::{batchers::Batchers, database::Database, error::corrupt};
 
+pub use cancel::CancelOutcome;
 pub use catalog::{CatalogError, PrintTask, Printer, PrinterShare, Tenant};
 pub use catalog_job::{CatalogPrintJob, DeleteJobOutcome};
-pub use ending::{CancelOutcome, EXPIRE_BATCH};
+pub use ending::Swept;
 pub use error::Error;
 pub use health::{Backlog, Connections, MissingMigrations, Schema};
 pub use notify::Announcements;
 pub use print_job::{CancelJobOutcome, CreateJobOutcome, NewPrintJob, PrintJob, StartOutcome};
 pub use range::{Committed, NewRange, StoredPiece};
-pub use reclaim::Reclaim;
-pub use resolve::{FoundDocument, FoundPrinter, FoundSession};
+pub use reclaim::{CLAIM_BATCH, Reclaim};
+pub use resolve::{FoundDocument, FoundPrinter, FoundSession, Purpose, Wanted};
 pub use session::{CreateOutcome, Created};
 
 /// The schema.
@@ -54,9 +62,19 @@ pub static MIGRATOR: Migrator = sqlx::migrate!();
 #[derive(Debug, Clone)]
 pub struct Store {
     database: Database,
+    batchers: Arc<Batchers>,
     /// The connection of the readiness probe. It is not in the pool, so that a probe never waits for calls.
     probe: Arc<Mutex<Option<PgConnection>>>,
     terms: Terms,
+}
+
+/// The limits of the statements that calls share.
+#[derive(Debug, Clone, Copy)]
+pub struct BatchLimits {
+    /// How many calls share one statement. With 1, none do.
+    pub size: usize,
+    /// How many calls of a kind may wait for their statement.
+    pub queue: usize,
 }
 
 /// The durations and limits that are bound to statements.
@@ -80,8 +98,10 @@ pub struct Terms {
 
 impl Store {
     /// A store on the database at `url`. Connects when first used.
-    pub fn connect_lazily(url: &str, max_connections: u32, terms: Terms) -> Result<Self, Error> {
-        Ok(Self { database: Database::connect_lazily(url, max_connections)?, probe: Arc::default(), terms })
+    pub fn connect_lazily(url: &str, max_connections: u32, batches: BatchLimits, terms: Terms) -> Result<Self, Error> {
+        let database = Database::connect_lazily(url, max_connections)?;
+        let batchers = Arc::new(Batchers::new(&database, &terms, batches));
+        Ok(Self { database, batchers, probe: Arc::default(), terms })
     }
 
     /// New connections use the address `url`. Open ones stay.
@@ -91,6 +111,7 @@ impl Store {
 
     /// Closes every connection, once it is idle.
     pub async fn close(&self) {
+        self.batchers.close();
         self.database.close().await;
         self.probe.lock().await.take();
     }

@@ -1,11 +1,17 @@
 //! Resolves a name to its resource, with one read, for the guard.
 
+use sqlx::PgConnection;
 use tracing::debug_span;
 use uuid::Uuid;
 
-use super::{Error, Store, corrupt};
+use super::{
+    Error, Store, Terms,
+    batch::{Answer, Operation, member},
+    corrupt,
+    find_document::FindDocument,
+};
 use crate::{
-    name::{DocumentId, JobKey, JobName, Queue, SessionId, TenantId},
+    name::{DocumentId, JobName, Queue, SessionId, TenantId},
     session::{Caller, Document, Principal, Printer, Session},
 };
 
@@ -40,15 +46,28 @@ pub struct FoundSession {
     pub session: Option<Session>,
 }
 
-/// The tenant, with the parts of the resource that exist.
-struct DocumentRow {
-    subscription_active: bool,
-    document_id: Option<Uuid>,
-    printer_id: Option<String>,
-    created_by: Option<String>,
-    has_own_task: bool,
-    session_id: Option<Uuid>,
-    owner: Option<String>,
+/// Which session of a document to find.
+#[derive(Debug, Clone, Copy)]
+pub enum Wanted {
+    /// The caller's active one, else the caller's latest one, else another owner's.
+    Latest,
+    /// The one with this id, or none.
+    WithEtag(SessionId),
+}
+
+/// What a session or document is resolved for. Cancels have queues and connections of their own: no other call can
+/// delay them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    Cancel,
+    Other,
+}
+
+/// Finds a session by its id.
+#[derive(Debug, Clone)]
+pub(super) struct FindSession {
+    tenant: TenantId,
+    id: SessionId,
 }
 
 impl Store {
@@ -75,112 +94,84 @@ impl Store {
         Ok(FoundPrinter { subscription_active: row.subscription_active, printer })
     }
 
-    /// Resolves the name of a job, or of its document if `document` is given. Also finds one session of the document:
-    /// the caller's active one, else the caller's latest one, else another owner's active one, else another owner's
-    /// latest one. With `etag`, it is the document's session with that id, or none.
+    /// Resolves the name of a job, or of its document if `document` is given. With `wanted`, also finds a session of the
+    /// document.
     pub async fn document_of(
         &self,
         caller: &Caller,
         job: &JobName,
         document: Option<DocumentId>,
-        etag: Option<SessionId>,
+        wanted: Option<Wanted>,
+        purpose: Purpose,
     ) -> Result<FoundDocument, Error> {
-        let (printer, share) = printer_or_share(&job.queue);
-        let application = match &caller.principal {
-            Principal::Application(app_id) => Some(app_id),
-            Principal::User(_) => None,
-        };
-        let query = sqlx::query_as!(
-            DocumentRow,
-            r#"
-            select t.subscription_active, d.document_id as "document_id?", d.printer_id as "printer_id?",
-                   d.created_by as "created_by?", s.session_id as "session_id?", s.owner as "owner?",
-                   exists (
-                       select from print_task k
-                       where (k.tenant_id, k.printer_id, k.job_id) = (d.tenant_id, d.printer_id, d.job_id)
-                         and k.trigger_application = $8 and k.state = 'processing'
-                   ) as "has_own_task!"
-            from tenant t
-            left join printer_share h on h.tenant_id = t.tenant_id and h.share_id = $3
-            left join (
-                select tenant_id, printer_id, job_id, document_id, created_by
-                from print_document join print_job using (tenant_id, printer_id, job_id)
-                where delete_time is null
-            ) d on d.tenant_id = t.tenant_id and d.printer_id = coalesce(h.printer_id, $2) and d.job_id = $4
-               and ($5::uuid is null or d.document_id = $5)
-            left join lateral (
-                select session_id, owner
-                from upload_session u
-                where u.tenant_id = d.tenant_id and u.document_id = d.document_id
-                  and ($7::uuid is null or u.session_id = $7)
-                order by u.owner = $6 desc, (u.state = 'active' and u.expire_time > now()) desc, u.create_time desc
-                limit 1
-            ) s on true
-            where t.tenant_id = $1
-            "#,
-            caller.tenant.0,
-            printer,
-            share,
-            job.job,
-            document.map(|document| document.0),
-            caller.principal.to_string(),
-            etag.map(|etag| etag.0),
-            application,
-        );
-        let span = debug_span!("store.document_of");
-        let row = self.database.statement(span, async |connection| query.fetch_optional(connection).await).await?;
-        row.map_or_else(|| Ok(FoundDocument::default()), |row| row.into_found(caller.tenant, &job.job))
+        let find = FindDocument { caller: caller.clone(), job: job.clone(), document, wanted };
+        self.batchers.find_document(purpose).answer(debug_span!("store.document_of"), find).await
     }
 
     /// Resolves a session's id.
-    pub async fn session_by_id(&self, tenant: TenantId, id: SessionId) -> Result<FoundSession, Error> {
+    pub async fn session_by_id(
+        &self,
+        tenant: TenantId,
+        id: SessionId,
+        purpose: Purpose,
+    ) -> Result<FoundSession, Error> {
+        let find = FindSession { tenant, id };
+        self.batchers.find_session(purpose).answer(debug_span!("store.session_by_id"), find).await
+    }
+}
+
+impl Operation for FindSession {
+    type Answer = FoundSession;
+    const IS_REPEATABLE: bool = true;
+
+    fn tenant(&self) -> TenantId {
+        self.tenant
+    }
+
+    fn changes(&self) -> Option<SessionId> {
+        None
+    }
+
+    async fn run_batch(
+        connection: &mut PgConnection,
+        _: &Terms,
+        batch: &[Self],
+    ) -> Result<Vec<Option<Answer<Self>>>, sqlx::Error> {
+        let (tenants, ids): (Vec<_>, Vec<_>) = batch.iter().map(|find| (find.tenant.0, find.id.0)).unzip();
         let query = sqlx::query!(
             r#"
-            select t.subscription_active, s.session_id as "session_id?", s.owner as "owner?"
-            from tenant t
-            left join upload_session s on s.tenant_id = t.tenant_id and s.session_id = $2
-            where t.tenant_id = $1
+            select member as "member!", subscription_active, session_id as "session_id?", owner as "owner?"
+            from unnest($1::uuid[], $2::uuid[]) with ordinality as asked (tenant_id, id, member)
+            cross join lateral (select subscription_active from tenant where tenant_id = asked.tenant_id offset 0) t
+            -- `offset 0`: a look-up by key for each, whatever Postgres makes of the arrays.
+            left join lateral (
+                select session_id, owner from upload_session
+                where tenant_id = asked.tenant_id and session_id = asked.id offset 0
+            ) s on true
             "#,
-            tenant.0,
-            id.0,
+            &tenants,
+            &ids,
         );
-        let span = debug_span!("store.session_by_id");
-        let row = self.database.statement(span, async |connection| query.fetch_optional(connection).await).await?;
-
-        let Some(row) = row else { return Ok(FoundSession { subscription_active: false, session: None }) };
-        let session = session(tenant, row.session_id, row.owner)?;
-        Ok(FoundSession { subscription_active: row.subscription_active, session })
+        let none = |_: &Self| Some(Ok(FoundSession { subscription_active: false, session: None }));
+        let mut answers: Vec<_> = batch.iter().map(none).collect();
+        for row in query.fetch_all(connection).await? {
+            let (find, answer) = member(batch, &mut answers, row.member);
+            let session = session(find.tenant, row.session_id, row.owner);
+            *answer =
+                Some(session.map(|session| FoundSession { subscription_active: row.subscription_active, session }));
+        }
+        Ok(answers)
     }
 }
 
-impl DocumentRow {
-    fn into_found(self, tenant: TenantId, job: &str) -> Result<FoundDocument, Error> {
-        let document = match (self.document_id, self.printer_id, self.created_by) {
-            (Some(id), Some(printer), Some(creator)) => {
-                let job = JobKey { printer, job: job.to_owned() };
-                let job_creator = Principal::parse(&creator)
-                    .ok_or_else(|| corrupt("print_job", "created_by", JobName::from(job.clone())))?;
-                Some(Document { tenant, id: DocumentId(id), job, job_creator })
-            }
-            _ => None,
-        };
-        Ok(FoundDocument {
-            subscription_active: self.subscription_active,
-            document,
-            has_own_task: self.has_own_task,
-            session: session(tenant, self.session_id, self.owner)?,
-        })
-    }
-}
-
-fn printer_or_share(queue: &Queue) -> (Option<&String>, Option<&String>) {
+pub(super) fn printer_or_share(queue: &Queue) -> (Option<&String>, Option<&String>) {
     match queue {
         Queue::Printer(printer) => (Some(printer), None),
         Queue::Share(share) => (None, Some(share)),
     }
 }
 
-fn session(tenant: TenantId, id: Option<Uuid>, owner: Option<String>) -> Result<Option<Session>, Error> {
+pub(super) fn session(tenant: TenantId, id: Option<Uuid>, owner: Option<String>) -> Result<Option<Session>, Error> {
     let (Some(id), Some(owner)) = (id.map(SessionId), owner) else { return Ok(None) };
     let owner = Principal::parse(&owner).ok_or_else(|| corrupt("upload_session", "owner", id))?;
     Ok(Some(Session { tenant, id, owner }))

@@ -2,13 +2,13 @@
 
 use sqlx::{PgConnection, postgres::types::PgRange};
 use time::OffsetDateTime;
-use tracing::{Span, debug_span};
+use tracing::{Instrument, Span, debug_span};
 use uuid::Uuid;
 
-use super::{Error, Store, corrupt, database::Transaction, interval, range::byte_ranges, system_time};
+use super::{Error, Store, corrupt, interval, range::byte_ranges, read_session::ReadSession, system_time};
 use crate::{
-    name::{DocumentId, DocumentName, JobKey, SessionId, TenantId},
-    session::{EndReason, OwnedSession, PermittedDocument, Principal, Properties, State, UploadSession},
+    name::{DocumentId, DocumentName, JobKey, SessionId},
+    session::{Caller, EndReason, OwnedSession, PermittedDocument, Principal, Properties, State, UploadSession},
 };
 
 /// The result of creating a session.
@@ -35,33 +35,39 @@ pub enum Created {
     JobDeleted,
 }
 
-struct SessionRow {
-    session_id: Uuid,
-    document_id: Uuid,
-    printer_id: String,
-    job_id: String,
-    owner: String,
-    document_name: String,
-    content_type: String,
-    size_bytes: i64,
-    state: String,
-    is_overdue: bool,
-    missing: Vec<PgRange<i64>>,
-    create_time: OffsetDateTime,
-    expire_time: OffsetDateTime,
-    expire_limit: OffsetDateTime,
-    end_time: Option<OffsetDateTime>,
-    ended_by: Option<String>,
-    end_reason: Option<String>,
+pub(super) struct SessionRow {
+    /// Which session of a batch it is, from 1 on.
+    pub(super) member: i64,
+    pub(super) session_id: Uuid,
+    pub(super) document_id: Uuid,
+    pub(super) printer_id: String,
+    pub(super) job_id: String,
+    pub(super) owner: String,
+    pub(super) document_name: String,
+    pub(super) content_type: String,
+    pub(super) size_bytes: i64,
+    pub(super) state: String,
+    pub(super) is_overdue: bool,
+    pub(super) missing: Vec<PgRange<i64>>,
+    pub(super) create_time: OffsetDateTime,
+    pub(super) expire_time: OffsetDateTime,
+    pub(super) expire_limit: OffsetDateTime,
+    pub(super) end_time: Option<OffsetDateTime>,
+    pub(super) ended_by: Option<String>,
+    pub(super) end_reason: Option<String>,
 }
 
-/// The row that [`Store::open_session`] inserted or found.
-struct OpenedRow {
-    session_id: Uuid,
-    state: String,
-    is_overdue: bool,
-    /// Whether the caller owns it, and it has the same properties.
-    is_same: bool,
+impl Created {
+    /// What a caller gets who wants a session with these properties, and finds this one.
+    fn of(found: UploadSession, caller: &Caller, wanted: &Properties) -> Self {
+        match found.state {
+            State::Active if found.owner == caller.principal && found.properties == *wanted => {
+                Self::Session(Box::new(found))
+            }
+            State::Active => Self::OtherActive(found.id),
+            _ => Self::AlreadyUploaded,
+        }
+    }
 }
 
 impl Store {
@@ -74,85 +80,52 @@ impl Store {
         properties: &Properties,
         request_id: &str,
     ) -> Result<CreateOutcome, Error> {
-        let created = self.database.transaction(debug_span!("store.create_session"), async |transaction| {
-            self.create_session_in(transaction, permitted, id, properties, request_id).await
-        });
-        created.await
-    }
-
-    async fn create_session_in(
-        &self,
-        transaction: &mut Transaction,
-        permitted: &PermittedDocument,
-        id: SessionId,
-        properties: &Properties,
-        request_id: &str,
-    ) -> Result<CreateOutcome, Error> {
-        let document = permitted.document();
-        // No session is created while the job is canceled or deleted: those transactions lock the job's row as well,
-        // before they end its session.
-        let job = sqlx::query_scalar!(
-            r#"select cancel_time is not null as "canceled!" from print_job
-               where tenant_id = $1 and printer_id = $2 and job_id = $3 and delete_time is null
-               for share"#,
-            document.tenant.0,
-            document.job.printer,
-            document.job.job,
-        );
-        let refused = match transaction.statement(async |connection| job.fetch_optional(connection).await).await? {
-            Some(false) => None,
-            Some(true) => Some(Created::JobCanceled),
-            None => Some(Created::JobDeleted),
-        };
-        if let Some(created) = refused {
-            return Ok(CreateOutcome { created, expired: None });
-        }
-
-        let mut opened = self.open_session(transaction, permitted, id, properties, request_id).await?;
-        let mut expired = None;
-        if opened.is_overdue {
-            let overdue = [(document.tenant, SessionId(opened.session_id))];
-            let end = async |connection: &mut PgConnection| self.end_sessions(connection, &overdue, None).await;
-            if let [(session, _)] = transaction.statement(end).await?[..] {
-                expired = Some(session);
-                opened = self.open_session(transaction, permitted, id, properties, request_id).await?;
+        let create = async {
+            let mut expired = None;
+            loop {
+                let Some(session) = self.open_session(permitted, id, properties, request_id).await? else {
+                    return Ok(CreateOutcome { created: self.why_not_created(permitted).await?, expired });
+                };
+                if !session.is_overdue {
+                    let created = Created::of(session, permitted.caller(), properties);
+                    return Ok(CreateOutcome { created, expired });
+                }
+                if self.expire(permitted.document().tenant, session.id).await? {
+                    expired = Some(session.id);
+                }
             }
-        }
-        let session = SessionId(opened.session_id);
-        let created = match (opened.state.as_str(), opened.is_same) {
-            ("active", true) => {
-                let read =
-                    async |connection: &mut PgConnection| session_row(connection, document.tenant, session).await;
-                let session = transaction.statement(read).await?.map(SessionRow::into_session).transpose()?;
-                session.map_or(Created::JobDeleted, |session| Created::Session(Box::new(session)))
-            }
-            ("active", false) => Created::OtherActive(session),
-            _ => Created::AlreadyUploaded,
         };
-        Ok(CreateOutcome { created, expired })
+        create.instrument(debug_span!("store.create_session")).await
     }
 
     /// Inserts a session, or finds the document's active or completed one. A row that is found is locked. Its
     /// `expire_time` is prolonged only if the caller owns the session, its properties are the same, and it is not
-    /// overdue.
+    /// overdue. `None` if the job is canceled or deleted.
     async fn open_session(
         &self,
-        transaction: &mut Transaction,
         permitted: &PermittedDocument,
         id: SessionId,
         properties: &Properties,
         request_id: &str,
-    ) -> Result<OpenedRow, Error> {
+    ) -> Result<Option<UploadSession>, Error> {
+        let document = permitted.document();
         let query = sqlx::query_as!(
-            OpenedRow,
+            SessionRow,
             r#"
-            with opened as (
+            with job as materialized (
+                -- No session is created while the job is canceled or deleted: those transactions lock the job's row as
+                -- well, before they end its session.
+                select cancel_time from print_job
+                where tenant_id = $1 and printer_id = $11 and job_id = $12 and delete_time is null
+                for share
+            ), opened as (
                 insert into upload_session as s
                     (tenant_id, document_id, session_id, owner, document_name, content_type, size_bytes,
-                     create_time, expire_time, expire_limit)
-                -- Not the transaction's start: it may have waited, while another session was created and ended.
-                select $1, $2, $3, $4, $5, $6, $7, time, time + least($8::interval, $9), time + $9
-                from (select clock_timestamp() as time) clock
+                     create_time, expire_time, expire_limit, sweep_time)
+                -- Not the statement's start: it may have waited, while another session was created and ended.
+                select $1, $2, $3, $4, $5, $6, $7, time, time + least($8::interval, $9), time + $9,
+                       time + least($8::interval, $9)
+                from (select clock_timestamp() as time from job where cancel_time is null) clock
                 on conflict (tenant_id, document_id) where state in ('active', 'completed') do update
                 set expire_time = case
                     when (s.state, s.owner, s.document_name, s.content_type, s.size_bytes)
@@ -160,17 +133,21 @@ impl Store {
                          and s.expire_time > clock_timestamp()
                     then greatest(s.expire_time, least(clock_timestamp() + $8, s.expire_limit))
                     else s.expire_time end
-                returning session_id, state, document_id,
-                          state = 'active' and expire_time <= clock_timestamp() as is_overdue,
-                          (owner, document_name, content_type, size_bytes) = ($4, $5, $6, $7) as is_same
+                returning *
             ), audited as (
                 insert into audit (tenant_id, session_id, document_id, action, actor, credential, request_id)
                 select $1, session_id, document_id, 'create', $4, 'access-token', $10 from opened where session_id = $3
             )
-            select session_id, state, is_overdue as "is_overdue!", is_same as "is_same!" from opened
+            select 1::bigint as "member!", session_id, document_id, $11::text as "printer_id!", $12::text as "job_id!",
+                   owner, document_name, content_type, size_bytes, state,
+                   state = 'active' and expire_time <= clock_timestamp() as "is_overdue!",
+                   array(select r from unnest(int8multirange(int8range(0, size_bytes)) - received) r)
+                       as "missing!: Vec<PgRange<i64>>",
+                   create_time, expire_time, expire_limit, end_time, ended_by, end_reason
+            from opened
             "#,
-            permitted.document().tenant.0,
-            permitted.document().id.0,
+            document.tenant.0,
+            document.id.0,
             id.0,
             permitted.caller().principal.to_string(),
             properties.document_name,
@@ -179,64 +156,64 @@ impl Store {
             interval(self.terms.idle_timeout),
             interval(self.terms.session_lifetime),
             request_id,
+            document.job.printer,
+            document.job.job,
         );
-        let opened = transaction.statement(async |connection| query.fetch_one(connection).await).await?;
-        crash_point!("create.before_commit");
-        Ok(opened)
+        let opened = async |connection: &mut PgConnection| query.fetch_optional(connection).await;
+        let row = self.database.statement(Span::current(), opened).await?;
+        crash_point!("create.committed");
+        row.map(SessionRow::into_session).transpose()
+    }
+
+    /// No session was created: one more read finds out why.
+    async fn why_not_created(&self, permitted: &PermittedDocument) -> Result<Created, Error> {
+        let document = permitted.document();
+        let query = sqlx::query_scalar!(
+            r#"select cancel_time is not null as "canceled!" from print_job
+               where tenant_id = $1 and printer_id = $2 and job_id = $3 and delete_time is null"#,
+            document.tenant.0,
+            document.job.printer,
+            document.job.job,
+        );
+        let read = async |connection: &mut PgConnection| query.fetch_optional(connection).await;
+        match self.database.statement(Span::current(), read).await? {
+            None => Ok(Created::JobDeleted),
+            Some(true) => Ok(Created::JobCanceled),
+            Some(false) => Err(Error::Impossible("a canceled job is not canceled any more")),
+        }
     }
 
     /// Reads the session, without a lock. `None` if it was purged.
     pub async fn upload_session(&self, owned: &OwnedSession) -> Result<Option<UploadSession>, Error> {
-        self.session(debug_span!("store.upload_session"), owned.tenant(), owned.id()).await
+        let read = ReadSession { tenant: owned.tenant(), id: owned.id() };
+        self.batchers.read_session.answer(debug_span!("store.upload_session"), read).await
     }
 
     /// Reads the document's active or completed session, if there is one.
     pub async fn current_session(&self, permitted: &PermittedDocument) -> Result<Option<UploadSession>, Error> {
         let document = permitted.document();
-        let query = sqlx::query_scalar!(
-            "select session_id from upload_session
-             where tenant_id = $1 and document_id = $2 and state in ('active', 'completed')",
+        let query = sqlx::query_as!(
+            SessionRow,
+            r#"
+            select 1::bigint as "member!", session_id, document_id, printer_id, job_id, owner, document_name, content_type,
+                   size_bytes, state, state = 'active' and expire_time <= now() as "is_overdue!",
+                   array(select r from unnest(int8multirange(int8range(0, size_bytes)) - received) r)
+                       as "missing!: Vec<PgRange<i64>>",
+                   create_time, expire_time, expire_limit, end_time, ended_by, end_reason
+            from upload_session join print_document using (tenant_id, document_id)
+            where tenant_id = $1 and document_id = $2 and state in ('active', 'completed')
+            "#,
             document.tenant.0,
             document.id.0,
         );
         let span = debug_span!("store.current_session");
-        let id = self.database.statement(span.clone(), async |connection| query.fetch_optional(connection).await);
-        match id.await? {
-            Some(id) => self.session(span, document.tenant, SessionId(id)).await,
-            None => Ok(None),
-        }
+        let row = self.database.statement(span, async |connection| query.fetch_optional(connection).await).await?;
+        row.map(SessionRow::into_session).transpose()
     }
-
-    async fn session(&self, operation: Span, tenant: TenantId, id: SessionId) -> Result<Option<UploadSession>, Error> {
-        let row = self.database.statement(operation, async |connection| session_row(connection, tenant, id).await);
-        row.await?.map(SessionRow::into_session).transpose()
-    }
-}
-
-async fn session_row(
-    connection: &mut PgConnection,
-    tenant: TenantId,
-    id: SessionId,
-) -> Result<Option<SessionRow>, sqlx::Error> {
-    let query = sqlx::query_as!(
-        SessionRow,
-        r#"
-        select session_id, document_id, printer_id, job_id, owner, document_name, content_type, size_bytes,
-               state, state = 'active' and expire_time <= now() as "is_overdue!",
-               array(select r from unnest(int8multirange(int8range(0, size_bytes)) - received) r)
-                   as "missing!: Vec<PgRange<i64>>",
-               create_time, expire_time, expire_limit, end_time, ended_by, end_reason
-        from upload_session join print_document using (tenant_id, document_id)
-        where tenant_id = $1 and session_id = $2
-        "#,
-        tenant.0,
-        id.0,
-    );
-    query.fetch_optional(connection).await
 }
 
 impl SessionRow {
-    fn into_session(self) -> Result<UploadSession, Error> {
+    pub(super) fn into_session(self) -> Result<UploadSession, Error> {
         let id = SessionId(self.session_id);
         let corrupt = |column| corrupt("upload_session", column, id);
         let principal = |text: &str, column| Principal::parse(text).ok_or_else(|| corrupt(column));

@@ -50,7 +50,6 @@ crashes! {
     everywhere {
         start_checks_the_store: "probe.put" in purging::start,
 
-        create_before_commit: "create.before_commit" in uploads::create_a_session,
         create_committed: "create.committed" in uploads::create_a_session,
         create_ends_an_overdue_session: "end.executed" in uploads::create_in_place_of_an_overdue_session,
         create_notifies: "end.notified" in uploads::create_in_place_of_an_overdue_session,

@@ -1,10 +1,12 @@
 //! The database does not answer, a connection to it breaks, its schema or its rows are those of another version, or it
 //! holds rows that the service never writes.
 
+mod batches;
 mod broken_connections;
 mod impossible_rows;
 mod migrations;
 mod outages;
+mod plans;
 mod schema_versions;
 
 use std::time::Duration;

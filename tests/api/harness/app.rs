@@ -158,12 +158,10 @@ impl App {
     /// Moves a session's expiry into the past. The session is overdue, and the sweeper has not ended it yet.
     pub async fn make_overdue(&self, session: &UploadSession) {
         let id: Uuid = session.etag.parse().expect("an id");
-        let changed =
-            sqlx::query("update upload_session set expire_time = now() - interval '1 second' where session_id = $1")
-                .bind(id)
-                .execute(self.pool())
-                .await
-                .expect("an update");
+        let overdue =
+            "update upload_session set (expire_time, sweep_time) = (now() - interval '1 s', now() - interval '1 s')
+                       where session_id = $1";
+        let changed = sqlx::query(overdue).bind(id).execute(self.pool()).await.expect("an update");
         assert_eq!(changed.rows_affected(), 1);
     }
 }

@@ -74,7 +74,9 @@ impl App {
 
     /// Makes the session expire in a second.
     pub async fn make_expire_soon(&self, session: &UploadSession) {
-        let soon = "update upload_session set expire_time = clock_timestamp() + interval '1 s' where session_id = $1";
+        let soon = "update upload_session
+                    set expire_time = clock_timestamp() + interval '1 s', sweep_time = clock_timestamp() + interval '1 s'
+                    where session_id = $1";
         self.update_row(soon, session).await;
     }
 

@@ -177,8 +177,8 @@ async fn a_writer_is_notified_of_an_end_while_it_reads_the_session() {
 #[tokio::test]
 async fn very_many_ends_are_announced_together() {
     let app = App::start().await;
-    let terms = Config::from_flags(app.flags()).expect("a configuration").terms();
-    let store = Store::connect_lazily(&app.database.url, 2, terms).expect("a store");
+    let config = Config::from_flags(app.flags()).expect("a configuration");
+    let store = Store::connect_lazily(&app.database.url, 2, config.batch_limits(), config.terms()).expect("a store");
     let mut announcements = store.listen().await.expect("listening");
     let ended: HashSet<SessionId> = (0..1000).map(|_| SessionId(Uuid::now_v7())).collect();
 

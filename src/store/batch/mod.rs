@@ -1,0 +1,242 @@
+//! Statements that answer many callers at once. One statement for 32 calls costs Postgres, and the disk, little more
+//! than one for a single call.
+//!
+//! ```text
+//!   callers ─ answer ─> queue ─ take ─> batch ─ one statement on the batcher's own connection ─> an answer for each
+//!                                         └─ skipped, or refused as a batch ─> alone, on a connection of the pool
+//! ```
+//!
+//! Each kind of operation has a [`Batcher`], with a queue and a connection of its own. While one batch runs, the
+//! operations of later callers gather for the next one. So an operation that is alone waits for nothing.
+//!
+//! - A batch never waits for a row: it skips rows that another transaction has locked. The operations that were skipped
+//!   run alone, and wait.
+//! - If Postgres refuses a batch, nothing of it was done, and each of its operations runs alone. So a bad operation does
+//!   not harm the others.
+//! - If the connection is lost, nobody knows whether the batch was done. It runs once more if that does no harm;
+//!   otherwise each caller gets an error.
+//! - An operation is served to the end, also if its caller has gone.
+//! - A batch that takes long does not hold up the next one: that runs on another connection.
+
+mod queue;
+
+use std::{fmt::Debug, sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use sqlx::PgConnection;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
+    time::timeout,
+};
+use tracing::{Instrument, Span};
+
+use self::queue::Queue;
+use super::{
+    BatchLimits, Error, Terms,
+    database::{BatchConnection, Database, statement_span},
+};
+use crate::name::{SessionId, TenantId};
+
+/// How long a batch may take before the next one begins on another connection.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// How many batches of a kind may run at once.
+const MAX_RUNNING: usize = 4;
+
+/// What one caller asks of the database. Many of a kind fit into one statement.
+pub(super) trait Operation: Debug + Clone + Send + Sync + 'static {
+    type Answer: Debug + Send + 'static;
+
+    /// Whether to do it twice has the effect, and the answer, of doing it once.
+    const IS_REPEATABLE: bool;
+
+    /// The tenant whose turn it takes.
+    fn tenant(&self) -> TenantId;
+
+    /// The session that it changes, if any.
+    fn changes(&self) -> Option<SessionId>;
+
+    /// Runs one statement for all, without waiting for locked rows. Returns an answer for each, in their order; `None`
+    /// for an operation that must run alone.
+    fn run_batch(
+        connection: &mut PgConnection,
+        terms: &Terms,
+        batch: &[Self],
+    ) -> impl Future<Output = Result<Vec<Option<Answer<Self>>>, sqlx::Error>> + Send;
+
+    /// Runs it alone. A change waits for the locked row.
+    fn run_alone(self, database: &Database, terms: &Terms) -> impl Future<Output = Answer<Self>> + Send {
+        run_as_batch_of_one(self, database, terms)
+    }
+}
+
+/// Runs an operation that never waits for a row.
+async fn run_as_batch_of_one<O: Operation>(operation: O, database: &Database, terms: &Terms) -> Answer<O> {
+    let batch = [operation];
+    let run = async |connection: &mut PgConnection| O::run_batch(connection, terms, &batch).await;
+    let mut answers = database.statement(Span::current(), run).await?;
+    answers.pop().flatten().unwrap_or(Err(Error::Impossible("a read was not answered")))
+}
+
+/// The operation that a row of a batch's result belongs to, and its answer. `number` counts from 1.
+pub(super) fn member<'a, O, A>(batch: &'a [O], answers: &'a mut [A], number: i64) -> (&'a O, &'a mut A) {
+    let index = usize::try_from(number - 1).unwrap_or(usize::MAX);
+    (&batch[index], &mut answers[index])
+}
+
+/// The answer to one operation.
+pub(super) type Answer<O> = Result<<O as Operation>::Answer, Error>;
+
+/// Runs the operations of one kind in batches.
+#[derive(Debug)]
+pub(super) struct Batcher<O: Operation> {
+    database: Database,
+    terms: Terms,
+    /// The size of a batch. With 1, every operation runs alone.
+    size: usize,
+    /// Never locked across an await.
+    state: Mutex<State<O>>,
+    running: Arc<Semaphore>,
+}
+
+#[derive(Debug)]
+struct State<O: Operation> {
+    waiting: Queue<Member<O>>,
+    /// The connection that the next batch uses.
+    connection: Option<BatchConnection>,
+    /// Whether a task takes batches from the queue.
+    is_draining: bool,
+}
+
+/// An operation in the queue, and its caller.
+#[derive(Debug)]
+struct Member<O: Operation> {
+    operation: O,
+    caller: oneshot::Sender<Answer<O>>,
+}
+
+impl<O: Operation> Batcher<O> {
+    /// Opens no connection before it is used.
+    pub(super) fn new(database: &Database, terms: &Terms, limits: BatchLimits) -> Arc<Self> {
+        let state = State { waiting: Queue::new(limits.queue), connection: None, is_draining: false };
+        Arc::new(Self {
+            database: database.clone(),
+            terms: terms.clone(),
+            size: limits.size,
+            state: Mutex::new(state),
+            running: Arc::new(Semaphore::new(MAX_RUNNING)),
+        })
+    }
+
+    /// Runs an operation, together with others that wait. `span` is the operation's span.
+    pub(super) async fn answer(self: &Arc<Self>, span: Span, operation: O) -> Answer<O> {
+        if self.size <= 1 {
+            return operation.run_alone(&self.database, &self.terms).instrument(span).await;
+        }
+        async {
+            let answer = self.enqueue(operation)?;
+            let answered = answer.instrument(statement_span()).await;
+            answered.unwrap_or(Err(Error::Impossible("a batch ended without an answer for each caller")))
+        }
+        .instrument(span)
+        .await
+    }
+
+    /// Closes the connection.
+    pub(super) fn close(&self) {
+        self.state.lock().connection = None;
+    }
+
+    fn enqueue(self: &Arc<Self>, operation: O) -> Result<oneshot::Receiver<Answer<O>>, Error> {
+        let (tenant, session) = (operation.tenant(), operation.changes());
+        let (caller, answer) = oneshot::channel();
+        let mut state = self.state.lock();
+        state.waiting.push(tenant, session, Member { operation, caller }).map_err(|_| Error::TooManyWaiting)?;
+        if !state.is_draining {
+            state.is_draining = true;
+            tokio::spawn(Arc::clone(self).drain());
+        }
+        Ok(answer)
+    }
+
+    /// Runs one batch after the other until nothing waits.
+    async fn drain(self: Arc<Self>) {
+        loop {
+            let Ok(permit) = Arc::clone(&self.running).acquire_owned().await else { return };
+            let batch = {
+                let mut state = self.state.lock();
+                let batch = state.waiting.take(self.size);
+                state.is_draining = !batch.is_empty();
+                batch
+            };
+            if batch.is_empty() {
+                return;
+            }
+            let run = tokio::spawn(Arc::clone(&self).run(batch, permit));
+            // A batch that takes longer goes on in its task.
+            drop(timeout(PATIENCE, run).await);
+        }
+    }
+
+    async fn run(self: Arc<Self>, batch: Vec<Member<O>>, permit: OwnedSemaphorePermit) {
+        let (operations, callers): (Vec<O>, Vec<_>) =
+            batch.into_iter().map(|member| (member.operation, member.caller)).unzip();
+        match self.run_once_or_twice(&operations).await {
+            Ok(answers) => {
+                for ((operation, caller), answer) in operations.into_iter().zip(callers).zip(answers) {
+                    match answer {
+                        Some(answer) => drop(caller.send(answer)),
+                        None => self.run_alone(operation, caller),
+                    }
+                }
+            }
+            // Postgres refused the batch, and did nothing of it.
+            Err(Error::Driver(sqlx::Error::Database(_))) => {
+                for (operation, caller) in operations.into_iter().zip(callers) {
+                    self.run_alone(operation, caller);
+                }
+            }
+            Err(error) => {
+                let error = Arc::new(error);
+                for caller in callers {
+                    drop(caller.send(Err(Error::BatchFailed(Arc::clone(&error)))));
+                }
+            }
+        }
+        drop(permit);
+    }
+
+    fn run_alone(self: &Arc<Self>, operation: O, caller: oneshot::Sender<Answer<O>>) {
+        let batcher = Arc::clone(self);
+        tokio::spawn(async move {
+            drop(caller.send(operation.run_alone(&batcher.database, &batcher.terms).await));
+        });
+    }
+
+    async fn run_once_or_twice(&self, batch: &[O]) -> Result<Vec<Option<Answer<O>>>, Error> {
+        let first = self.run_once(batch).await;
+        match first {
+            Err(error) if O::IS_REPEATABLE && error.is_lost_connection() => self.run_once(batch).await,
+            _ => first,
+        }
+    }
+
+    async fn run_once(&self, batch: &[O]) -> Result<Vec<Option<Answer<O>>>, Error> {
+        let mut connection = self.connection().await?;
+        let run = async |connection: &mut PgConnection| O::run_batch(connection, &self.terms, batch).await;
+        let answers = connection.statement(run).await?;
+        // Kept only if all went well. Whatever is wrong with it, a new one is better.
+        self.state.lock().connection = Some(connection);
+        Ok(answers)
+    }
+
+    async fn connection(&self) -> Result<BatchConnection, Error> {
+        let kept = self.state.lock().connection.take();
+        if let Some(mut connection) = kept
+            && connection.is_usable().await
+        {
+            return Ok(connection);
+        }
+        self.database.connect_for_batches().await
+    }
+}
