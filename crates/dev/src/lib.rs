@@ -8,6 +8,7 @@ pub mod issuer;
 mod page;
 pub mod postgres;
 mod private_file;
+mod process;
 mod prove;
 pub mod sample;
 mod scratch;

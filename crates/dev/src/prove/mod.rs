@@ -11,7 +11,6 @@ mod grpc;
 mod history;
 mod leftovers;
 mod model;
-mod process;
 mod proxy;
 mod races;
 mod recorder;

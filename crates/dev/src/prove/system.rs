@@ -18,13 +18,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     faults::{Delay, Fault},
-    process::{Process, Start},
     proxy::Proxy,
 };
 use crate::{
     ScratchFolder,
     issuer::{AUDIENCE, TokenIssuer},
     postgres::{Cluster, Durability},
+    process::{Process, Start},
     sample,
     stack::lookup,
 };

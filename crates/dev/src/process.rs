@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, Write as _},
+    io::{self, Read as _, Seek as _, SeekFrom},
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Stdio,
@@ -15,13 +15,15 @@ use nix::{
     unistd::Pid,
 };
 use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::{Child, ChildStderr, Command},
-    time::timeout,
+    process::{Child, Command},
+    time::{sleep, timeout},
 };
 
 /// How long the program may take until it serves.
 const START: Duration = Duration::from_secs(60);
+
+/// How often its log is read until then.
+const POLL: Duration = Duration::from_millis(5);
 
 /// How to start the program.
 #[derive(Debug, Clone)]
@@ -44,47 +46,44 @@ pub struct Process {
 impl Start {
     /// Starts the program and waits for the log lines with these messages. Returns the address of each.
     pub async fn run(&self, messages: &[&str]) -> anyhow::Result<(Process, Vec<SocketAddr>)> {
+        // The program writes to the file itself: a reader between them would cost time, and could fall behind.
+        let log = OpenOptions::new().create(true).append(true).open(self.log_file())?;
+        let old_bytes = log.metadata()?.len();
         let mut child = Command::new(&self.program)
             .arg("--log-json")
             .args(&self.arguments)
             .env_remove("DATABASE_URL")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::piped())
+            .stderr(log)
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("starting {}", self.program.display()))?;
         let pid = child.id().and_then(|pid| pid.try_into().ok()).map(Pid::from_raw).context("it has no process id")?;
-        let log = child.stderr.take().context("it has no log")?;
-        let addresses = timeout(START, self.addresses(log, messages)).await;
+        let addresses = timeout(START, self.addresses(&mut child, old_bytes, messages)).await;
         let addresses = addresses.with_context(|| format!("{} does not start", self.name))??;
         Ok((Process { child, pid }, addresses))
     }
 
-    /// Reads the log until each message has been logged, and writes all of it to the file.
-    async fn addresses(&self, log: ChildStderr, messages: &[&str]) -> anyhow::Result<Vec<SocketAddr>> {
-        let mut copy = OpenOptions::new().create(true).append(true).open(self.log_file())?;
-        let mut found = vec![None; messages.len()];
-        let mut lines = BufReader::new(log).lines();
-        let mut last = String::new();
-        while let Some(line) = lines.next_line().await? {
-            write_line(&mut copy, &line)?;
-            last.clone_from(&line);
-            for (message, address) in messages.iter().zip(&mut found) {
-                if line.contains(&format!(r#""message":"{message}""#)) {
-                    *address = Some(address_in(&line)?);
-                }
+    /// Reads the log, without its old bytes, until each message has been logged.
+    async fn addresses(&self, child: &mut Child, old_bytes: u64, messages: &[&str]) -> anyhow::Result<Vec<SocketAddr>> {
+        loop {
+            let has_ended = child.try_wait()?.is_some();
+            let log = read_after(&self.log_file(), old_bytes)?;
+            // The last line may be incomplete.
+            let lines: Vec<&str> = log.split_inclusive('\n').filter(|line| line.ends_with('\n')).collect();
+            let address = |message: &&str| {
+                let field = format!(r#""message":"{message}""#);
+                lines.iter().find(|line| line.contains(&field)).map(|line| address_in(line))
+            };
+            if let Some(addresses) = messages.iter().map(address).collect::<Option<Vec<_>>>() {
+                return addresses.into_iter().collect();
             }
-            if let Some(addresses) = found.iter().copied().collect() {
-                tokio::spawn(async move {
-                    while let Ok(Some(line)) = lines.next_line().await {
-                        let _ = write_line(&mut copy, &line);
-                    }
-                });
-                return Ok(addresses);
+            if has_ended {
+                bail!("{} ended at its start: {}", self.name, lines.last().unwrap_or(&"").trim_end());
             }
+            sleep(POLL).await;
         }
-        bail!("{} ended at its start: {last}", self.name)
     }
 
     pub fn log_file(&self) -> PathBuf {
@@ -103,6 +102,10 @@ impl Process {
         kill(self.pid, Signal::SIGSTOP).context("stopping a process")
     }
 
+    pub fn id(&self) -> i32 {
+        self.pid.as_raw()
+    }
+
     pub fn resume(&self) -> anyhow::Result<()> {
         kill(self.pid, Signal::SIGCONT).context("resuming a process")
     }
@@ -116,8 +119,12 @@ impl Process {
     }
 }
 
-fn write_line(file: &mut File, line: &str) -> io::Result<()> {
-    writeln!(file, "{line}")
+fn read_after(file: &Path, offset: u64) -> io::Result<String> {
+    let mut file = File::open(file)?;
+    file.seek(SeekFrom::Start(offset))?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn address_in(line: &str) -> anyhow::Result<SocketAddr> {
