@@ -12,12 +12,12 @@ COPY Cargo.toml Cargo.lock ./
 COPY crates/client/Cargo.toml crates/client/
 COPY crates/dev/Cargo.toml crates/dev/
 COPY .cargo .cargo
-RUN mkdir -p src benches crates/client/src crates/dev/src \
+RUN mkdir -p src crates/client/src crates/dev/src \
     && touch src/lib.rs crates/client/src/lib.rs crates/dev/src/lib.rs \
-    && echo 'fn main() {}' | tee src/main.rs benches/cancel.rs crates/client/build.rs crates/dev/src/main.rs >build.rs \
+    && echo 'fn main() {}' | tee src/main.rs crates/client/build.rs crates/dev/src/main.rs >build.rs \
     && cargo build --release --locked --workspace \
     && cargo clean --release --package print-upload --package print-upload-client --package print-upload-dev \
-    && rm -r src benches build.rs crates
+    && rm -r src build.rs crates
 
 COPY . .
 # Half of a program's size is line tables for backtraces. They are kept, but compressed.

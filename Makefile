@@ -43,8 +43,11 @@ page:
 page-test: postgres programs
 	tests/page/run $(DEV)
 
+# Measures what calls, uploads and background work cost, against what Postgres and the disk allow. Writes
+# docs/benchmarks.md and its plots. For a quiet machine; takes most of an hour. P="--only 1,3" changes the options.
 bench: postgres
-	cargo bench
+	cargo build --release --workspace --bins
+	target/release/print-upload-dev bench $(P)
 
 # Starts the compose stack, tests it and removes it. Set STAND_IN=1 if no image registry is reachable.
 stack-test:

@@ -2,6 +2,7 @@
 //! and the service that uses them. This crate is a library for tests and the program `print-upload-dev`. It never
 //! ships.
 
+mod bench;
 mod certificate;
 pub mod cli;
 pub mod issuer;

@@ -1,5 +1,6 @@
 //! The command line: parse, then call one function.
 
+mod bench;
 mod demo;
 mod issuer;
 mod prove;
@@ -39,6 +40,9 @@ enum Command {
     Smoke(smoke::Smoke),
     /// Prove that the service keeps its promises while everything around it fails: record histories, and check them.
     Prove(prove::Prove),
+    /// Measure what calls, uploads and background work cost, against what Postgres and the disk allow. Writes
+    /// benchmarks.md and plots. Build both programs with --release.
+    Bench(bench::Bench),
     /// Change two replicas from an older program to this one and back, under load. Uses scratch data and checks every
     /// answer.
     Upgrade(upgrade::Upgrade),
@@ -57,7 +61,11 @@ enum Command {
 impl Cli {
     /// Runs the command. Returns its exit code or its error, and the log, to be flushed last.
     pub async fn run(self) -> anyhow::Result<(anyhow::Result<ExitCode>, Logs)> {
-        let level = if matches!(self.command, Command::Demo | Command::Upgrade(_)) { "warn" } else { "info" };
+        let level = if matches!(self.command, Command::Bench(_) | Command::Demo | Command::Upgrade(_)) {
+            "warn"
+        } else {
+            "info"
+        };
         let (logs, _) = telemetry::init(self.log_json, level, "print-upload-dev", None)?;
         Ok((self.command.run().await, logs))
     }
@@ -70,6 +78,7 @@ impl Command {
             Self::Demo => demo::run().await?,
             Self::Smoke(smoke) => smoke.run().await?,
             Self::Prove(prove) => prove.run().await?,
+            Self::Bench(bench) => bench.run().await?,
             Self::Upgrade(upgrade) => upgrade.run().await?,
             Self::Issuer(issuer) => issuer.run().await?,
             Self::Token(token) => token.run()?,

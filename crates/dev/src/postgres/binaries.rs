@@ -63,7 +63,8 @@ impl Binaries {
         self.major
     }
 
-    pub(super) fn program(&self, name: &str) -> PathBuf {
+    /// The path of one of the programs.
+    pub fn program(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
