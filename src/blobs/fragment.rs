@@ -1,16 +1,14 @@
 //! A fragment that is being written into the store.
 
-use std::{io, mem, time::Duration};
+use std::{fmt, io, mem, task::Poll, time::Duration};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use futures_util::{FutureExt, TryFutureExt, future::BoxFuture, poll};
 use object_store::{MultipartUpload, ObjectStoreExt, path::Path};
 use tokio::{runtime::Handle, sync::OwnedSemaphorePermit, task::spawn_blocking, time::timeout};
 use uuid::Uuid;
 
-use super::{Blobs, Error, Folder, local, spool::Spool, timed_out};
-
-/// How many bytes are gathered before they are written to a file: each write costs a switch to a blocking thread.
-const WRITE_BYTES: usize = 1024 * 1024;
+use super::{Blobs, Error, Folder, local, part::Part, spool::Spool, timed_out};
 
 /// How long a put may take. Its object may still appear after that, but only soon after. The rename of a local file has
 /// no such limit.
@@ -26,11 +24,15 @@ pub struct Fragment {
     blobs: Blobs,
     folder: Folder,
     path: Path,
-    /// The bytes that are not written yet. Copied from the chunks, because a small chunk would keep a large buffer
-    /// alive.
-    gathered: BytesMut,
+    /// The bytes that are not written yet.
+    part: Part,
+    /// The part before that, which is being written. So a range has at most two parts in memory.
+    writing: Option<Writing>,
     sink: Sink,
 }
+
+/// A write that a blocking thread makes, whether or not somebody waits for it.
+struct Writing(BoxFuture<'static, Result<(), Error>>);
 
 /// Where the bytes of a fragment are.
 #[derive(Debug)]
@@ -59,19 +61,26 @@ impl Fragment {
             Sink::Spooled(Spool::open(blobs.spool.clone()).await?)
         };
         crash_point!("fragment.begun");
-        Ok(Self { blobs: blobs.clone(), folder, path, gathered: BytesMut::new(), sink })
+        Ok(Self { blobs: blobs.clone(), folder, path, part: Part::default(), writing: None, sink })
     }
 
-    /// Appends the next bytes.
-    pub async fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.gathered.extend_from_slice(bytes);
-        if self.gathered.len() >= WRITE_BYTES { self.flush().await } else { Ok(()) }
+    /// Appends the next bytes. Returns while they are being written, or before. If that fails, a later call does.
+    pub async fn write(&mut self, mut bytes: Bytes) -> Result<(), Error> {
+        while !bytes.is_empty() {
+            self.part.fill_from(&mut bytes);
+            if self.part.is_full() {
+                self.flush().await?;
+            }
+        }
+        Ok(())
     }
 
     /// Does everything that must happen before the put, which may have to wait for other puts. The object is not
     /// visible yet.
     #[tracing::instrument(name = "blobs.prepare", level = "debug", skip_all)]
     pub async fn prepare(&mut self) -> Result<(), Error> {
+        // The second call waits for what the first one has begun.
+        self.flush().await?;
         self.flush().await?;
         if let Sink::Spooled(spool) = &self.sink {
             let permit = self.blobs.put_permits.clone().acquire_owned().await.map_err(io::Error::other)?;
@@ -85,7 +94,7 @@ impl Fragment {
     #[tracing::instrument(name = "blobs.publish", level = "debug", skip_all)]
     pub async fn publish(&mut self) -> Result<(), Error> {
         // Otherwise the object would have only a part of the bytes and look complete.
-        if !self.gathered.is_empty() || matches!(self.sink, Sink::Spooled(_)) {
+        if !self.part.is_empty() || self.writing.is_some() || matches!(self.sink, Sink::Spooled(_)) {
             return Err(io::Error::other("a fragment is published before it was prepared").into());
         }
         match mem::replace(&mut self.sink, Sink::Put) {
@@ -124,20 +133,42 @@ impl Fragment {
         }
     }
 
+    /// Waits until the part before is written, and begins to write the next one.
     async fn flush(&mut self) -> Result<(), Error> {
-        if self.gathered.is_empty() {
+        if let Some(writing) = self.writing.take() {
+            writing.0.await?;
+        }
+        if self.part.is_empty() {
             return Ok(());
         }
-        let gathered = self.gathered.split().freeze();
-        match &mut self.sink {
+        let part = self.part.take();
+        let mut writing = match &mut self.sink {
             Sink::Staged(upload) => {
-                upload.put_part(gathered.into()).await?;
-                crash_point!("fragment.staged");
+                let written = upload.put_part(part);
+                let staged = async {
+                    written.await?;
+                    crash_point!("fragment.staged");
+                    Ok(())
+                };
+                staged.boxed()
             }
-            Sink::Spooled(spool) => spool.append(gathered).await?,
-            Sink::Whole(..) | Sink::Put => {}
+            Sink::Spooled(spool) => spool.append(part).map_err(Error::from).boxed(),
+            Sink::Whole(..) | Sink::Put => return Ok(()),
+        };
+        // The first poll passes the write to a thread.
+        match poll!(&mut writing) {
+            Poll::Ready(written) => written,
+            Poll::Pending => {
+                self.writing = Some(Writing(writing));
+                Ok(())
+            }
         }
-        Ok(())
+    }
+}
+
+impl fmt::Debug for Writing {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Writing")
     }
 }
 
@@ -149,6 +180,27 @@ mod tests {
     use crate::name::{SessionId, TenantId};
 
     #[tokio::test]
+    async fn a_fragment_has_the_bytes_that_were_written_whatever_their_buffers() {
+        let root = tempfile::tempdir().expect("a folder");
+        let files = format!("file://{}", root.path().display());
+        let bytes = Bytes::from_iter((0..3_000_000).map(|at: u32| (at % 251) as u8));
+        for (store, length) in [(files.as_str(), 1000), (&files, 40_000), (&files, 700_001), ("memory://", 100_000)] {
+            let blobs = Blobs::open(store, None, root.path()).expect("a store");
+            let folder = Folder { tenant: TenantId(Uuid::nil()), session: SessionId(Uuid::nil()) };
+            let object = Uuid::now_v7();
+            let mut fragment = blobs.begin(folder, object).await.expect("a fragment");
+            for start in (0..bytes.len()).step_by(length) {
+                let chunk = bytes.slice(start..bytes.len().min(start + length));
+                fragment.write(chunk).await.expect("taken");
+            }
+            fragment.prepare().await.expect("prepared");
+            fragment.publish().await.expect("published");
+            let stored = blobs.read(folder, object, 0..bytes.len() as u64).await.expect("bytes");
+            assert!(stored == bytes, "{store} in buffers of {length} bytes");
+        }
+    }
+
+    #[tokio::test]
     async fn a_fragment_that_cannot_be_published_leaves_no_staged_file() {
         let root = tempfile::tempdir().expect("a folder");
         let store = format!("file://{}", root.path().display());
@@ -156,7 +208,7 @@ mod tests {
         let folder = Folder { tenant: TenantId(Uuid::nil()), session: SessionId(Uuid::nil()) };
         let object = Uuid::now_v7();
         let mut fragment = blobs.begin(folder, object).await.expect("a fragment");
-        fragment.write(b"bytes").await.expect("taken");
+        fragment.write(Bytes::from_static(b"bytes")).await.expect("taken");
         fragment.prepare().await.expect("prepared");
         // Nothing can be renamed to a folder.
         let session = root.path().join(Uuid::nil().to_string()).join(Uuid::nil().to_string());

@@ -6,6 +6,7 @@
 mod fragment;
 mod local;
 mod open;
+mod part;
 mod probe;
 mod spool;
 

@@ -5,39 +5,42 @@ use std::{
     fs::File,
     io::{self, Read as _, Seek as _, Write as _},
     path::PathBuf,
+    sync::Arc,
 };
 
-use bytes::Bytes;
+use object_store::PutPayload;
 use tokio::task::spawn_blocking;
 
 /// The file, and its length in bytes.
 #[derive(Debug)]
 pub struct Spool {
-    file: File,
+    file: Arc<File>,
     length: usize,
 }
 
 impl Spool {
     /// Opens an empty spool in a folder.
     pub async fn open(folder: PathBuf) -> io::Result<Self> {
-        blocking(move || Ok(Self { file: tempfile::tempfile_in(folder)?, length: 0 })).await
+        blocking(move || Ok(Self { file: Arc::new(tempfile::tempfile_in(folder)?), length: 0 })).await
     }
 
-    /// Appends bytes. Returns once they are written.
-    pub async fn append(&mut self, bytes: Bytes) -> io::Result<()> {
-        let mut file = self.file.try_clone()?;
-        let length = bytes.len();
-        blocking(move || file.write_all(&bytes)).await?;
-        crash_point!("fragment.spooled");
-        self.length += length;
-        Ok(())
+    /// Appends bytes. The write begins when the returned future is polled. There must be no other one.
+    pub fn append(&mut self, bytes: PutPayload) -> impl Future<Output = io::Result<()>> + Send + use<> {
+        self.length += bytes.content_length();
+        let file = Arc::clone(&self.file);
+        async move {
+            blocking(move || bytes.iter().try_for_each(|buffer| (&*file).write_all(buffer))).await?;
+            crash_point!("fragment.spooled");
+            Ok(())
+        }
     }
 
     /// All bytes that were appended.
     pub async fn read(&self) -> io::Result<Vec<u8>> {
-        let mut file = self.file.try_clone()?;
+        let file = Arc::clone(&self.file);
         let mut bytes = vec![0; self.length];
         blocking(move || {
+            let mut file = &*file;
             file.rewind()?;
             file.read_exact(&mut bytes)?;
             Ok(bytes)

@@ -61,7 +61,7 @@ impl RangeBody {
                 sha256.update(&chunk);
             }
             if let Some(fragment) = &mut fragment {
-                fragment.write(&chunk).await?;
+                fragment.write(chunk).await?;
             }
         }
         if received < expected {
