@@ -37,6 +37,7 @@ pub mod name;
 pub mod process;
 pub mod proto;
 pub mod range;
+mod range_bytes;
 pub mod reclaim;
 pub mod relay;
 mod repeat;

@@ -175,7 +175,7 @@ impl Server {
     ) -> Vec<Endpoint> {
         let own_routes = self.own_routes();
         let rest = rest.map(|listener| {
-            let upstream = gateway::in_process(own_routes.clone());
+            let upstream = gateway::Upstream::in_process(own_routes.clone());
             let router = around_rest(gateway::router(upstream, stopping.clone(), &self.http.cors_origins));
             Endpoint { listener, protocol: Protocol::Http, router }
         });

@@ -59,7 +59,7 @@ impl Gateway {
         let listener = listen_for_rest(self.rest_listen).await?;
         let (leaving, stopping) = (CancellationToken::new(), CancellationToken::new());
         let admin = AdminServer::start(operators, GatewayProbe::new(upstream.clone(), leaving.clone()));
-        let router = gateway::router(upstream, stopping.clone(), &self.http.cors_origins);
+        let router = gateway::router(gateway::Upstream::remote(upstream), stopping.clone(), &self.http.cors_origins);
         let endpoint = Endpoint { listener, protocol: Protocol::Http, router };
         let shutdown = async {
             until_shutdown().await;

@@ -36,12 +36,12 @@ use axum::{
     middleware,
     routing::{MethodRouter, get, post, put},
 };
-use print_upload_client::{Client, Credential, Transport};
+use print_upload_client::{Client, Credential};
 use tokio_util::sync::CancellationToken;
 use tower::{ServiceBuilder, ServiceExt, util::option_layer};
 
 pub use openapi::DOCUMENT as OPENAPI;
-pub use upstream::in_process;
+pub use upstream::Upstream;
 
 use crate::telemetry::meters;
 use error::Error;
@@ -52,21 +52,20 @@ const PREFIXES: [&str; 3] = ["", "/v1.0", "/beta"];
 /// The state that all handlers share.
 #[derive(Debug, Clone)]
 struct Gateway {
-    upstream: Transport,
+    upstream: Upstream,
 }
 
 impl Gateway {
     /// A client of the service with a caller's credential.
     fn client(&self, credential: Credential) -> Client {
-        Client::over(self.upstream.clone(), credential)
+        Client::over(self.upstream.transport.clone(), credential)
     }
 }
 
-/// Everything the gateway serves, in front of the service that `upstream` connects to. Once `stopping` is canceled, the
+/// Everything the gateway serves, in front of `upstream`. Once `stopping` is canceled, the
 /// gateway reads a body that no handler reads for at most a few seconds. Pages of `cors_origins` may call it.
-pub fn router(upstream: Transport, stopping: CancellationToken, cors_origins: &[HeaderValue]) -> Router {
+pub fn router(upstream: Upstream, stopping: CancellationToken, cors_origins: &[HeaderValue]) -> Router {
     meters::init_rest();
-    let upstream = upstream::traced(upstream);
     let graph = PREFIXES
         .into_iter()
         .flat_map(|prefix| graph_routes().into_iter().map(move |(path, methods)| (format!("{prefix}{path}"), methods)));
@@ -88,7 +87,7 @@ pub fn router(upstream: Transport, stopping: CancellationToken, cors_origins: &[
         .fallback(async || Error::no_such_path())
         .method_not_allowed_fallback(async || Error::method_not_allowed())
         .layer(layers)
-        .with_state(Gateway { upstream });
+        .with_state(Gateway { upstream: upstream.traced() });
     // Around the routes, which compare the path as it was sent.
     Router::new().fallback_service(ServiceExt::<Request>::map_request(router, path::decode_names))
 }

@@ -2,34 +2,32 @@
 
 use axum::{
     Json,
-    extract::Request,
+    extract::{Request, State},
     response::{IntoResponse, Response},
 };
-use futures_util::{StreamExt, stream};
 
 use super::{
-    answer::message_and_id, body, call::UploadUrlCall, content_range::ContentRange, error::Error, json, status,
+    Gateway, answer::message_and_id, call::UploadUrlCall, content_range::ContentRange, error::Error, json, status,
     upload_session::IfMatch,
 };
 use crate::proto::{
-    DeleteUploadSessionRequest, GetUploadSessionRequest, RangeHeader, UploadRangeRequest, UploadRangeResponse,
-    upload_range_request::Content, upload_session::State as SessionState,
+    DeleteUploadSessionRequest, GetUploadSessionRequest, RangeHeader, UploadRangeResponse,
+    upload_session::State as SessionState,
 };
 
 /// `PUT`: sends one range of the document. Ranges may come in any order, and up to four at once on one replica (unless
 /// configured otherwise).
 pub async fn put(
+    State(gateway): State<Gateway>,
     UploadUrlCall { mut client, session }: UploadUrlCall,
     range: ContentRange,
     request: Request,
 ) -> Result<Response, Error> {
     let ContentRange { start, end, total } = range;
     let header = RangeHeader { name: session, start, end, total, ..Default::default() };
-    let chunks = body::chunks(request.into_body()).map(Content::Chunk);
-    let contents = stream::iter([Content::Header(header)]).chain(chunks);
-    let messages = contents.map(|content| UploadRangeRequest { content: Some(content) });
+    let call = gateway.upstream.range_call(header, request.into_body());
 
-    let (answer, id) = message_and_id(client.sessions.upload_range(messages).await)?;
+    let (answer, id) = message_and_id(client.sessions.upload_range(call).await)?;
     Ok((status::of_range(answer.state()), id, Json(range_body(&answer))).into_response())
 }
 

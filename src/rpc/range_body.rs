@@ -1,6 +1,7 @@
-//! The messages of `UploadRange`: one header, then exactly the range's bytes.
+//! What `UploadRange` receives: one header, then exactly the range's bytes.
 
 use aws_lc_rs::digest::{Context, SHA256};
+use bytes::Bytes;
 use print_upload_client::MAX_CHUNK_BYTES;
 use tonic::{Code, Status, Streaming};
 
@@ -9,12 +10,17 @@ use crate::{
     error::{Error, StreamProblem},
     proto::{RangeHeader, UploadRangeRequest, upload_range_request::Content},
     range::{ByteRange, PieceChecksums},
+    range_bytes::RangeStream,
 };
 
 const CHUNK_TOO_LARGE: StreamProblem = StreamProblem::ChunkTooLarge(MAX_CHUNK_BYTES);
 
-/// The request's messages, one after the other.
-pub(super) struct RangeBody(pub(super) Streaming<UploadRangeRequest>);
+/// A header, and the bytes after it.
+pub(super) struct RangeBody {
+    messages: Streaming<UploadRangeRequest>,
+    /// The bytes, if the gateway in this process has handed them over. Then the header is the only message.
+    handed_over: Option<RangeStream>,
+}
 
 /// The digests that the caller sent, if any.
 #[derive(Debug, Clone, Default)]
@@ -26,9 +32,13 @@ pub(super) struct Digests {
 }
 
 impl RangeBody {
+    pub(super) fn new(messages: Streaming<UploadRangeRequest>, handed_over: Option<RangeStream>) -> Self {
+        Self { messages, handed_over }
+    }
+
     /// The first message, which must be the header.
     pub(super) async fn header(&mut self) -> Result<RangeHeader, Error> {
-        match self.next().await? {
+        match self.next_message().await? {
             Some(Content::Header(header)) => Ok(header),
             _ => Err(StreamProblem::NoHeader.into()),
         }
@@ -46,12 +56,7 @@ impl RangeBody {
         let mut checksums = PieceChecksums::new(range, pieces);
         let mut sha256 = digests.sha256.as_ref().map(|_| Context::new(&SHA256));
         let (expected, mut received) = (range.len(), 0);
-        while let Some(content) = self.next().await? {
-            let chunk = match content {
-                Content::Chunk(chunk) if chunk.len() <= MAX_CHUNK_BYTES => chunk,
-                Content::Chunk(_) => return Err(CHUNK_TOO_LARGE.into()),
-                Content::Header(_) => return Err(StreamProblem::HeaderRepeated.into()),
-            };
+        while let Some(chunk) = self.next_chunk().await? {
             received += chunk.len() as u64;
             if received > expected {
                 return Err(Error::BodyTooLong { expected, received });
@@ -76,8 +81,22 @@ impl RangeBody {
         Ok(checksums)
     }
 
-    async fn next(&mut self) -> Result<Option<Content>, Error> {
-        let Some(message) = self.0.message().await.map_err(|status| broken_stream(&status))? else { return Ok(None) };
+    async fn next_chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        if let Some(bytes) = &mut self.handed_over {
+            return Ok(bytes.next().await);
+        }
+        match self.next_message().await? {
+            Some(Content::Chunk(chunk)) if chunk.len() <= MAX_CHUNK_BYTES => Ok(Some(chunk)),
+            Some(Content::Chunk(_)) => Err(CHUNK_TOO_LARGE.into()),
+            Some(Content::Header(_)) => Err(StreamProblem::HeaderRepeated.into()),
+            None => Ok(None),
+        }
+    }
+
+    async fn next_message(&mut self) -> Result<Option<Content>, Error> {
+        let Some(message) = self.messages.message().await.map_err(|status| broken_stream(&status))? else {
+            return Ok(None);
+        };
         Ok(Some(message.content.ok_or(StreamProblem::NoContent)?))
     }
 }

@@ -6,7 +6,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::Instrument;
 use uuid::Uuid;
 
-use super::{from_guard, reply, request_id, task_result, upload_range::upload_range};
+use super::{from_guard, range_body::RangeBody, reply, request_id, task_result, upload_range::upload_range};
 use crate::{
     app_state::AppState,
     error::{Error, Limited},
@@ -16,6 +16,7 @@ use crate::{
         CreateUploadSessionRequest, DeleteUploadSessionRequest, DocumentProperties, GetUploadSessionRequest,
         UploadRangeRequest, UploadRangeResponse, UploadSession, upload_sessions_server::UploadSessions,
     },
+    range_bytes::RangeBytes,
     session::{End, MissingSession, OwnedSession, PermittedDocument, Properties},
     store::{CancelOutcome, Created},
     telemetry::{RequestLog, meters},
@@ -75,12 +76,14 @@ impl UploadSessions for UploadSessionsService {
 
     async fn upload_range(
         &self,
-        request: Request<Streaming<UploadRangeRequest>>,
+        mut request: Request<Streaming<UploadRangeRequest>>,
     ) -> Result<Response<UploadRangeResponse>, Status> {
         let owned: OwnedSession = from_guard(request.extensions())?;
         let permit: RangePermit = from_guard(request.extensions())?;
         let request_id = request_id(request.extensions());
-        let response = upload_range(Arc::clone(&self.0), owned, permit, request_id, request.into_inner()).await?;
+        let bytes = RangeBytes::take(request.extensions_mut());
+        let body = RangeBody::new(request.into_inner(), bytes);
+        let response = upload_range(Arc::clone(&self.0), owned, permit, request_id, body).await?;
         Ok(Response::new(response))
     }
 

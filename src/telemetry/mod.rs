@@ -27,6 +27,7 @@ use opentelemetry::trace::TracerProvider;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{EnvFilter, Layer, filter::filter_fn, layer::SubscriberExt, util::SubscriberInitExt};
 
+pub use body::ObservedBody;
 pub use request_id::RequestId;
 pub use request_log::{CallerKind, RequestLog};
 pub use rpc::observe;

@@ -22,7 +22,6 @@ mod take;
 use std::sync::Arc;
 
 use tokio::time::{Instant, sleep_until};
-use tonic::Streaming;
 
 use super::{range_body::RangeBody, range_header::Header};
 use crate::{
@@ -30,7 +29,7 @@ use crate::{
     blobs::Folder,
     error::Error,
     guard::RangePermit,
-    proto::{UploadRangeRequest, UploadRangeResponse},
+    proto::UploadRangeResponse,
     session::{self, OwnedSession, Plan, RangeRequest, RangeView},
     writers::Writer,
 };
@@ -51,9 +50,8 @@ pub async fn upload_range(
     owned: OwnedSession,
     permit: RangePermit,
     request_id: String,
-    body: Streaming<UploadRangeRequest>,
+    mut body: RangeBody,
 ) -> Result<UploadRangeResponse, Error> {
-    let mut body = RangeBody(body);
     let header = Header::parse(&body.header().await?, app.limits.max_range_bytes)?;
     let deadline = Instant::now() + app.limits.range_timeout;
     let writer = app.writers.register(owned).ok_or(Error::TooManyWriters(app.writers.limit()))?;
