@@ -15,6 +15,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{CALLS_PER_CONNECTION, CONNECTION_WINDOW, MAX_HEADER_LIST_BYTES, head_timer::with_timer};
 
+/// How much of an HTTP/1.1 connection is read at once, in bytes, and the largest head of a request. hyper's default is
+/// three times as large, for each connection.
+const HTTP1_BUFFER_BYTES: usize = 128 * 1024;
+
 /// Serves until `stopping` is canceled, then waits for the requests in progress. `idle` is how long an HTTP/1.1
 /// connection may wait for its next request.
 pub async fn serve<Connection>(
@@ -30,7 +34,7 @@ pub async fn serve<Connection>(
         let (timer, connection) = with_timer(connection);
         let service = TowerToHyperService::new(router.clone());
         let mut server = Builder::new(TokioExecutor::new());
-        server.http1().timer(timer).header_read_timeout(idle);
+        server.http1().timer(timer).header_read_timeout(idle).max_buf_size(HTTP1_BUFFER_BYTES);
         server
             .http2()
             .timer(TokioTimer::new())
