@@ -43,7 +43,7 @@ impl RangeSender {
 }
 
 /// The areas that a session has: everything that is not missing.
-fn received(session: &UploadSession, size: u64) -> Vec<Range<u64>> {
+pub(super) fn received(session: &UploadSession, size: u64) -> Vec<Range<u64>> {
     let mut areas = Vec::new();
     let mut start = 0;
     for missing in &session.next_expected_ranges {

@@ -92,22 +92,22 @@ impl RangeSender {
         range: Range<u64>,
         in_flight: &InFlight,
     ) -> Result<UploadRangeResponse, Error> {
-        let bytes = self.source.read(range.clone()).await?;
+        let (bytes, crc32c) = self.source.read(range.clone()).await?;
         let length = range.end - range.start;
-        let header = self.header(&range, &bytes)?;
+        let header = self.header(&range, crc32c)?;
         let body = Arc::clone(self).body(header, bytes, in_flight.counter());
         let mut sessions = client.sessions.clone();
         let response = async move { sessions.upload_range(Request::new(body)).await };
         Ok(while_bytes_move(self.client.timeout, length, in_flight, response).await?.into_inner())
     }
 
-    fn header(&self, range: &Range<u64>, bytes: &[u8]) -> Result<RangeHeader, Error> {
+    fn header(&self, range: &Range<u64>, crc32c: u32) -> Result<RangeHeader, Error> {
         Ok(RangeHeader {
             name: self.session.name.clone(),
             start: signed(range.start)?,
             end: signed(range.end)?,
             total: signed(self.source.size_bytes())?,
-            crc32c: Some(crc32c::crc32c(bytes)),
+            crc32c: Some(crc32c),
             ..Default::default()
         })
     }

@@ -1,12 +1,13 @@
 //! The bytes to upload: a file, or bytes in memory.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File, Metadata},
     io,
     ops::Range,
     os::unix::fs::{FileExt, MetadataExt},
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use bytes::Bytes;
@@ -17,7 +18,7 @@ use super::Error;
 /// The largest document that any service can be configured to accept, in bytes.
 const MAX_BYTES: u64 = 1 << 40;
 
-/// How much of a file is read at once to compute its digest, in bytes.
+/// How much of a file is read at once if only its checksum is needed, in bytes.
 const DIGEST_BYTES: u64 = 1024 * 1024;
 
 /// The bytes to upload. A file is opened once and stays open: if another file gets its name, that one is not read.
@@ -39,7 +40,8 @@ struct OpenFile {
     seen: Mutex<Seen>,
 }
 
-/// What was read of a file, to find out whether its bytes have changed when its times have.
+/// What was read of a file: no byte is read again for the checksum of the whole, and if the file's times have changed,
+/// its bytes are compared.
 #[derive(Debug)]
 struct Seen {
     stamp: Stamp,
@@ -98,10 +100,14 @@ impl Source {
         }
     }
 
-    /// The bytes of a range. Fails when bytes that were read before have changed.
-    pub(super) async fn read(&self, range: Range<u64>) -> Result<Bytes, Error> {
+    /// The bytes of a range, and their CRC32C. Fails when bytes that were read before have changed.
+    pub(super) async fn read(&self, range: Range<u64>) -> Result<(Bytes, u32), Error> {
         match &self.0 {
-            Inner::Bytes(bytes) => Ok(bytes.slice(range.start as usize..range.end as usize)),
+            Inner::Bytes(bytes) => {
+                let bytes = bytes.slice(range.start as usize..range.end as usize);
+                let crc = crc32c::crc32c(&bytes);
+                Ok((bytes, crc))
+            }
             Inner::File(file) => {
                 let file = Arc::clone(file);
                 spawn_blocking(move || file.read(range)).await.map_err(|error| Error::Internal(error.to_string()))?
@@ -109,15 +115,46 @@ impl Source {
         }
     }
 
-    /// The CRC32C of all bytes. Dropping the future stops the computation.
+    /// The CRC32C of all bytes. Reads only what was not read before. Dropping the future stops the computation.
     pub async fn crc32c(&self) -> Result<u32, Error> {
+        let read = match &self.0 {
+            Inner::Bytes(_) => BTreeMap::new(),
+            Inner::File(file) => file.longest_reads(),
+        };
         let (mut crc, mut start) = (0, 0);
         while start < self.size_bytes() {
-            let end = self.size_bytes().min(start + DIGEST_BYTES);
-            crc = crc32c::crc32c_append(crc, &self.read(start..end).await?);
+            let (end, crc_of_part) = match read.get(&start) {
+                Some(&part) => part,
+                None => {
+                    let next = read.range(start..).next().map_or(self.size_bytes(), |(&next, _)| next);
+                    let end = next.min(start + DIGEST_BYTES);
+                    (end, self.read(start..end).await?.1)
+                }
+            };
+            crc = crc32c::crc32c_combine(crc, crc_of_part, (end - start) as usize);
             start = end;
         }
+        if let Inner::File(file) = &self.0 {
+            let file = Arc::clone(file);
+            let check = move || file.check_unchanged(&mut file.lock_seen());
+            spawn_blocking(check).await.map_err(|error| Error::Internal(error.to_string()))??;
+        }
         Ok(crc)
+    }
+
+    /// Reads ranges of which only the checksum is needed.
+    pub(super) async fn read_ahead(&self, ranges: impl IntoIterator<Item = Range<u64>>) -> Result<(), Error> {
+        if matches!(self.0, Inner::Bytes(_)) {
+            return Ok(());
+        }
+        for Range { mut start, end } in ranges {
+            while start < end {
+                let next = end.min(start + DIGEST_BYTES);
+                self.read(start..next).await?;
+                start = next;
+            }
+        }
+        Ok(())
     }
 
     /// Its name in messages.
@@ -130,18 +167,29 @@ impl Source {
 }
 
 impl OpenFile {
-    fn read(&self, range: Range<u64>) -> Result<Bytes, Error> {
+    fn read(&self, range: Range<u64>) -> Result<(Bytes, u32), Error> {
         let bytes = self.read_unchecked(&range)?;
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.ranges.push((range, crc32c::crc32c(&bytes)));
-        let mut stamp = self.stamp()?;
-        // Somebody may only have touched the file: the bytes decide.
-        while stamp != seen.stamp {
-            self.check_unchanged(&seen)?;
-            seen.stamp = stamp;
-            stamp = self.stamp()?;
+        let crc = crc32c::crc32c(&bytes);
+        let mut seen = self.lock_seen();
+        seen.ranges.push((range, crc));
+        self.check_unchanged(&mut seen)?;
+        Ok((bytes.into(), crc))
+    }
+
+    fn lock_seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The longest range that was read from each start: its end and its CRC32C.
+    fn longest_reads(&self) -> BTreeMap<u64, (u64, u32)> {
+        let mut longest = BTreeMap::new();
+        for (range, crc) in &self.lock_seen().ranges {
+            let read = longest.entry(range.start).or_insert((range.end, *crc));
+            if read.0 < range.end {
+                *read = (range.end, *crc);
+            }
         }
-        Ok(bytes.into())
+        longest
     }
 
     fn read_unchecked(&self, range: &Range<u64>) -> Result<Vec<u8>, Error> {
@@ -152,8 +200,19 @@ impl OpenFile {
         }
     }
 
+    /// Fails if bytes that were read have changed. Somebody may only have touched the file: the bytes decide.
+    fn check_unchanged(&self, seen: &mut Seen) -> Result<(), Error> {
+        let mut stamp = self.stamp()?;
+        while stamp != seen.stamp {
+            self.read_again(seen)?;
+            seen.stamp = stamp;
+            stamp = self.stamp()?;
+        }
+        Ok(())
+    }
+
     /// Reads every range once more that was read before.
-    fn check_unchanged(&self, seen: &Seen) -> Result<(), Error> {
+    fn read_again(&self, seen: &Seen) -> Result<(), Error> {
         for (range, crc) in &seen.ranges {
             if crc32c::crc32c(&self.read_unchecked(range)?) != *crc {
                 return Err(self.changed());
@@ -211,11 +270,52 @@ mod tests {
         File::options().write(true).open(&path).and_then(|file| file.write_all_at(b"0123", 0)).expect("written");
         source.read(0..2).await.expect("the same bytes");
         File::options().write(true).open(&path).and_then(|file| file.write_all_at(b"x", 9)).expect("written");
-        assert_eq!(&source.read(6..10).await.expect("bytes that nobody has read")[..], b"678x");
+        let (bytes, crc) = source.read(6..10).await.expect("bytes that nobody has read");
+        assert_eq!((&bytes[..], crc), (&b"678x"[..], crc32c::crc32c(b"678x")));
 
         File::options().write(true).open(&path).and_then(|file| file.write_all_at(b"x", 3)).expect("written");
         let error = source.read(4..6).await.expect_err("a byte that was read is another one");
         assert!(matches!(error, Error::Changed { .. }), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn the_checksum_of_all_bytes_is_that_of_what_was_read_and_of_the_rest() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("file");
+        let content: Vec<u8> = (0..3_000_000).map(|at: u32| (at % 251) as u8).collect();
+        fs::write(&path, &content).expect("a file");
+        let expected = crc32c::crc32c(&content);
+        let reads: [&[Range<u64>]; 4] = [
+            &[],
+            &[0..3_000_000],
+            &[5..7, 5..2_000_000, 0..5, 6..9],
+            &[0..1000, 500..2000, 2_999_999..3_000_000, 10..20],
+        ];
+        for ranges in reads {
+            let source = Source::file(&path).expect("a source");
+            for range in ranges {
+                source.read(range.clone()).await.expect("bytes");
+            }
+            assert_eq!(source.crc32c().await.expect("a checksum"), expected, "{ranges:?}");
+            source.read_ahead(ranges.iter().cloned()).await.expect("bytes");
+            assert_eq!(source.crc32c().await.expect("a checksum"), expected, "{ranges:?}");
+        }
+        assert_eq!(Source::bytes(content).crc32c().await.expect("a checksum"), expected);
+    }
+
+    #[tokio::test]
+    async fn bytes_that_were_read_are_not_read_again_for_the_checksum_unless_the_file_has_changed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("file");
+        fs::write(&path, b"0123456789").expect("a file");
+        let source = Source::file(&path).expect("a source");
+        source.read(0..10).await.expect("bytes");
+        let Inner::File(file) = &source.0 else { unreachable!("it is a file") };
+        source.crc32c().await.expect("a checksum");
+        assert_eq!(file.lock_seen().ranges.len(), 1);
+
+        File::options().write(true).open(&path).and_then(|file| file.write_all_at(b"x", 3)).expect("written");
+        assert!(matches!(source.crc32c().await, Err(Error::Changed { .. })));
     }
 
     #[tokio::test]

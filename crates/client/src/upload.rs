@@ -12,6 +12,7 @@ use tonic::{Code, Status};
 
 use super::{
     Client, Error, Progress, Source, UploadOptions,
+    compare::received,
     error::limit,
     retry::Patience,
     send::{Pace, RangeSender},
@@ -65,9 +66,10 @@ impl Client {
             sender.compare(session, options.range_bytes).await?;
         }
         let rounds = Rounds { sender, options, unanswered: Vec::new() };
-        // The whole file is read once more, during the upload: a resumed upload does not read what the service has
-        // already.
-        let (document, local) = tokio::try_join!(rounds.run(session.clone()), source.crc32c())?;
+        // A resumed upload does not send what the service has already, but the checksum needs it.
+        let known = received(session, source.size_bytes());
+        let (document, ()) = tokio::try_join!(rounds.run(session.clone()), source.read_ahead(known))?;
+        let local = source.crc32c().await?;
         if document.crc32c == Some(local) {
             Ok(document)
         } else {
