@@ -108,11 +108,11 @@ async fn race(program: &Path, races: usize, seed: u64) -> anyhow::Result<()> {
     println!("print-upload-dev prove --races {races} --seed {seed}");
     let begun = Instant::now();
     let report = prove::race(program, races, seed).await?;
-    let prove::RaceReport { races, acknowledged, read_after, latest, violations, files_left } = report;
+    let prove::RaceReport { races, acknowledged, read_after, read_late, latest, violations, files_left } = report;
     println!("{races} races, {acknowledged} acknowledged ranges, {} s", begun.elapsed().as_secs());
     println!(
-        "{violations} acknowledged too late, {read_after} read after the answer to the cancel (the latest by {latest:?}), \
-         {files_left} sessions with bytes left"
+        "{violations} sent after the answer to the cancel and acknowledged, {read_after} acknowledgements read after it \
+         ({read_late} of them more than 50 ms after, the latest {latest:?}), {files_left} sessions with bytes left"
     );
     if violations + files_left > 0 {
         bail!("the cancel is not final");
