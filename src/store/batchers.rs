@@ -53,15 +53,15 @@ impl Batchers {
     }
 
     /// Closes their connections.
-    pub(super) fn close(&self) {
-        self.find_session.close();
-        self.find_document.close();
-        self.find_session_to_cancel.close();
-        self.find_document_to_cancel.close();
-        self.cancel.close();
-        self.read_session.close();
-        self.view_range.close();
-        self.commit_range.close();
-        self.settle.close();
+    pub(super) async fn close(&self) {
+        self.find_session.close().await;
+        self.find_document.close().await;
+        self.find_session_to_cancel.close().await;
+        self.find_document_to_cancel.close().await;
+        self.cancel.close().await;
+        self.read_session.close().await;
+        self.view_range.close().await;
+        self.commit_range.close().await;
+        self.settle.close().await;
     }
 }

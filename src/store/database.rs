@@ -170,6 +170,11 @@ impl BatchConnection {
         self.idle_since.elapsed() < CHECK_AFTER || is_alive(&mut self.connection, CHECK_TIMEOUT).await
     }
 
+    /// Ends the connection. Postgres logs one that breaks off.
+    pub(super) async fn close(self) {
+        drop(timeout(CHECK_TIMEOUT, self.connection.close()).await);
+    }
+
     /// Runs one statement. After an error the connection must not be used again.
     pub(super) async fn statement<T>(
         &mut self,

@@ -111,7 +111,7 @@ impl Store {
 
     /// Closes every connection, once it is idle.
     pub async fn close(&self) {
-        self.batchers.close();
+        self.batchers.close().await;
         self.database.close().await;
         self.probe.lock().await.take();
     }

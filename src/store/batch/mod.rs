@@ -142,9 +142,12 @@ impl<O: Operation> Batcher<O> {
         .await
     }
 
-    /// Closes the connection.
-    pub(super) fn close(&self) {
-        self.state.lock().connection = None;
+    /// Closes the connection, if it is idle.
+    pub(super) async fn close(&self) {
+        let kept = self.state.lock().connection.take();
+        if let Some(connection) = kept {
+            connection.close().await;
+        }
     }
 
     fn enqueue(self: &Arc<Self>, operation: O) -> Result<oneshot::Receiver<Answer<O>>, Error> {

@@ -83,7 +83,11 @@ pub async fn closed(
     let target = target.clone();
     let load = move || async move {
         let callers = target.open(method).await?;
-        run_closed(&callers, &frames, 0..warm_up).await?;
+        // A few callers first: the service opens its connections to Postgres one after the other.
+        let third = warm_up / 3;
+        run_closed(&callers[..1], &frames, 0..third.min(16)).await?;
+        run_closed(&callers[..callers.len().min(8)], &frames, third.min(16)..2 * third).await?;
+        run_closed(&callers, &frames, 2 * third..warm_up).await?;
         run_closed(&callers, &frames, warm_up..frames.len()).await
     };
     on_own_thread(load).await
@@ -91,7 +95,8 @@ pub async fn closed(
 
 /// Makes each call once, so that the service opens its connections to Postgres and prepares its statements.
 pub async fn warm_up(target: &Target, method: &'static str, frames: Vec<Bytes>) -> anyhow::Result<()> {
-    closed(target, method, frames.into(), 0).await.map(drop)
+    let count = frames.len();
+    closed(target, method, frames.into(), count).await.map(drop)
 }
 
 /// Begins the calls at a fixed rate, each once, until there are no more of them or `stop` is closed. A latency begins
