@@ -6,16 +6,13 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::{app_state::AppState, error::Error, repeat::repeat, session::End, telemetry::meters};
+use crate::{app_state::AppState, error::Error, repeat::repeat, session::End, store::PURGE_BATCH, telemetry::meters};
 
 /// How often overdue sessions are ended. It is not urgent: every caller already sees them as expired.
 const EXPIRE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often tombstones are purged.
 const PURGE_INTERVAL: Duration = Duration::from_secs(60);
-
-/// How many tombstones are purged with one statement.
-const PURGE_BATCH: i64 = 64;
 
 /// Sweeps until `shutdown`.
 pub async fn run(app: AppState, shutdown: CancellationToken) {
@@ -39,8 +36,8 @@ async fn expire(app: &AppState) -> Result<(), Error> {
 }
 
 async fn purge(app: &AppState) -> Result<(), Error> {
-    while app.store.purge_sessions(PURGE_BATCH).await? == PURGE_BATCH as u64 {}
-    while app.store.purge_print_jobs(PURGE_BATCH).await? == PURGE_BATCH as u64 {}
+    while app.store.purge_sessions().await? == PURGE_BATCH {}
+    while app.store.purge_print_jobs().await? == PURGE_BATCH {}
     crash_point!("purge_jobs.committed");
     Ok(())
 }

@@ -175,12 +175,12 @@ impl BatchConnection {
         drop(timeout(CHECK_TIMEOUT, self.connection.close()).await);
     }
 
-    /// Runs one statement. After an error the connection must not be used again.
+    /// Runs one statement, in the current span. After an error the connection must not be used again.
     pub(super) async fn statement<T>(
         &mut self,
         run: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, Error> {
-        let answer = in_time(run(&mut self.connection)).await?;
+        let answer = limited(run(&mut self.connection)).await?;
         self.idle_since = Instant::now();
         Ok(answer)
     }
@@ -203,7 +203,11 @@ fn options(url: &str) -> Result<PgConnectOptions, Error> {
 
 /// Waits for an answer of the database, within a time limit: a connection may hang without breaking.
 pub(super) async fn in_time<T>(answer: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
-    match timeout(ANSWER_TIMEOUT, answer).instrument(statement_span()).await {
+    limited(answer).instrument(statement_span()).await
+}
+
+async fn limited<T>(answer: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
+    match timeout(ANSWER_TIMEOUT, answer).await {
         Ok(answer) => Ok(answer?),
         Err(_) => Err(Error::NoAnswer),
     }

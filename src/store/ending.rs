@@ -118,7 +118,7 @@ impl Store {
         Ok(self.database.statement(Span::current(), end).await?.is_some())
     }
 
-    /// Looks at up to [`EXPIRE_BATCH`] sessions whose `sweep_time` has come, and ends those that are overdue. For the
+    /// Looks at up to `EXPIRE_BATCH` sessions whose `sweep_time` has come, and ends those that are overdue. For the
     /// others, which ranges have prolonged, the next `sweep_time` is their `expire_time`.
     pub async fn expire_overdue(&self) -> Result<Swept, Error> {
         // A row that another transaction has locked is skipped. The next sweep ends it: a late sweep does no harm.

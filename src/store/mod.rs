@@ -50,6 +50,7 @@ pub use error::Error;
 pub use health::{Backlog, Connections, MissingMigrations, Schema};
 pub use notify::Announcements;
 pub use print_job::{CancelJobOutcome, CreateJobOutcome, NewPrintJob, PrintJob, StartOutcome};
+pub use purge::PURGE_BATCH;
 pub use range::{Committed, NewRange, StoredPiece};
 pub use reclaim::{CLAIM_BATCH, Reclaim};
 pub use resolve::{FoundDocument, FoundPrinter, FoundSession, Purpose, Wanted};

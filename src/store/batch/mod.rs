@@ -112,6 +112,8 @@ struct State<O: Operation> {
 #[derive(Debug)]
 struct Member<O: Operation> {
     operation: O,
+    /// The span in which its caller waits. The statement of a batch belongs to the first one's.
+    span: Span,
     caller: oneshot::Sender<Answer<O>>,
 }
 
@@ -133,13 +135,10 @@ impl<O: Operation> Batcher<O> {
         if self.size <= 1 {
             return operation.run_alone(&self.database, &self.terms).instrument(span).await;
         }
-        async {
-            let answer = self.enqueue(operation)?;
-            let answered = answer.instrument(statement_span()).await;
-            answered.unwrap_or(Err(Error::Impossible("a batch ended without an answer for each caller")))
-        }
-        .instrument(span)
-        .await
+        let waiting = span.in_scope(statement_span);
+        let answer = self.enqueue(operation, waiting.clone())?;
+        let answered = answer.instrument(waiting).await;
+        answered.unwrap_or(Err(Error::Impossible("a batch ended without an answer for each caller")))
     }
 
     /// Closes the connection, if it is idle.
@@ -150,11 +149,11 @@ impl<O: Operation> Batcher<O> {
         }
     }
 
-    fn enqueue(self: &Arc<Self>, operation: O) -> Result<oneshot::Receiver<Answer<O>>, Error> {
+    fn enqueue(self: &Arc<Self>, operation: O, span: Span) -> Result<oneshot::Receiver<Answer<O>>, Error> {
         let (tenant, session) = (operation.tenant(), operation.changes());
         let (caller, answer) = oneshot::channel();
         let mut state = self.state.lock();
-        state.waiting.push(tenant, session, Member { operation, caller }).map_err(|_| Error::TooManyWaiting)?;
+        state.waiting.push(tenant, session, Member { operation, span, caller }).map_err(|_| Error::TooManyWaiting)?;
         if !state.is_draining {
             state.is_draining = true;
             tokio::spawn(Arc::clone(self).drain());
@@ -182,38 +181,33 @@ impl<O: Operation> Batcher<O> {
     }
 
     async fn run(self: Arc<Self>, batch: Vec<Member<O>>, permit: OwnedSemaphorePermit) {
-        let (operations, callers): (Vec<O>, Vec<_>) =
-            batch.into_iter().map(|member| (member.operation, member.caller)).unzip();
-        match self.run_once_or_twice(&operations).await {
+        let span = batch.first().map_or_else(Span::none, |first| first.span.clone());
+        let operations: Vec<O> = batch.iter().map(|member| member.operation.clone()).collect();
+        match self.run_once_or_twice(&operations).instrument(span).await {
             Ok(answers) => {
-                for ((operation, caller), answer) in operations.into_iter().zip(callers).zip(answers) {
+                for (member, answer) in batch.into_iter().zip(answers) {
                     match answer {
-                        Some(answer) => drop(caller.send(answer)),
-                        None => self.run_alone(operation, caller),
+                        Some(answer) => drop(member.caller.send(answer)),
+                        None => self.run_alone(member),
                     }
                 }
             }
             // Postgres refused the batch, and did nothing of it.
-            Err(Error::Driver(sqlx::Error::Database(_))) => {
-                for (operation, caller) in operations.into_iter().zip(callers) {
-                    self.run_alone(operation, caller);
-                }
-            }
+            Err(Error::Driver(sqlx::Error::Database(_))) => batch.into_iter().for_each(|member| self.run_alone(member)),
             Err(error) => {
                 let error = Arc::new(error);
-                for caller in callers {
-                    drop(caller.send(Err(Error::BatchFailed(Arc::clone(&error)))));
+                for member in batch {
+                    drop(member.caller.send(Err(Error::BatchFailed(Arc::clone(&error)))));
                 }
             }
         }
         drop(permit);
     }
 
-    fn run_alone(self: &Arc<Self>, operation: O, caller: oneshot::Sender<Answer<O>>) {
-        let batcher = Arc::clone(self);
-        tokio::spawn(async move {
-            drop(caller.send(operation.run_alone(&batcher.database, &batcher.terms).await));
-        });
+    fn run_alone(self: &Arc<Self>, member: Member<O>) {
+        let (batcher, Member { operation, span, caller }) = (Arc::clone(self), member);
+        let answer = async move { drop(caller.send(operation.run_alone(&batcher.database, &batcher.terms).await)) };
+        tokio::spawn(answer.instrument(span));
     }
 
     async fn run_once_or_twice(&self, batch: &[O]) -> Result<Vec<Option<Answer<O>>>, Error> {

@@ -92,10 +92,12 @@ async fn no_statement_reads_a_large_table_from_end_to_end() {
 
     let statements = Statement::all();
     assert!(statements.len() > 30, "{} statements", statements.len());
+    let mut bad = Vec::new();
     for statement in statements.iter().filter(|statement| !statement.is_limited_count()) {
         let plan = statement.plan(&mut connection).await;
-        for table in LARGE {
-            assert!(!plan.contains(&format!("Seq Scan on {table}")), "{}\n{plan}", statement.query);
+        if LARGE.iter().any(|table| plan.contains(&format!("Seq Scan on {table} "))) {
+            bad.push(format!("{}\n{plan}", statement.query));
         }
     }
+    assert!(bad.is_empty(), "{}", bad.join("\n\n"));
 }

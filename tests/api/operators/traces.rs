@@ -159,7 +159,6 @@ async fn a_download_is_traced_into_the_store() {
               print-upload client postgres
           print-upload internal store.current_session
             print-upload client postgres
-            print-upload client postgres
           print-upload internal store.manifest
             print-upload client postgres
           print-upload internal blobs.read
