@@ -3,13 +3,13 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use mimalloc::MiMalloc;
 use print_upload::{cli::Cli, process};
+use tikv_jemallocator::Jemalloc;
 
-/// Gives memory back to the system soon after the ranges that used it have ended. The system's allocator keeps most of
-/// it.
+/// Gives memory back to the system some seconds after the ranges that used it have ended. The system's allocator keeps
+/// most of it.
 #[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
     process::run("print-upload", Cli::parse().run())
