@@ -30,7 +30,8 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long to wait before connecting is tried again.
 const RECONNECT_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How long a connection may be idle before it is checked when it is used again. A firewall may have dropped it.
+/// How long a connection of a batcher may be idle before it is checked when it is used again: a firewall may have
+/// dropped it. The pool checks each connection whenever it is used again.
 const CHECK_AFTER: Duration = Duration::from_secs(1);
 
 /// How long that check may take.
@@ -66,10 +67,6 @@ impl Database {
         let pool = PgPoolOptions::new()
             .max_connections(max_connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
-            .test_before_acquire(false)
-            .before_acquire(|connection, pooled| {
-                Box::pin(async move { Ok(pooled.idle_for < CHECK_AFTER || is_alive(connection, CHECK_TIMEOUT).await) })
-            })
             .after_release(|connection, _| Box::pin(async { Ok(is_alive(connection, RELEASE_TIMEOUT).await) }));
         Ok(Self { pool: pool.connect_lazy_with(options) })
     }
