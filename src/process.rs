@@ -39,20 +39,28 @@ pub fn run(
     })
 }
 
-/// Waits for SIGINT or SIGTERM.
-pub async fn shutdown_signal() -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        interrupted = tokio::signal::ctrl_c() => interrupted.context("listening for SIGINT")?,
+/// Waits for SIGINT or SIGTERM. From this call on, not only while the future is awaited, a signal no longer ends the
+/// program by itself.
+pub fn shutdown_signal() -> impl Future<Output = anyhow::Result<()>> + Send + use<> {
+    let terminate = signal(SignalKind::terminate()).context("listening for SIGTERM");
+    let interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT");
+    async {
+        let (mut terminate, mut interrupt) = (terminate?, interrupt?);
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        Ok(())
     }
-    Ok(())
 }
 
-/// Waits for SIGINT or SIGTERM. Returns at once if the program cannot listen for them.
-pub async fn until_shutdown() {
-    if let Err(error) = shutdown_signal().await {
-        tracing::error!(error = %error, "stopping: the program cannot listen for signals");
+/// Waits for SIGINT or SIGTERM, as [`shutdown_signal`] does. Completes at once if the program cannot listen for them.
+pub fn until_shutdown() -> impl Future<Output = ()> + Send + use<> {
+    let signal = shutdown_signal();
+    async {
+        if let Err(error) = signal.await {
+            tracing::error!(error = %error, "stopping: the program cannot listen for signals");
+        }
     }
 }
 

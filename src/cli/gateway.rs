@@ -55,6 +55,8 @@ impl Gateway {
             self.upstream_ca.map(|file| fs::read(&file).with_context(|| format!("--upstream-ca {}", file.display())));
         let upstream = client::connect(&self.upstreams, ca.transpose()?.as_deref()).context("--upstream")?;
         let certificate = self.tls.load()?;
+        // Before anybody can see that the program is there, and stop it.
+        let signal = until_shutdown();
         let operators = listen_for_operators(&self.telemetry).await?;
         let listener = listen_for_rest(self.rest_listen).await?;
         let (leaving, stopping) = (CancellationToken::new(), CancellationToken::new());
@@ -62,7 +64,7 @@ impl Gateway {
         let router = gateway::router(gateway::Upstream::remote(upstream), stopping.clone(), &self.http.cors_origins);
         let endpoint = Endpoint { listener, protocol: Protocol::Http, router };
         let shutdown = async {
-            until_shutdown().await;
+            signal.await;
             leaving.cancel();
             sleep(self.http.shutdown_delay).await;
         };

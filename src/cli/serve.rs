@@ -17,6 +17,8 @@ use crate::{
 pub(super) async fn run(config: &Config) -> anyhow::Result<()> {
     let server = Server::new(config)?;
     server.check().await?;
+    // Before anybody can see that the program is there, and stop it.
+    let shutdown = until_shutdown();
     let grpc = TcpListener::bind(config.listen).await.with_context(|| format!("--listen {}", config.listen))?;
     let rest = match config.rest_listen {
         Some(address) => Some(listen_for_rest(address).await?),
@@ -24,7 +26,7 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<()> {
     };
     let admin = listen_for_operators(&config.telemetry).await?;
     tracing::info!(address = %grpc.local_addr()?, "serving");
-    log_stopped(server.serve(Listeners { grpc, rest, admin }, until_shutdown()).await?);
+    log_stopped(server.serve(Listeners { grpc, rest, admin }, shutdown).await?);
     Ok(())
 }
 
