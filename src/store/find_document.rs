@@ -10,7 +10,7 @@ use super::{
     resolve::{printer_or_share, session},
 };
 use crate::{
-    name::{DocumentId, JobKey, JobName, SessionId, TenantId},
+    name::{DocumentId, JobKey, JobName, TenantId},
     session::{Caller, Document, Principal},
 };
 
@@ -41,10 +41,6 @@ impl Operation for FindDocument {
 
     fn tenant(&self) -> TenantId {
         self.caller.tenant
-    }
-
-    fn changes(&self) -> Option<SessionId> {
-        None
     }
 
     async fn run_batch(

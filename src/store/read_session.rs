@@ -27,10 +27,6 @@ impl Operation for ReadSession {
         self.tenant
     }
 
-    fn changes(&self) -> Option<SessionId> {
-        None
-    }
-
     async fn run_batch(
         connection: &mut PgConnection,
         _: &Terms,

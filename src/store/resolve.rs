@@ -128,10 +128,6 @@ impl Operation for FindSession {
         self.tenant
     }
 
-    fn changes(&self) -> Option<SessionId> {
-        None
-    }
-
     async fn run_batch(
         connection: &mut PgConnection,
         _: &Terms,

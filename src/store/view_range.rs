@@ -41,10 +41,6 @@ impl Operation for ViewRange {
         self.tenant
     }
 
-    fn changes(&self) -> Option<SessionId> {
-        None
-    }
-
     async fn run_batch(
         connection: &mut PgConnection,
         _: &Terms,

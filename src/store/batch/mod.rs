@@ -54,7 +54,9 @@ pub(super) trait Operation: Debug + Clone + Send + Sync + 'static {
     fn tenant(&self) -> TenantId;
 
     /// The session that it changes, if any.
-    fn changes(&self) -> Option<SessionId>;
+    fn changes(&self) -> Option<SessionId> {
+        None
+    }
 
     /// Runs one statement for all, without waiting for locked rows. Returns an answer for each, in their order; `None`
     /// for an operation that must run alone.
