@@ -16,7 +16,8 @@
 //! - If the connection is lost, nobody knows whether the batch was done. It runs once more if that does no harm;
 //!   otherwise each caller gets an error.
 //! - An operation is served to the end, also if its caller has gone.
-//! - A batch that takes long does not hold up the next one: that runs on another connection.
+//! - A batch that takes long does not hold up the next one: that runs on another connection. If all batches that may run
+//!   hang, those who wait for the next one get an error after a while: nothing of theirs was done.
 
 mod queue;
 
@@ -39,6 +40,9 @@ use crate::name::{SessionId, TenantId};
 
 /// How long a batch may take before the next one begins on another connection.
 const PATIENCE: Duration = Duration::from_millis(500);
+
+/// How long an operation may wait for its batch to begin. It waits as long as that only if the batches before it hang.
+const WAIT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How many batches of a kind may run at once.
 const MAX_RUNNING: usize = 4;
@@ -138,9 +142,18 @@ impl<O: Operation> Batcher<O> {
             return operation.run_alone(&self.database, &self.terms).instrument(span).await;
         }
         let waiting = span.in_scope(statement_span);
-        let answer = self.enqueue(operation, waiting.clone())?;
-        let answered = answer.instrument(waiting).await;
-        answered.unwrap_or(Err(Error::Impossible("a batch ended without an answer for each caller")))
+        let tenant = operation.tenant();
+        let (number, mut answer) = self.enqueue(operation, waiting.clone())?;
+        let answered = async {
+            if let Ok(answered) = timeout(WAIT_TIMEOUT, &mut answer).await {
+                return answered;
+            }
+            if self.state.lock().waiting.remove(tenant, number).is_some() {
+                return Ok(Err(Error::NoConnection));
+            }
+            answer.await
+        };
+        answered.instrument(waiting).await.unwrap_or(Err(Error::Impossible("a batch ended without an answer for each caller")))
     }
 
     /// Closes the connection, if it is idle.
@@ -151,16 +164,18 @@ impl<O: Operation> Batcher<O> {
         }
     }
 
-    fn enqueue(self: &Arc<Self>, operation: O, span: Span) -> Result<oneshot::Receiver<Answer<O>>, Error> {
+    /// Returns the operation's number in the queue, and its answer.
+    fn enqueue(self: &Arc<Self>, operation: O, span: Span) -> Result<(u64, oneshot::Receiver<Answer<O>>), Error> {
         let (tenant, session) = (operation.tenant(), operation.changes());
         let (caller, answer) = oneshot::channel();
         let mut state = self.state.lock();
-        state.waiting.push(tenant, session, Member { operation, span, caller }).map_err(|_| Error::TooManyWaiting)?;
+        let member = Member { operation, span, caller };
+        let number = state.waiting.push(tenant, session, member).map_err(|_| Error::TooManyWaiting)?;
         if !state.is_draining {
             state.is_draining = true;
             tokio::spawn(Arc::clone(self).drain());
         }
-        Ok(answer)
+        Ok((number, answer))
     }
 
     /// Runs one batch after the other until nothing waits.

@@ -10,6 +10,8 @@ pub(super) struct Queue<T> {
     /// How many may wait.
     limit: usize,
     length: usize,
+    /// The number of the next operation.
+    next: u64,
     /// The tenants that have waiting operations; the next one to be served is first.
     turns: VecDeque<TenantId>,
     waiting: HashMap<TenantId, VecDeque<Waiting<T>>>,
@@ -19,6 +21,7 @@ pub(super) struct Queue<T> {
 struct Waiting<T> {
     /// The session that the operation changes.
     session: Option<SessionId>,
+    number: u64,
     operation: T,
 }
 
@@ -29,11 +32,11 @@ pub(super) struct Full;
 impl<T> Queue<T> {
     /// An empty queue for at most `limit` operations. A tenant has at most half of them.
     pub(super) fn new(limit: usize) -> Self {
-        Self { limit, length: 0, turns: VecDeque::new(), waiting: HashMap::new() }
+        Self { limit, length: 0, next: 0, turns: VecDeque::new(), waiting: HashMap::new() }
     }
 
-    /// Adds an operation of a tenant, which changes a session or nothing.
-    pub(super) fn push(&mut self, tenant: TenantId, session: Option<SessionId>, operation: T) -> Result<(), Full> {
+    /// Adds an operation of a tenant, which changes a session or nothing. Returns its number.
+    pub(super) fn push(&mut self, tenant: TenantId, session: Option<SessionId>, operation: T) -> Result<u64, Full> {
         let of_tenant = self.waiting.get(&tenant).map_or(0, VecDeque::len);
         if self.length >= self.limit || of_tenant >= self.limit.div_ceil(2) {
             return Err(Full);
@@ -41,9 +44,24 @@ impl<T> Queue<T> {
         if of_tenant == 0 {
             self.turns.push_back(tenant);
         }
-        self.waiting.entry(tenant).or_default().push_back(Waiting { session, operation });
+        let number = self.next;
+        self.waiting.entry(tenant).or_default().push_back(Waiting { session, number, operation });
+        self.next += 1;
         self.length += 1;
-        Ok(())
+        Ok(number)
+    }
+
+    /// Takes the operation with this number out of the queue. `None` if it is in a batch already.
+    pub(super) fn remove(&mut self, tenant: TenantId, number: u64) -> Option<T> {
+        let line = self.waiting.get_mut(&tenant)?;
+        let position = line.iter().position(|waiting| waiting.number == number)?;
+        let removed = line.remove(position)?;
+        if line.is_empty() {
+            self.waiting.remove(&tenant);
+            self.turns.retain(|waiting| *waiting != tenant);
+        }
+        self.length -= 1;
+        Some(removed.operation)
     }
 
     /// Takes up to `size` operations. At most one of them changes a given session: of two changes of one row, a
@@ -129,6 +147,24 @@ mod tests {
 
         assert_eq!(queue.take(1), [1]);
         queue.push(tenant(1), None, 3).expect("space again");
+    }
+
+    #[test]
+    fn a_removed_operation_is_in_no_batch() {
+        let mut queue = Queue::new(4);
+        let first = queue.push(tenant(1), None, "first").expect("space");
+        let second = queue.push(tenant(1), None, "second").expect("space");
+        let only = queue.push(tenant(2), None, "only one of its tenant").expect("space");
+
+        assert_eq!(queue.remove(tenant(1), second), Some("second"));
+        assert_eq!(queue.remove(tenant(1), second), None);
+        assert_eq!(queue.remove(tenant(2), only), Some("only one of its tenant"));
+        queue.push(tenant(2), None, "next one").expect("space");
+
+        assert_eq!(queue.take(9), ["first", "next one"]);
+        assert_eq!(queue.remove(tenant(1), first), None);
+        queue.push(tenant(1), None, "later").expect("space");
+        queue.push(tenant(1), None, "last").expect("the removed ones take no space");
     }
 
     proptest! {

@@ -211,7 +211,7 @@ async fn deletes_whose_commit_was_never_answered_are_asked_once_more() {
 }
 
 #[tokio::test]
-async fn the_outcome_of_ranges_whose_commit_was_never_answered_is_unknown() {
+async fn ranges_whose_commit_was_never_answered_have_an_unknown_outcome_and_keep_their_bytes() {
     let batching = Batching::start().await;
     let (sessions, bytes) = (batching.sessions(32, 20).await, sample_bytes(20));
 
@@ -225,7 +225,10 @@ async fn the_outcome_of_ranges_whose_commit_was_never_answered_is_unknown() {
             assert_unavailable("UploadRange", answer);
         }
         // Committed, also if its caller was not told.
-        assert_eq!(batching.app.ada().get(&session.name).await.expect("the session").received_bytes, 10);
+        let completed = batching.app.ada().send(session, &bytes, 10..20).await.expect("the rest");
+        assert_eq!(completed.state(), State::Completed);
+        let (_, downloaded) = batching.app.ada().download(&session.document, 0).await.expect("the document");
+        assert_eq!(downloaded, bytes);
     }
     assert!(unknown > 1, "{unknown} shared a statement");
 }
@@ -284,6 +287,31 @@ async fn more_calls_than_may_wait_are_refused_at_once_and_may_be_retried() {
     lock.rollback().await.expect("unlocked");
     while calls.join_next().await.is_some() {}
     app.ada().get(&session.name).await.expect("the queue has space again");
+}
+
+#[tokio::test]
+async fn calls_that_wait_behind_statements_that_hang_are_refused_before_those_end() {
+    let app = App::with([("database-batch-size", "2")]).await;
+    let session = app.ada().create(&app.new_document().await, 10).await.expect("a session");
+    let mut lock = app.pool().begin().await.expect("a transaction");
+    sqlx::query("lock table upload_session in access exclusive mode").execute(&mut *lock).await.expect("locked");
+
+    let mut calls = JoinSet::new();
+    for _ in 0..12 {
+        let (mut ada, name) = (app.ada(), session.name.clone());
+        calls.spawn(async move { ada.get(&name).await.map(drop) });
+    }
+    // At most four batches of two run.
+    for _ in 0..4 {
+        assert_unavailable("GetUploadSession", calls.join_next().await.expect("a call").expect("an answer"));
+    }
+    let hanging = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+    let hanging: i64 = sqlx::query_scalar(hanging).fetch_one(&mut *lock).await.expect("a count");
+    assert!(hanging >= 4, "{hanging} statements hang");
+    lock.rollback().await.expect("unlocked");
+    while let Some(answer) = calls.join_next().await {
+        answer.expect("an answer").expect("the session");
+    }
 }
 
 #[tokio::test]
