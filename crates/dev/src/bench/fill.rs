@@ -44,9 +44,9 @@ const FILL: &str = "
         select 'TENANT', document_id, 'PRINTER', job_id from made
     ), sessions as (
         insert into upload_session (tenant_id, session_id, document_id, owner, document_name, content_type, size_bytes,
-                                    create_time, expire_time, expire_limit)
+                                    create_time, expire_time, expire_limit, sweep_time)
         select 'TENANT', session_id, document_id, 'user:OWNER', 'poster.pdf', 'application/pdf', 1048576,
-               time, now() + interval '20 hours', now() + interval '24 hours'
+               time, now() + interval '20 hours', now() + interval '24 hours', now() + interval '20 hours'
         from made where $3
     )
     insert into audit (audit_time, tenant_id, session_id, document_id, action, actor, credential, request_id)
