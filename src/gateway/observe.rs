@@ -108,9 +108,12 @@ impl Report for Rest {
 
         let is_sent = answer.is_some_and(|answer| *is_complete || answer.length == Some(*response_bytes));
         let request_id = answer.and_then(|answer| answer.request_id.as_ref()).map(RequestId::as_str);
-        span.record("http.response.status_code", status).record("request.id", request_id);
-        if status.is_some_and(|status| status >= 500) {
-            span.record("otel.status_code", "ERROR");
+        // Only a trace needs these, and for JSON logs each costs as much as a log line.
+        if traces::are_on() {
+            span.record("http.response.status_code", status).record("request.id", request_id);
+            if status.is_some_and(|status| status >= 500) {
+                span.record("otel.status_code", "ERROR");
+            }
         }
         tracing::info!(
             parent: None,

@@ -96,12 +96,15 @@ impl Report for Rpc {
 
         let Exchange { span, log, response_bytes, .. } = exchange;
         let (caller, upload) = (log.caller_kind(), log.upload().map(field::display));
-        span.record("rpc.response.status_code", name).record("caller.kind", caller);
-        if let Some(upload) = &upload {
-            span.record("upload.id", upload);
-        }
-        if is_fault_of_the_service(code) {
-            span.record("otel.status_code", "ERROR");
+        // Only a trace needs these, and for JSON logs each costs as much as a log line.
+        if traces::are_on() {
+            span.record("rpc.response.status_code", name).record("caller.kind", caller);
+            if let Some(upload) = &upload {
+                span.record("upload.id", upload);
+            }
+            if is_fault_of_the_service(code) {
+                span.record("otel.status_code", "ERROR");
+            }
         }
         tracing::info!(
             parent: None,
