@@ -127,7 +127,7 @@ mod tests {
 
     fn owned(session: u128) -> OwnedSession {
         let (tenant, owner) = (TenantId(Uuid::from_u128(7)), Principal::User("ada".into()));
-        let session = Session { tenant, id: SessionId(Uuid::from_u128(session)), owner: owner.clone() };
+        let session = Session { tenant, id: SessionId(Uuid::from_u128(session)), owner: owner.clone(), contents: None };
         session.owned_by(&Caller { tenant, principal: owner }).expect("the owner's session")
     }
 

@@ -1,7 +1,9 @@
 //! Proofs: values that only a successful check makes. Code that has a proof knows that the check was passed, and the
 //! fields cannot change between the check and the use.
 
-use super::{Caller, Capability, Credential, Principal};
+use std::sync::Arc;
+
+use super::{Caller, Capability, Credential, Principal, UploadSession};
 use crate::name::{DocumentId, DocumentName, JobKey, SessionId, TenantId};
 
 /// Which jobs a caller's permissions reach.
@@ -99,13 +101,15 @@ impl PermittedDocument {
     }
 }
 
-/// An upload session as the store resolved it from its name. These fields never change.
+/// An upload session as the store resolved it from its name. Its tenant, id and owner never change.
 #[derive(Debug, Clone)]
 pub struct Session {
     pub tenant: TenantId,
     pub id: SessionId,
     /// The user or application that created it.
     pub owner: Principal,
+    /// All of it, as it was at that moment, if it was resolved to be read.
+    pub contents: Option<Arc<UploadSession>>,
 }
 
 impl Session {
@@ -145,6 +149,11 @@ impl OwnedSession {
     /// The user or application that created the session. A caller with the capability acts in the owner's name.
     pub fn owner(&self) -> &Principal {
         &self.session.owner
+    }
+
+    /// The session as the guard read it, if the call only reads it.
+    pub fn contents(&self) -> Option<&Arc<UploadSession>> {
+        self.session.contents.as_ref()
     }
 
     /// The kind of credential that authorized the call.
@@ -198,7 +207,12 @@ mod tests {
     }
 
     fn session() -> Session {
-        Session { tenant: TenantId(Uuid::from_u128(1)), id: SessionId(Uuid::from_u128(7)), owner: ada() }
+        Session {
+            tenant: TenantId(Uuid::from_u128(1)),
+            id: SessionId(Uuid::from_u128(7)),
+            owner: ada(),
+            contents: None,
+        }
     }
 
     #[test]

@@ -41,14 +41,14 @@ impl Batchers {
     pub(super) fn find_session(&self, purpose: Purpose) -> &Arc<Batcher<FindSession>> {
         match purpose {
             Purpose::Cancel => &self.find_session_to_cancel,
-            Purpose::Other => &self.find_session,
+            Purpose::Read | Purpose::Other => &self.find_session,
         }
     }
 
     pub(super) fn find_document(&self, purpose: Purpose) -> &Arc<Batcher<FindDocument>> {
         match purpose {
             Purpose::Cancel => &self.find_document_to_cancel,
-            Purpose::Other => &self.find_document,
+            Purpose::Read | Purpose::Other => &self.find_document,
         }
     }
 

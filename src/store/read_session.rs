@@ -12,15 +12,22 @@ use crate::{
     session::UploadSession,
 };
 
-/// Reads a session.
+/// Reads a session, and whether its tenant has an active subscription.
 #[derive(Debug, Clone)]
 pub(super) struct ReadSession {
     pub(super) tenant: TenantId,
     pub(super) id: SessionId,
 }
 
+/// What was read of a session.
+#[derive(Debug)]
+pub(super) struct SessionRead {
+    pub(super) subscription_active: bool,
+    pub(super) session: UploadSession,
+}
+
 impl Operation for ReadSession {
-    type Answer = Option<UploadSession>;
+    type Answer = Option<SessionRead>;
     const IS_REPEATABLE: bool = true;
 
     fn tenant(&self) -> TenantId {
@@ -33,15 +40,15 @@ impl Operation for ReadSession {
         batch: &[Self],
     ) -> Result<Vec<Option<Answer<Self>>>, sqlx::Error> {
         let (tenants, ids): (Vec<_>, Vec<_>) = batch.iter().map(|read| (read.tenant.0, read.id.0)).unzip();
-        let query = sqlx::query_as!(
-            SessionRow,
+        let query = sqlx::query!(
             r#"
-            select member as "member!", session_id, s.document_id, printer_id, job_id, owner, document_name, content_type,
-                   size_bytes, state, state = 'active' and expire_time <= now() as "is_overdue!",
-                   missing as "missing!: Vec<PgRange<i64>>",
+            select member as "member!", subscription_active, session_id, s.document_id, printer_id, job_id, owner,
+                   document_name, content_type, size_bytes, state,
+                   state = 'active' and expire_time <= now() as "is_overdue!", missing as "missing!: Vec<PgRange<i64>>",
                    create_time, expire_time, expire_limit, end_time, ended_by, end_reason
             from unnest($1::uuid[], $2::uuid[]) with ordinality as asked (tenant_id, id, member)
             -- `offset 0`: a look-up by key for each, whatever Postgres makes of the arrays.
+            cross join lateral (select subscription_active from tenant where tenant_id = asked.tenant_id offset 0) t
             cross join lateral (
                 select *, array(select r from unnest(int8multirange(int8range(0, size_bytes)) - received) r) as missing
                 from upload_session
@@ -58,7 +65,27 @@ impl Operation for ReadSession {
         let mut answers: Vec<_> = batch.iter().map(|_| Some(Ok(None))).collect();
         for row in query.fetch_all(connection).await? {
             let (_, answer) = member(batch, &mut answers, row.member);
-            *answer = Some(row.into_session().map(Some));
+            let session = SessionRow {
+                session_id: row.session_id,
+                document_id: row.document_id,
+                printer_id: row.printer_id,
+                job_id: row.job_id,
+                owner: row.owner,
+                document_name: row.document_name,
+                content_type: row.content_type,
+                size_bytes: row.size_bytes,
+                state: row.state,
+                is_overdue: row.is_overdue,
+                missing: row.missing,
+                create_time: row.create_time,
+                expire_time: row.expire_time,
+                expire_limit: row.expire_limit,
+                end_time: row.end_time,
+                ended_by: row.ended_by,
+                end_reason: row.end_reason,
+            };
+            let subscription_active = row.subscription_active;
+            *answer = Some(session.into_session().map(|session| Some(SessionRead { subscription_active, session })));
         }
         Ok(answers)
     }

@@ -1,5 +1,7 @@
 //! Resolves a name to its resource, with one read, for the guard.
 
+use std::sync::Arc;
+
 use sqlx::PgConnection;
 use tracing::debug_span;
 use uuid::Uuid;
@@ -9,6 +11,7 @@ use super::{
     batch::{Answer, Operation, member},
     corrupt,
     find_document::FindDocument,
+    read_session::{ReadSession, SessionRead},
 };
 use crate::{
     name::{DocumentId, JobName, Queue, SessionId, TenantId},
@@ -55,11 +58,14 @@ pub enum Wanted {
     WithEtag(SessionId),
 }
 
-/// What a session or document is resolved for. Cancels have queues and connections of their own: no other call can
-/// delay them.
+/// What a session or document is resolved for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
+    /// To cancel it. Cancels have queues and connections of their own: no other call can delay them.
     Cancel,
+    /// To read the session. All of it is read at once.
+    Read,
+    /// Anything else.
     Other,
 }
 
@@ -115,6 +121,14 @@ impl Store {
         id: SessionId,
         purpose: Purpose,
     ) -> Result<FoundSession, Error> {
+        if purpose == Purpose::Read {
+            let read = self.batchers.read_session.answer(debug_span!("store.read_session"), ReadSession { tenant, id });
+            if let Some(SessionRead { subscription_active, session }) = read.await? {
+                let owner = session.owner.clone();
+                let session = Session { tenant, id, owner, contents: Some(Arc::new(session)) };
+                return Ok(FoundSession { subscription_active, session: Some(session) });
+            }
+        }
         let find = FindSession { tenant, id };
         self.batchers.find_session(purpose).answer(debug_span!("store.session_by_id"), find).await
     }
@@ -170,5 +184,5 @@ pub(super) fn printer_or_share(queue: &Queue) -> (Option<&String>, Option<&Strin
 pub(super) fn session(tenant: TenantId, id: Option<Uuid>, owner: Option<String>) -> Result<Option<Session>, Error> {
     let (Some(id), Some(owner)) = (id.map(SessionId), owner) else { return Ok(None) };
     let owner = Principal::parse(&owner).ok_or_else(|| corrupt("upload_session", "owner", id))?;
-    Ok(Some(Session { tenant, id, owner }))
+    Ok(Some(Session { tenant, id, owner, contents: None }))
 }

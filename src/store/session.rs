@@ -36,8 +36,6 @@ pub enum Created {
 }
 
 pub(super) struct SessionRow {
-    /// Which session of a batch it is, from 1 on.
-    pub(super) member: i64,
     pub(super) session_id: Uuid,
     pub(super) document_id: Uuid,
     pub(super) printer_id: String,
@@ -138,7 +136,7 @@ impl Store {
                 insert into audit (tenant_id, session_id, document_id, action, actor, credential, request_id)
                 select $1, session_id, document_id, 'create', $4, 'access-token', $10 from opened where session_id = $3
             )
-            select 1::bigint as "member!", session_id, document_id, $11::text as "printer_id!", $12::text as "job_id!",
+            select session_id, document_id, $11::text as "printer_id!", $12::text as "job_id!",
                    owner, document_name, content_type, size_bytes, state,
                    state = 'active' and expire_time <= clock_timestamp() as "is_overdue!",
                    array(select r from unnest(int8multirange(int8range(0, size_bytes)) - received) r)
@@ -186,7 +184,8 @@ impl Store {
     /// Reads the session, without a lock. `None` if it was purged.
     pub async fn upload_session(&self, owned: &OwnedSession) -> Result<Option<UploadSession>, Error> {
         let read = ReadSession { tenant: owned.tenant(), id: owned.id() };
-        self.batchers.read_session.answer(debug_span!("store.upload_session"), read).await
+        let read = self.batchers.read_session.answer(debug_span!("store.upload_session"), read).await?;
+        Ok(read.map(|read| read.session))
     }
 
     /// Reads the document's active or completed session, if there is one.
@@ -195,8 +194,8 @@ impl Store {
         let query = sqlx::query_as!(
             SessionRow,
             r#"
-            select 1::bigint as "member!", session_id, document_id, printer_id, job_id, owner, document_name, content_type,
-                   size_bytes, state, state = 'active' and expire_time <= now() as "is_overdue!",
+            select session_id, document_id, printer_id, job_id, owner, document_name, content_type, size_bytes, state,
+                   state = 'active' and expire_time <= now() as "is_overdue!",
                    array(select r from unnest(int8multirange(int8range(0, size_bytes)) - received) r)
                        as "missing!: Vec<PgRange<i64>>",
                    create_time, expire_time, expire_limit, end_time, ended_by, end_reason
