@@ -12,13 +12,20 @@ use tracing::{Instrument, Span};
 
 use super::{Connections, Error};
 
-/// The settings of every connection. With them Postgres ends a statement that runs too long. It also closes the
+/// The settings of every connection. With the first four Postgres ends a statement that runs too long, and closes the
 /// connection of a replica that no longer responds, because that replica's open transaction would block others.
-const SETTINGS: [(&str, &str); 4] = [
+///
+/// Every statement finds its rows by an index. Postgres keeps a plan, and one that was made while a table was small would
+/// go on to read all of it once it is large. With the others it looks up each row, whatever it believes about sizes.
+const SETTINGS: [(&str, &str); 8] = [
     ("statement_timeout", "10s"),
     ("idle_in_transaction_session_timeout", "5s"),
     ("tcp_keepalives_idle", "10s"),
     ("tcp_user_timeout", "20s"),
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    ("jit", "off"),
 ];
 
 /// How long Postgres may take to answer. After that the outcome of the statement is unknown, and the call fails.
@@ -87,7 +94,8 @@ impl Database {
             let mut connection = self.pool.acquire().await?;
             run(&mut connection).await
         };
-        in_time(answer).instrument(operation).await
+        // Boxed: the driver's futures have some KiB, and each layer around a call would move them.
+        in_time(Box::pin(answer)).instrument(operation).await
     }
 
     /// Runs an operation in one transaction. It is committed if the operation succeeds, and rolled back if it fails.
@@ -102,7 +110,7 @@ impl Database {
             in_time(transaction.0.commit()).await?;
             Ok(done)
         };
-        committed.instrument(operation).await
+        Box::pin(committed).instrument(operation).await
     }
 
     /// Begins a transaction, in a task that is never dropped: if its caller gives up before `BEGIN` is answered, sqlx
