@@ -139,7 +139,8 @@ impl<O: Operation> Batcher<O> {
     /// Runs an operation, together with others that wait. `span` is the operation's span.
     pub(super) async fn answer(self: &Arc<Self>, span: Span, operation: O) -> Answer<O> {
         if self.size <= 1 {
-            return operation.run_alone(&self.database, &self.terms).instrument(span).await;
+            // Boxed: otherwise this path would make the future of every call some KiB larger, and each layer moves it.
+            return Box::pin(operation.run_alone(&self.database, &self.terms)).instrument(span).await;
         }
         let waiting = span.in_scope(statement_span);
         let tenant = operation.tenant();
@@ -153,7 +154,10 @@ impl<O: Operation> Batcher<O> {
             }
             answer.await
         };
-        answered.instrument(waiting).await.unwrap_or(Err(Error::Impossible("a batch ended without an answer for each caller")))
+        answered
+            .instrument(waiting)
+            .await
+            .unwrap_or(Err(Error::Impossible("a batch ended without an answer for each caller")))
     }
 
     /// Closes the connection, if it is idle.

@@ -305,7 +305,8 @@ async fn calls_that_wait_behind_statements_that_hang_are_refused_before_those_en
     for _ in 0..4 {
         assert_unavailable("GetUploadSession", calls.join_next().await.expect("a call").expect("an answer"));
     }
-    let hanging = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+    let hanging =
+        "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
     let hanging: i64 = sqlx::query_scalar(hanging).fetch_one(&mut *lock).await.expect("a count");
     assert!(hanging >= 4, "{hanging} statements hang");
     lock.rollback().await.expect("unlocked");
