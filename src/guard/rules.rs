@@ -84,11 +84,11 @@ impl Rule {
     /// What the call's session or document is resolved for. Of the calls that prove a session, only DeleteUploadSession
     /// turns a missing one into success, and only UploadRange streams its request. The third is GetUploadSession.
     pub fn purpose(&self) -> Purpose {
-        match self.proof {
-            _ if self.allow_missing_field.is_some() => Purpose::Cancel,
-            Proof::OwnedSession if !self.is_client_streaming => Purpose::Read,
-            _ => Purpose::Other,
+        if self.allow_missing_field.is_some() {
+            return Purpose::Cancel;
         }
+        let reads = self.proof == Proof::OwnedSession && !self.is_client_streaming;
+        if reads { Purpose::Read } else { Purpose::Other }
     }
 
     /// Whether a call takes a permit to receive a range: the one method that streams its request is UploadRange.

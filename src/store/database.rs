@@ -31,8 +31,9 @@ const SETTINGS: [(&str, &str); 8] = [
 /// How long Postgres may take to answer. After that the outcome of the statement is unknown, and the call fails.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How long a call waits for a connection before it reports that the database is not available.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a call waits for a connection, or for its batch to begin, before it reports that the database is not
+/// available.
+pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long to wait before connecting is tried again.
 const RECONNECT_INTERVAL: Duration = Duration::from_millis(50);

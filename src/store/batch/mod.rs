@@ -34,15 +34,12 @@ use tracing::{Instrument, Span};
 use self::queue::Queue;
 use super::{
     BatchLimits, Error, Terms,
-    database::{BatchConnection, Database, statement_span},
+    database::{ACQUIRE_TIMEOUT, BatchConnection, Database, statement_span},
 };
 use crate::name::{SessionId, TenantId};
 
 /// How long a batch may take before the next one begins on another connection.
 const PATIENCE: Duration = Duration::from_millis(500);
-
-/// How long an operation may wait for its batch to begin. It waits as long as that only if the batches before it hang.
-const WAIT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How many batches of a kind may run at once.
 const MAX_RUNNING: usize = 4;
@@ -146,7 +143,8 @@ impl<O: Operation> Batcher<O> {
         let tenant = operation.tenant();
         let (number, mut answer) = self.enqueue(operation, waiting.clone())?;
         let answered = async {
-            if let Ok(answered) = timeout(WAIT_TIMEOUT, &mut answer).await {
+            // It waits as long as that only if the batches before it hang.
+            if let Ok(answered) = timeout(ACQUIRE_TIMEOUT, &mut answer).await {
                 return answered;
             }
             if self.state.lock().waiting.remove(tenant, number).is_some() {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use print_upload::proto::{UploadSession, upload_session::State};
+use sqlx::{Postgres, Transaction};
 use tokio::task::JoinSet;
 use tonic::{Code, Status};
 
@@ -109,6 +110,23 @@ impl Calls {
         answers.sort_by_key(|(number, _)| *number);
         answers.into_iter().map(|(_, answer)| answer).collect()
     }
+}
+
+/// Gets of a session that hang until the transaction is rolled back: it has locked the table that they read.
+async fn hanging_gets(
+    app: &App,
+    session: &UploadSession,
+    count: usize,
+) -> (Transaction<'static, Postgres>, JoinSet<Result<(), Status>>) {
+    let mut lock = app.pool().begin().await.expect("a transaction");
+    sqlx::query("lock table upload_session in access exclusive mode").execute(&mut *lock).await.expect("locked");
+
+    let mut calls = JoinSet::new();
+    for _ in 0..count {
+        let (mut ada, name) = (app.ada(), session.name.clone());
+        calls.spawn(async move { ada.get(&name).await.map(drop) });
+    }
+    (lock, calls)
 }
 
 fn codes(answers: &[Result<(), Status>]) -> Vec<(Code, String)> {
@@ -225,6 +243,7 @@ async fn ranges_whose_commit_was_never_answered_have_an_unknown_outcome_and_keep
             assert_unavailable("UploadRange", answer);
         }
         // Committed, also if its caller was not told.
+        assert_eq!(batching.app.ada().get(&session.name).await.expect("the session").received_bytes, 10);
         let completed = batching.app.ada().send(session, &bytes, 10..20).await.expect("the rest");
         assert_eq!(completed.state(), State::Completed);
         let (_, downloaded) = batching.app.ada().download(&session.document, 0).await.expect("the document");
@@ -272,14 +291,7 @@ async fn a_delete_whose_caller_has_gone_is_done() {
 async fn more_calls_than_may_wait_are_refused_at_once_and_may_be_retried() {
     let app = App::with([("database-queue-size", "4"), ("database-batch-size", "2")]).await;
     let session = app.ada().create(&app.new_document().await, 10).await.expect("a session");
-    let mut lock = app.pool().begin().await.expect("a transaction");
-    sqlx::query("lock table upload_session in access exclusive mode").execute(&mut *lock).await.expect("locked");
-
-    let mut calls = JoinSet::new();
-    for _ in 0..40 {
-        let (mut ada, name) = (app.ada(), session.name.clone());
-        calls.spawn(async move { ada.get(&name).await.map(drop) });
-    }
+    let (lock, mut calls) = hanging_gets(&app, &session, 40).await;
     // At most four batches of two run, and two calls of a tenant wait.
     for _ in 0..30 {
         assert_unavailable("GetUploadSession", calls.join_next().await.expect("a call").expect("an answer"));
@@ -293,14 +305,7 @@ async fn more_calls_than_may_wait_are_refused_at_once_and_may_be_retried() {
 async fn calls_that_wait_behind_statements_that_hang_are_refused_before_those_end() {
     let app = App::with([("database-batch-size", "2")]).await;
     let session = app.ada().create(&app.new_document().await, 10).await.expect("a session");
-    let mut lock = app.pool().begin().await.expect("a transaction");
-    sqlx::query("lock table upload_session in access exclusive mode").execute(&mut *lock).await.expect("locked");
-
-    let mut calls = JoinSet::new();
-    for _ in 0..12 {
-        let (mut ada, name) = (app.ada(), session.name.clone());
-        calls.spawn(async move { ada.get(&name).await.map(drop) });
-    }
+    let (mut lock, mut calls) = hanging_gets(&app, &session, 12).await;
     // At most four batches of two run.
     for _ in 0..4 {
         assert_unavailable("GetUploadSession", calls.join_next().await.expect("a call").expect("an answer"));
