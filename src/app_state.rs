@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     blobs::Blobs,
@@ -10,6 +10,7 @@ use crate::{
     guard::UploadUrls,
     name::SessionId,
     range::ByteRange,
+    reclaim::Claims,
     relay::Relay,
     session::{End, OwnedSession, RangeView, UploadSession},
     store::Store,
@@ -32,8 +33,8 @@ pub struct AppState {
     /// One permit per download in progress. Ranges have their own permits, so that downloads never block uploads.
     pub downloads: Arc<Semaphore>,
     pub limits: Limits,
-    /// Wakes a worker of `reclaim` when a session has ended, so that its bytes are dropped at once.
-    pub wake_reclaim: Arc<Notify>,
+    /// The ended sessions whose bytes this replica drops.
+    pub claims: Arc<Claims>,
 }
 
 /// The limits of what a caller may request.
@@ -86,12 +87,17 @@ impl AppState {
         Ok(())
     }
 
-    /// Announces that a session has ended. Notifies its writers on this replica at once. Leaves the session for the
-    /// relay to announce to other replicas. Wakes a worker that drops the bytes. Waits for none of them.
+    /// Announces that a session has ended, and wakes the worker that claims it and drops its bytes. Waits for nobody.
     pub fn announce_end(&self, session: SessionId, end: End) {
+        self.notify_writers(session, end);
+        self.claims.wake();
+    }
+
+    /// Notifies the writers of an ended session on this replica at once. Leaves the session for the relay to announce to
+    /// other replicas. Waits for none of them.
+    pub fn notify_writers(&self, session: SessionId, end: End) {
         self.writers.notify(session, end);
         crash_point!("end.notified");
         self.relay.announce(session);
-        self.wake_reclaim.notify_one();
     }
 }

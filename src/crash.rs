@@ -62,6 +62,7 @@ crash_points! {
     "task_upsert.committed"
 
     "reclaim.claimed"
+    "reclaim.hastened"
     "reclaim.first_dropped"
     "reclaim.folder_removed"
     "reclaim.passed"

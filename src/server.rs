@@ -7,7 +7,7 @@ use axum::{Router, middleware};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::{
     net::TcpListener,
-    sync::{Notify, Semaphore},
+    sync::Semaphore,
     time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -28,7 +28,7 @@ use crate::{
     http_options::HttpOptions,
     listen::{self, Drained, Endpoint, Protocol},
     proto::{DESCRIPTOR, print_catalog_server, print_documents_server, print_jobs_server, upload_sessions_server},
-    reclaim,
+    reclaim::{self, Claims},
     relay::Relay,
     rpc,
     secret_files::DatabaseUrl,
@@ -105,7 +105,7 @@ impl Server {
             upload_urls,
             downloads: Arc::new(Semaphore::new(config.max_transfers as usize)),
             limits: config.limits(),
-            wake_reclaim: Arc::new(Notify::new()),
+            claims: Claims::new(),
         };
         let certificate = config.tls.load()?;
         let database = config.database.clone();

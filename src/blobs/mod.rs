@@ -119,6 +119,15 @@ impl Blobs {
         Ok(first?.is_none())
     }
 
+    /// Whether each session may have bytes. Only for local files is this known without listing objects.
+    pub async fn may_have_bytes(&self, folders: Vec<Folder>) -> Vec<bool> {
+        let count = folders.len();
+        match &self.local {
+            Some(root) => local::exist(root, folders).await.unwrap_or_else(|_| vec![true; count]),
+            None => vec![true; count],
+        }
+    }
+
     /// Drops every object of the session except those in `keep`. Unfinished objects are dropped as well.
     #[tracing::instrument(name = "blobs.drop_all_except", level = "debug", skip_all)]
     pub async fn drop_all_except(&self, folder: Folder, keep: &HashSet<Uuid>) -> Result<(), Error> {

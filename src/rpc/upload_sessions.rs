@@ -18,7 +18,7 @@ use crate::{
     },
     range_bytes::RangeBytes,
     session::{End, MissingSession, OwnedSession, PermittedDocument, Properties},
-    store::{CancelOutcome, Created},
+    store::{CancelOutcome, Created, Reclaim},
     telemetry::{RequestLog, meters},
     text::is_invisible,
 };
@@ -105,13 +105,19 @@ impl UploadSessions for UploadSessionsService {
         // In its own task: if the caller hangs up, the writers of the ended session must still be notified.
         let deletion = async move {
             let begun = Instant::now();
-            match app.store.cancel(&owned, &request_id).await? {
+            let reserved = app.claims.reserve();
+            match app.store.cancel(&owned, &request_id, reserved.is_some()).await? {
                 CancelOutcome::Ended(end) => {
-                    app.announce_end(owned.id(), end);
-                    metrics::histogram!(meters::CANCEL_DURATION).record(begun.elapsed());
+                    app.notify_writers(owned.id(), end);
+                    app.claims.begin(Reclaim::of_ended(owned.tenant(), owned.id()), reserved);
+                }
+                CancelOutcome::EndedBefore(end) => {
+                    app.notify_writers(owned.id(), end);
+                    app.claims.hasten(owned.tenant(), owned.id());
                 }
                 CancelOutcome::Completed => return Err(Error::SessionCompleted),
             }
+            metrics::histogram!(meters::CANCEL_DURATION).record(begun.elapsed());
             Ok(())
         };
         task_result(tokio::spawn(deletion.in_current_span()).await)?;

@@ -38,12 +38,18 @@ pub(super) struct Canceler<'a> {
     pub(super) request_id: &'a str,
     /// The session's `end_reason`, in the stored form.
     pub(super) reason: &'static str,
+    /// How long the session is claimed for this replica's first passes over its bytes. If `None`, it is queued, and any
+    /// replica may claim it at once.
+    pub(super) lease: Option<Duration>,
 }
 
 /// The statement that ends sessions. `$locked` is a select that locks active sessions. It returns their `tenant_id`,
-/// `session_id` and `expire_time`, and the canceler's `actor`, `credential`, `request_id` and `reason`. An overdue
-/// session expires. Any other session is canceled, or stays active if there is no actor. `$1` is
+/// `session_id` and `expire_time`, and the canceler's `actor`, `credential`, `request_id`, `reason` and `lease`. An
+/// overdue session expires. Any other session is canceled, or stays active if there is no actor. `$1` is
 /// [`super::Terms::writer_grace`]. `$result` selects from `ended`, and from the judged sessions.
+///
+/// A session with a `lease` is queued as if it were claimed: the replica that ends it makes the first passes over its
+/// bytes, and needs no statement that claims it.
 ///
 /// A row is locked first, and then judged once, with the contents that it has under the lock. So no range can commit
 /// between the judgment and the end, and no session ends twice.
@@ -65,10 +71,11 @@ macro_rules! end_locked_sessions {
                 from judged j
                 where (s.tenant_id, s.session_id) = (j.tenant_id, j.session_id) and (is_overdue or j.actor is not null)
                 returning s.tenant_id, s.session_id, s.document_id, s.ended_by, j.time, j.is_overdue, j.credential,
-                          j.request_id
+                          j.request_id, j.lease
             ), queued as (
-                insert into reclaim (tenant_id, session_id, final_time)
-                select tenant_id, session_id, time + $1 from ended
+                insert into reclaim (tenant_id, session_id, due_time, final_time, attempts)
+                select tenant_id, session_id, coalesce(time + lease, now()), time + $1, (lease is not null)::integer
+                from ended
             ), audited as (
                 insert into audit
                     (audit_time, tenant_id, session_id, document_id, action, actor, credential, request_id)
@@ -125,7 +132,8 @@ impl Store {
         let query = end_locked_sessions!(
             "
                 select tenant_id, session_id, expire_time,
-                       null as actor, null as credential, null as request_id, null as reason
+                       null as actor, null as credential, null as request_id, null as reason,
+                       null::interval as lease
                 from upload_session
                 where state = 'active' and sweep_time <= now()
                 -- A literal: for a parameter Postgres would plan as if it were a tenth of all sessions.
@@ -210,7 +218,8 @@ pub(super) async fn end_session(
     let query = end_locked_sessions!(
         "
             select tenant_id, session_id, expire_time,
-                   $4::text as actor, $5::text as credential, $6::text as request_id, $7::text as reason
+                   $4::text as actor, $5::text as credential, $6::text as request_id, $7::text as reason,
+                   $8::interval as lease
             from upload_session
             where tenant_id = $2 and session_id = $3 and state = 'active'
             for no key update",
@@ -222,6 +231,7 @@ pub(super) async fn end_session(
         canceler.map(|canceler| canceler.credential),
         canceler.map(|canceler| canceler.request_id),
         canceler.map(|canceler| canceler.reason),
+        canceler.and_then(|canceler| canceler.lease).map(interval),
     );
     let ended = query.fetch_optional(connection).await?;
     crash_point!("end.executed");
