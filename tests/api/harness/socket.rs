@@ -60,6 +60,11 @@ impl Socket {
         self.0.write_all(bytes).await.expect("the gateway takes it");
     }
 
+    /// Sends a byte more. Returns whether the connection is still open, as far as that is known.
+    pub async fn trickle(&mut self) -> bool {
+        self.0.write_all(&[7]).await.is_ok()
+    }
+
     /// Reads the status line and the headers of the answer.
     pub async fn read_head(&mut self) -> String {
         let mut head = Vec::new();
