@@ -127,7 +127,7 @@ pub struct Config {
     #[arg(long, env = "TOMBSTONE_RETENTION", default_value = "24h", value_parser = duration)]
     pub tombstone_retention: Duration,
 
-    /// Browsers, idle connections, and stopping.
+    /// Browsers, connections, and stopping.
     #[command(flatten)]
     pub http: HttpOptions,
 }

@@ -27,6 +27,7 @@ pub mod blobs;
 pub mod catalog;
 pub mod cli;
 pub mod config;
+pub mod connection_options;
 pub mod error;
 pub mod gateway;
 pub mod guard;

@@ -49,6 +49,9 @@ const SERVICE_NAMES: [&str; 4] = [
 /// The largest message of a call that needs no credential. It contains the name of a service or of a symbol.
 const MAX_OPEN_MESSAGE_BYTES: usize = 4 * 1024;
 
+/// How much longer than a download may stall an answer may wait for its caller: the handler ends a download first.
+const ANSWER_MARGIN: Duration = Duration::from_secs(30);
+
 /// How long the service waits for its background tasks when it stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -145,7 +148,9 @@ impl Server {
     ) -> anyhow::Result<Drained> {
         let (leaving, stopping) = (CancellationToken::new(), CancellationToken::new());
         let background = Background::start(&self.app, &self.guard.issuers, self.database.clone());
-        let probe = ServiceProbe::new(self.app.clone(), Arc::clone(&self.guard.issuers), leaving.clone());
+        let connections = self.http.connections_with(self.app.limits.range_timeout + ANSWER_MARGIN);
+        let issuers = Arc::clone(&self.guard.issuers);
+        let probe = ServiceProbe::new(self.app.clone(), issuers, Arc::clone(&connections), leaving.clone());
         let admin = AdminServer::start(listeners.admin, probe);
 
         let (health, open_routes) = open_routes().await?;
@@ -159,7 +164,7 @@ impl Server {
             // Until a balancer has noticed, it sends new connections.
             sleep(delay).await;
         };
-        let drained = listen::serve(endpoints, self.certificate, self.http.lifetimes(), stopping, shutdown).await;
+        let drained = listen::serve(endpoints, self.certificate, connections, stopping, shutdown).await;
         background.stop(&self.app.store).await;
         admin.stop().await?;
         drained
