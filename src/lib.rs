@@ -35,6 +35,7 @@ pub mod http_options;
 pub mod issuer_options;
 pub mod listen;
 pub mod name;
+mod open_calls;
 pub mod process;
 pub mod proto;
 pub mod range;

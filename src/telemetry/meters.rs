@@ -53,9 +53,10 @@ pub const LOG_LINES_DROPPED: &str = "print_upload_log_lines_dropped_total";
 /// Always 1; the label `version` is the program's.
 pub const BUILD_INFO: &str = "print_upload_build_info";
 
-/// The limits of [`REFUSALS`]: connections in all, and those of one address.
+/// The limits of [`REFUSALS`]: connections in all, those of one address, and calls without a credential.
 pub const LIMIT_OF_CONNECTIONS: &str = "connections";
 pub const LIMIT_OF_ADDRESS: &str = "connections_of_address";
+pub const LIMIT_OF_OPEN_CALLS: &str = "open_calls";
 
 /// In seconds. A cancel takes a millisecond, a range as long as its caller takes to send it.
 const DURATION_BUCKETS: [f64; 16] =
@@ -75,7 +76,7 @@ pub fn record() -> Option<&'static PrometheusHandle> {
             LOG_LINES_DROPPED,
             "Log lines that were lost because too many earlier ones had not been read."
         );
-        for limit in [LIMIT_OF_CONNECTIONS, LIMIT_OF_ADDRESS] {
+        for limit in [LIMIT_OF_CONNECTIONS, LIMIT_OF_ADDRESS, LIMIT_OF_OPEN_CALLS] {
             counter!(REFUSALS, "limit" => limit).increment(0);
         }
         describe_counter!(REFUSALS, "Connections and calls that were refused, by limit.");

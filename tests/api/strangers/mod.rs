@@ -1,6 +1,7 @@
 //! Callers without a credential: what they can take of the service, and for how long.
 
 mod connections;
+mod open_calls;
 
 use std::time::Duration;
 
@@ -9,3 +10,4 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 const CHECK: &str = "/grpc.health.v1.Health/Check";
 const WATCH: &str = "/grpc.health.v1.Health/Watch";
+const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
