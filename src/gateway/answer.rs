@@ -17,8 +17,8 @@ const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("client-request-id
 /// The longest `client-request-id` that is returned, in bytes. Graph's clients send a GUID.
 const MAX_CLIENT_REQUEST_ID_BYTES: usize = 128;
 
-/// Among the extensions of a response whose caller has proved nothing: the service has refused the credential, or was not
-/// asked.
+/// Among the extensions of a response whose caller has proved nothing: the service has refused the credential, or could not
+/// check it, or was not asked.
 #[derive(Debug, Clone, Copy)]
 pub struct Unproved;
 
@@ -36,7 +36,8 @@ pub async fn finish(request: Request, next: Next) -> Response {
 
     let mut response = next.run(request).await;
     let answered: Option<RequestId> = response.extensions_mut().remove();
-    if answered.is_none() || status::refuses_the_caller(&response) {
+    let is_unproved = response.extensions().get().is_some_and(Error::leaves_caller_unproved);
+    if answered.is_none() || is_unproved || status::refuses_the_caller(&response) {
         response.extensions_mut().insert(Unproved);
     }
     // If no call was made, the gateway generates the id.

@@ -41,7 +41,7 @@ const DRAIN_BYTES: u64 = 64 * 1024 * 1024;
 
 /// How long the body of a caller who has proved nothing is read, and how much of it, in bytes: as much as a range may
 /// have by default. A client that sends everything first still reads that its token has expired.
-const REFUSED_TIMEOUT: Duration = Duration::from_secs(5);
+const REFUSED_TIMEOUT: Duration = Duration::from_secs(10);
 const REFUSED_BYTES: u64 = 10 * 1024 * 1024;
 
 /// How long to wait for a body that the client was not asked for. Some clients send it after a second nevertheless.

@@ -46,7 +46,12 @@ impl Socket {
 
     /// Sends a GET request, and reads nothing.
     pub async fn get(gateway: SocketAddr, path: &str, token: &str) -> Self {
-        Self::begin(gateway, "GET", path, &format!("Authorization: Bearer {token}\r\n")).await
+        Self::get_with(gateway, path, token, "").await
+    }
+
+    /// The same with more headers.
+    pub async fn get_with(gateway: SocketAddr, path: &str, token: &str, headers: &str) -> Self {
+        Self::begin(gateway, "GET", path, &format!("Authorization: Bearer {token}\r\n{headers}")).await
     }
 
     async fn begin(gateway: SocketAddr, method: &str, url: &str, head: &str) -> Self {
