@@ -12,14 +12,11 @@ use axum::{
 };
 use futures_util::{FutureExt, future::BoxFuture};
 use http_body::Frame;
-use tokio::{
-    sync::OwnedSemaphorePermit,
-    time::{Sleep, sleep},
-};
+use tokio::time::{Sleep, sleep};
 use tokio_util::sync::DropGuard;
 use tonic::Status;
 
-use super::{ANSWER_TIMEOUT, Limits};
+use super::{ANSWER_TIMEOUT, Limits, Permits};
 use crate::listen::{Call, Credit};
 
 /// The largest piece, in bytes.
@@ -37,7 +34,7 @@ pub(super) struct OpenAnswer {
     /// Completes when the limits are exceeded.
     exceeded: BoxFuture<'static, Status>,
     has_ended: bool,
-    _permits: [OwnedSemaphorePermit; 2],
+    _permits: Permits,
     /// Ends what else belongs to the call.
     _ended: DropGuard,
 }
@@ -45,13 +42,7 @@ pub(super) struct OpenAnswer {
 type Polled = Poll<Option<Result<Frame<Bytes>, axum::Error>>>;
 
 impl OpenAnswer {
-    pub(super) fn new(
-        body: Body,
-        call: &Call,
-        limits: Limits,
-        permits: [OwnedSemaphorePermit; 2],
-        ended: DropGuard,
-    ) -> Self {
+    pub(super) fn new(body: Body, call: &Call, limits: Limits, permits: Permits, ended: DropGuard) -> Self {
         let exceeded = limits.clone().exceed(call.clone()).boxed();
         let (rest, credit) = (Bytes::new(), call.credit());
         Self { body, rest, credit, waiting: None, limits, exceeded, has_ended: false, _permits: permits, _ended: ended }

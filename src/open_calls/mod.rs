@@ -49,11 +49,9 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a caller may take nothing of the answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How many health checks run at once, and how many reflection streams.
+/// How many health checks run at once, and how many reflection streams. How many callers watch the health is limited by
+/// the number of connections.
 const MAX_CALLS: usize = 32;
-
-/// How many callers watch the health at once. A gateway is one of them.
-const MAX_WATCHES: usize = 1024;
 
 const WATCH_PATH: &str = "/grpc.health.v1.Health/Watch";
 const REFLECTION_PREFIX: &str = "/grpc.reflection.";
@@ -62,8 +60,15 @@ const REFLECTION_PREFIX: &str = "/grpc.reflection.";
 #[derive(Debug)]
 struct OpenCalls {
     checks: Arc<Semaphore>,
-    watches: Arc<Semaphore>,
     reflections: Arc<Semaphore>,
+}
+
+/// What a call keeps until its answer has been taken.
+#[derive(Debug)]
+struct Permits {
+    _of_connection: OwnedSemaphorePermit,
+    /// `None` unless its handler goes on while the answer is taken.
+    _of_kind: Option<OwnedSemaphorePermit>,
 }
 
 /// When a call has to end.
@@ -125,7 +130,7 @@ async fn limit(State(calls): State<Arc<OpenCalls>>, request: Request, next: Next
 impl OpenCalls {
     fn new() -> Self {
         let permits = |number| Arc::new(Semaphore::new(number));
-        Self { checks: permits(MAX_CALLS), watches: permits(MAX_WATCHES), reflections: permits(MAX_CALLS) }
+        Self { checks: permits(MAX_CALLS), reflections: permits(MAX_CALLS) }
     }
 
     async fn run(&self, request: Request, next: Next) -> Result<Response, Status> {
@@ -145,23 +150,26 @@ impl OpenCalls {
             Kind::Reflection => request::stream(body, limits.clone()),
             Kind::Check | Kind::Watch => limits.keep(&call, request::whole(body)).await?.into(),
         };
-        let permits = [of_connection, self.permit(kind)?];
+        let of_kind = self.permit(kind)?;
         let response = async { Ok(next.run(Request::from_parts(parts, body)).await) };
         let response = limits.keep(&call, response).await?;
         if kind == Kind::Watch {
             limits.deadline = None;
         }
+        // The handler of a check has ended. Whoever does not take the answer keeps nobody else from checking.
+        let of_kind = of_kind.filter(|_| kind == Kind::Reflection);
+        let permits = Permits { _of_connection: of_connection, _of_kind: of_kind };
         Ok(response.map(|body| Body::new(OpenAnswer::new(body, &call, limits, permits, ended))))
     }
 
-    fn permit(&self, kind: Kind) -> Result<OwnedSemaphorePermit, Status> {
+    fn permit(&self, kind: Kind) -> Result<Option<OwnedSemaphorePermit>, Status> {
         let permits = match kind {
             Kind::Check => &self.checks,
-            Kind::Watch => &self.watches,
+            Kind::Watch => return Ok(None),
             Kind::Reflection => &self.reflections,
         };
         let refused = || refuse(Status::unavailable("too many calls without a credential at once; retry"));
-        Arc::clone(permits).try_acquire_owned().map_err(|_| refused())
+        Arc::clone(permits).try_acquire_owned().map(Some).map_err(|_| refused())
     }
 }
 

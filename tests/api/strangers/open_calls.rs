@@ -13,9 +13,9 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus,
 use super::{CHECK, DEADLINE, REFLECTION, WATCH};
 use crate::harness::{App, Program, Stranger, frame, resident_mib, status_of};
 
-/// How many calls one connection may make at once, and how many reflection streams there may be.
+/// How many calls one connection may make at once, and how many checks and how many reflection streams there may be.
 const CALLS_OF_A_CONNECTION: usize = 4;
-const STREAMS: usize = 32;
+const MOST_AT_ONCE: usize = 32;
 
 /// Asks which services there are.
 fn list_services() -> Bytes {
@@ -148,7 +148,7 @@ async fn a_request_is_small() {
 async fn few_calls_run_at_once() {
     let app = App::start().await;
     let (mut strangers, mut held) = (Vec::new(), Vec::new());
-    for _ in 0..STREAMS / CALLS_OF_A_CONNECTION {
+    for _ in 0..MOST_AT_ONCE / CALLS_OF_A_CONNECTION {
         let stranger = Stranger::connect(app.address).await;
         for _ in 0..CALLS_OF_A_CONNECTION {
             let (response, body) = reflect(&stranger).await;
@@ -164,6 +164,24 @@ async fn few_calls_run_at_once() {
     let status = another.ask(CHECK, empty_message()).await.expect("a status");
     assert_eq!(status.code(), Code::Ok, "whoever reflects takes nothing from health checks: {status:?}");
     drop(held);
+}
+
+#[tokio::test]
+async fn strangers_do_not_keep_others_from_checking() {
+    let app = App::start().await;
+    let another = Stranger::connect(app.address).await;
+    let (mut strangers, mut held) = (Vec::new(), Vec::new());
+    for _ in 0..2 * MOST_AT_ONCE / CALLS_OF_A_CONNECTION {
+        let stranger = Stranger::with_window(app.address, 0).await;
+        for _ in 0..CALLS_OF_A_CONNECTION {
+            let (response, mut body) = stranger.call(CHECK).await;
+            body.send_data(empty_message(), true).expect("sent");
+            held.push(response.await.expect("the head of an answer that nobody takes"));
+        }
+        strangers.push(stranger);
+        let status = another.ask(CHECK, empty_message()).await.expect("a status");
+        assert_eq!(status.code(), Code::Ok, "{status:?}");
+    }
 }
 
 #[tokio::test]
