@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
     time::Duration,
@@ -12,7 +12,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 use tokio_util::sync::{CancellationToken, PollSemaphore};
 
@@ -23,6 +23,16 @@ const OPEN_CALLS: usize = 4;
 
 /// How many bytes of the answers to such calls may wait to be sent on one connection.
 const OPEN_ANSWER_BYTES: usize = 32 * 1024;
+
+/// How many calls may have come since the last one with a valid credential, before less patience is had with a client
+/// that reads nothing. HTTP/2 keeps some 3 KiB for each answer that is not sent.
+const MAX_UNPROVED_CALLS: usize = 16;
+
+/// How long such a client may read nothing.
+const UNPROVED_WRITE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How much a client takes at least while a download goes on, however slowly. More than the PINGs of an hour.
+const MIN_PROGRESS_BYTES: u64 = 64 * 1024;
 
 /// One connection.
 #[derive(Debug)]
@@ -39,6 +49,10 @@ pub(super) struct Connection {
     unsent: AtomicUsize,
     /// How many bytes the client's side has taken.
     written: AtomicU64,
+    /// Whether a write waits until the client's side takes it.
+    is_blocked: AtomicBool,
+    /// How many calls over HTTP/2 have begun since the last one with a valid credential.
+    unproved_calls: AtomicUsize,
 }
 
 /// The calls over HTTP/2 that are in progress.
@@ -70,12 +84,31 @@ impl Connection {
             credit: Arc::new(Semaphore::new(OPEN_ANSWER_BYTES)),
             unsent: AtomicUsize::default(),
             written: AtomicU64::default(),
+            is_blocked: AtomicBool::default(),
+            unproved_calls: AtomicUsize::default(),
         })
     }
 
     pub(super) fn begin_call(self: &Arc<Self>) -> CallInProgress {
+        self.unproved_calls.fetch_add(1, Ordering::Relaxed);
         self.calls.lock().count += 1;
         CallInProgress(Arc::clone(self))
+    }
+
+    /// Notes whether a write waits until the client's side takes it.
+    pub(super) fn note_blocked(&self, is_blocked: bool) {
+        self.is_blocked.store(is_blocked, Ordering::Relaxed);
+    }
+
+    /// Notes that a call has a valid credential.
+    pub(super) fn note_credential(&self) {
+        self.unproved_calls.store(0, Ordering::Relaxed);
+    }
+
+    /// How long the client may take nothing.
+    pub(super) fn write_timeout(&self) -> Duration {
+        let is_unproved = self.unproved_calls.load(Ordering::Relaxed) > MAX_UNPROVED_CALLS;
+        if is_unproved { UNPROVED_WRITE_TIMEOUT.min(self.lifetimes.write) } else { self.lifetimes.write }
     }
 
     /// Completes when there has been no call for this long from now on.
@@ -96,12 +129,25 @@ impl Connection {
         }
     }
 
-    /// Completes when there has been no call, and nothing was sent, for this long from now on.
+    /// Completes when there has been no call, and nothing was sent or waits for the client, for this long from now on.
     pub(super) async fn quiet_for(&self, limit: Duration) {
         loop {
             let written = self.written.load(Ordering::Relaxed);
             self.idle_for(limit).await;
-            if self.written.load(Ordering::Relaxed) == written {
+            let is_quiet = self.written.load(Ordering::Relaxed) == written;
+            if is_quiet && !self.is_blocked.load(Ordering::Relaxed) {
+                return;
+            }
+        }
+    }
+
+    /// Completes when the calls in progress have had this long, and nearly nothing was sent in that time. So a download
+    /// whose client is slow ends by itself.
+    pub(super) async fn used_up(&self, grace: Duration) {
+        loop {
+            let written = self.written.load(Ordering::Relaxed);
+            sleep(grace).await;
+            if self.written.load(Ordering::Relaxed) - written < MIN_PROGRESS_BYTES {
                 return;
             }
         }
@@ -174,6 +220,27 @@ mod tests {
         };
         tokio::join!(connection.quiet_for(IDLE), writing);
         assert_eq!(begun.elapsed().as_secs(), 841, "in the first minute a byte was sent");
+        connection.note_blocked(true);
+        let unblocking = async {
+            sleep(IDLE * 3 / 2).await;
+            connection.note_blocked(false);
+        };
+        tokio::join!(connection.quiet_for(IDLE), unblocking);
+        assert_eq!(begun.elapsed().as_secs(), 961, "after the first minute a write was waiting");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_grace_goes_on_while_a_download_goes_on() {
+        let begun = Instant::now();
+        let connection = Connection::new(Lifetimes::with(IDLE, IDLE), CancellationToken::new());
+        let downloading = async {
+            for _ in 0..25 {
+                sleep(Duration::from_secs(7)).await;
+                connection.note_written(MIN_PROGRESS_BYTES as usize);
+            }
+        };
+        tokio::join!(connection.used_up(IDLE), downloading);
+        assert_eq!(begun.elapsed().as_secs(), 240, "it goes on for 175 s, and nothing is sent in the fourth minute");
     }
 
     #[tokio::test]
