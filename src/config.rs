@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, builder::Resettable};
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, builder::Resettable};
 use url::Url;
 
 use crate::{
@@ -28,6 +28,10 @@ pub struct Config {
     /// is no gateway.
     #[arg(long, env = "REST_LISTEN")]
     pub rest_listen: Option<SocketAddr>,
+
+    /// Whether gRPC reflection is served. It describes the API to everybody who asks.
+    #[arg(long, env = "REFLECTION", default_value_t = true, action = ArgAction::Set)]
+    pub reflection: bool,
 
     /// TLS, on the gRPC and the REST listener.
     #[command(flatten)]
@@ -127,7 +131,7 @@ pub struct Config {
     #[arg(long, env = "TOMBSTONE_RETENTION", default_value = "24h", value_parser = duration)]
     pub tombstone_retention: Duration,
 
-    /// Browsers, idle connections, and stopping.
+    /// Browsers, connections, and stopping.
     #[command(flatten)]
     pub http: HttpOptions,
 }

@@ -11,11 +11,6 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic::service::Routes;
-use tonic_health::{
-    ServingStatus,
-    server::{HealthReporter, health_reporter},
-};
 use tower::ServiceBuilder;
 
 use crate::{
@@ -27,7 +22,7 @@ use crate::{
     guard::{self, Guard, Issuers, RangePermits, Rules, UploadUrls},
     http_options::HttpOptions,
     listen::{self, Drained, Endpoint, Protocol},
-    proto::{DESCRIPTOR, print_catalog_server, print_documents_server, print_jobs_server, upload_sessions_server},
+    open_calls,
     reclaim::{self, Claims},
     relay::Relay,
     rpc,
@@ -38,16 +33,8 @@ use crate::{
     writers::Writers,
 };
 
-/// The services whose health is reported.
-const SERVICE_NAMES: [&str; 4] = [
-    upload_sessions_server::SERVICE_NAME,
-    print_documents_server::SERVICE_NAME,
-    print_jobs_server::SERVICE_NAME,
-    print_catalog_server::SERVICE_NAME,
-];
-
-/// The largest message of a call that needs no credential. It contains the name of a service or of a symbol.
-const MAX_OPEN_MESSAGE_BYTES: usize = 4 * 1024;
+/// How much longer than a download may stall an answer may wait for its caller: the handler ends a download first.
+const ANSWER_MARGIN: Duration = Duration::from_secs(30);
 
 /// How long the service waits for its background tasks when it stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -70,6 +57,7 @@ pub struct Server {
     certificate: Option<Certificate>,
     database: DatabaseUrl,
     http: HttpOptions,
+    has_reflection: bool,
 }
 
 impl Server {
@@ -108,8 +96,8 @@ impl Server {
             claims: Claims::new(),
         };
         let certificate = config.tls.load()?;
-        let database = config.database.clone();
-        Ok(Self { app, guard: Arc::new(guard), certificate, database, http: config.http.clone() })
+        let (database, http, has_reflection) = (config.database.clone(), config.http.clone(), config.reflection);
+        Ok(Self { app, guard: Arc::new(guard), certificate, database, http, has_reflection })
     }
 
     /// Fails unless the database has this program's schema or a newer one, and the object store supports what is
@@ -145,21 +133,23 @@ impl Server {
     ) -> anyhow::Result<Drained> {
         let (leaving, stopping) = (CancellationToken::new(), CancellationToken::new());
         let background = Background::start(&self.app, &self.guard.issuers, self.database.clone());
-        let probe = ServiceProbe::new(self.app.clone(), Arc::clone(&self.guard.issuers), leaving.clone());
+        let connections = self.http.connections_with(self.app.limits.range_timeout + ANSWER_MARGIN);
+        let issuers = Arc::clone(&self.guard.issuers);
+        let probe = ServiceProbe::new(self.app.clone(), issuers, Arc::clone(&connections), leaving.clone());
         let admin = AdminServer::start(listeners.admin, probe);
 
-        let (health, open_routes) = open_routes().await?;
+        let (health, open_routes) = open_calls::routes(self.has_reflection).await?;
         let (grpc, rest) = (listeners.grpc, listeners.rest);
         let endpoints = self.endpoints(grpc, rest, open_routes, around_rest, &stopping);
         let delay = self.http.shutdown_delay;
         let shutdown = async move {
             shutdown.await;
             leaving.cancel();
-            set_not_serving(&health).await;
+            open_calls::set_not_serving(&health).await;
             // Until a balancer has noticed, it sends new connections.
             sleep(delay).await;
         };
-        let drained = listen::serve(endpoints, self.certificate, self.http.lifetimes(), stopping, shutdown).await;
+        let drained = listen::serve(endpoints, self.certificate, connections, stopping, shutdown).await;
         background.stop(&self.app.store).await;
         admin.stop().await?;
         drained
@@ -228,31 +218,5 @@ impl Background {
         if timeout(STOP_TIMEOUT, stopped).await.is_err() {
             tracing::warn!("a database call was still in progress when the service stopped");
         }
-    }
-}
-
-/// The routes of health and reflection: they need no credential, and are observed like all calls.
-async fn open_routes() -> anyhow::Result<(HealthReporter, Router)> {
-    let (reporter, health) = health_reporter();
-    for service in SERVICE_NAMES {
-        reporter.set_service_status(service, ServingStatus::Serving).await;
-    }
-    let reflection = || {
-        tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(DESCRIPTOR)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            // With these, tools can print the details of errors.
-            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
-    };
-    let routes = Routes::new(health.max_decoding_message_size(MAX_OPEN_MESSAGE_BYTES))
-        .add_service(reflection().build_v1()?.max_decoding_message_size(MAX_OPEN_MESSAGE_BYTES))
-        // grpcurl before 1.8.8 supports only this version.
-        .add_service(reflection().build_v1alpha()?.max_decoding_message_size(MAX_OPEN_MESSAGE_BYTES));
-    Ok((reporter, routes.into_axum_router().layer(middleware::from_fn(telemetry::observe))))
-}
-
-async fn set_not_serving(health: &HealthReporter) {
-    for service in SERVICE_NAMES.into_iter().chain([""]) {
-        health.set_service_status(service, ServingStatus::NotServing).await;
     }
 }

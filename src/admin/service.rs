@@ -10,6 +10,7 @@ use super::Probe;
 use crate::{
     app_state::AppState,
     guard::Issuers,
+    listen::Connections,
     store::{Backlog, Schema},
     telemetry::meters,
 };
@@ -22,13 +23,19 @@ const DATABASE_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct ServiceProbe {
     app: AppState,
     issuers: Arc<Issuers>,
+    connections: Arc<Connections>,
     leaving: CancellationToken,
 }
 
 impl ServiceProbe {
     /// `leaving` is canceled when the service was asked to stop.
-    pub fn new(app: AppState, issuers: Arc<Issuers>, leaving: CancellationToken) -> Self {
-        Self { app, issuers, leaving }
+    pub fn new(
+        app: AppState,
+        issuers: Arc<Issuers>,
+        connections: Arc<Connections>,
+        leaving: CancellationToken,
+    ) -> Self {
+        Self { app, issuers, connections, leaving }
     }
 
     /// Sets the gauges of the backlog, to NaN if it is unknown: an old value would be taken for a current one.
@@ -66,6 +73,7 @@ impl Probe for ServiceProbe {
 
     async fn update_gauges(&self) {
         gauge!(meters::WRITERS).set(self.app.writers.count() as f64);
+        gauge!(meters::CONNECTIONS).set(self.connections.count() as f64);
         let connections = self.app.store.connections();
         gauge!(meters::DATABASE_MAX_CONNECTIONS).set(connections.max);
         gauge!(meters::DATABASE_CONNECTIONS, "state" => "idle").set(connections.idle as f64);

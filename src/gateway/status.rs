@@ -3,7 +3,7 @@
 //! The codes are those of Microsoft Graph ("Microsoft Graph error responses and resource types"). `error.code` has one,
 //! and for some errors `innerError.code` has a more specific one.
 
-use axum::http::StatusCode;
+use axum::{http::StatusCode, response::Response};
 use tonic::Code;
 
 use crate::proto::{Reason, upload_session::State};
@@ -18,6 +18,11 @@ pub const PART: StatusCode = StatusCode::PARTIAL_CONTENT;
 /// The status after a range: 202 while bytes are missing, 201 once the document is complete.
 pub fn of_range(state: State) -> StatusCode {
     if state == State::Completed { StatusCode::CREATED } else { StatusCode::ACCEPTED }
+}
+
+/// Whether the response refuses the caller, whatever was requested.
+pub fn refuses_the_caller(response: &Response) -> bool {
+    matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
 }
 
 /// How an error is written in a REST response.

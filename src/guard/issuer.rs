@@ -5,7 +5,10 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use parking_lot::RwLock;
 use serde::{Deserialize, de::DeserializeOwned};
-use tokio::{sync::Mutex, time::Instant};
+use tokio::{
+    sync::{Mutex, Semaphore},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
@@ -25,6 +28,10 @@ const COMMON_TENANT: &str = "common";
 
 /// Keys that could not be confirmed for this long are no longer used.
 const MAX_KEY_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How many calls may wait for one issuer's keys at once. None of them has proved anything yet, and each of them keeps
+/// its headers and a window of its body.
+const MAX_WAITING_CALLS: usize = 128;
 
 /// How soon a failed refresh is retried.
 const REFRESH_RETRY: Duration = Duration::from_secs(10);
@@ -49,7 +56,9 @@ pub struct Issuer {
     /// Never locked across an await.
     keys: RwLock<Option<KeySet>>,
     /// When the last fetch for an unknown key ended, and whether it succeeded. Locked during a fetch: one at a time.
-    last_fetch: Mutex<Option<(Instant, bool)>>,
+    last_fetch: Arc<Mutex<Option<(Instant, bool)>>>,
+    /// One permit for each call that waits for a fetch.
+    waiting: Semaphore,
 }
 
 /// Where an issuer's keys are found.
@@ -143,28 +152,38 @@ impl Issuer {
                 return Err(fail(format!("{text} must be https, or http on a loopback address")));
             }
         }
-        let (keys, last_fetch) = (RwLock::default(), Mutex::default());
-        Ok(Self { address: address.into(), source, fetcher, refetch, keys, last_fetch })
+        let (keys, last_fetch, waiting) = (RwLock::default(), Arc::default(), Semaphore::new(MAX_WAITING_CALLS));
+        Ok(Self { address: address.into(), source, fetcher, refetch, keys, last_fetch, waiting })
     }
 
     /// The key set that has a key with this id. If the key is unknown, the issuer's keys are fetched again, at most
     /// every `refetch`.
-    pub async fn keys_with(&self, kid: &str) -> Result<Option<Keys>, Error> {
+    pub async fn keys_with(self: &Arc<Self>, kid: &str) -> Result<Option<Keys>, Error> {
         if let Some(keys) = self.fresh_keys().filter(|keys| keys.contains_key(kid)) {
             return Ok(Some(keys));
         }
-        let mut last_fetch = self.last_fetch.lock().await;
-        let recent = last_fetch.filter(|(ended, _)| ended.elapsed() < self.refetch);
-        let has_succeeded = match recent {
-            Some((_, has_succeeded)) => has_succeeded,
-            None => self.fetch(&mut last_fetch).await,
-        };
+        let _waiting = self.waiting.try_acquire().map_err(|_| Error::KeysUnavailable)?;
+        let has_succeeded = self.wait_for_fetch().await;
         match self.fresh_keys() {
             Some(keys) if keys.contains_key(kid) => Ok(Some(keys)),
             Some(_) if has_succeeded => Ok(None),
             // While the keys cannot be fetched, it is unknown whether the issuer has this key.
             Some(_) | None => Err(Error::KeysUnavailable),
         }
+    }
+
+    /// Fetches the keys, or waits for the fetch that is under way, or does nothing if the last one was less than
+    /// `refetch` ago. Returns whether that fetch succeeded.
+    async fn wait_for_fetch(self: &Arc<Self>) -> bool {
+        let mut last_fetch = Arc::clone(&self.last_fetch).lock_owned().await;
+        if let Some((_, has_succeeded)) = last_fetch.filter(|(ended, _)| ended.elapsed() < self.refetch) {
+            return has_succeeded;
+        }
+        // In its own task: a fetch that ended with its caller would not be recorded, and callers who hang up could make
+        // any number of them.
+        let issuer = Arc::clone(self);
+        let fetching = tokio::spawn(async move { issuer.fetch(&mut last_fetch).await });
+        fetching.await.unwrap_or(false)
     }
 
     async fn refresh_forever(&self, refresh: Duration) {

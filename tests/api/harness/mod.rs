@@ -22,6 +22,7 @@ mod raw;
 mod rest;
 mod rpc;
 mod socket;
+mod stranger;
 
 pub use actor::{Actor, Stalled, job_of};
 pub use app::{App, CATALOG_CLIENT, ROBOT, eventually};
@@ -42,3 +43,4 @@ pub use raw::{call_raw, frame};
 pub use rest::{Answer, RestActor, refused};
 pub use rpc::{Rpc, SIZE};
 pub use socket::Socket;
+pub use stranger::{Stranger, call_until_cut, resident_mib, status_of};
