@@ -67,6 +67,7 @@ fn errors() -> Vec<Error> {
     ];
     let tokens = [
         T::NotBearer,
+        T::ExtensionUnknown,
         T::Expired,
         T::NotYetValid,
         T::IssuerUnknown,

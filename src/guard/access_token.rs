@@ -59,9 +59,13 @@ impl AccessToken {
             return Ok(remembered);
         }
         let header = decode_header(token).map_err(|_| TokenProblem::NotSigned)?;
+        // Each extension that is critical must be understood (RFC 7515, section 4.1.11). None is.
+        if header.crit.is_some() {
+            return Err(TokenProblem::ExtensionUnknown.into());
+        }
         let claims: IssuerClaims = insecure_decode_claims(token).map_err(|_| TokenProblem::NoIssuerOrTenant)?;
-        let tenant = name::guid(&claims.tid).ok_or(TokenProblem::TenantNotGuid)?;
-        let issuer = issuers.of(&claims.iss, &claims.tid).ok_or(TokenProblem::IssuerUnknown)?;
+        let tenant = TenantId(name::guid(&claims.tid).ok_or(TokenProblem::TenantNotGuid)?);
+        let issuer = issuers.of(&claims.iss, &claims.tid, tenant).ok_or(TokenProblem::IssuerUnknown)?;
         let kid = header.kid.ok_or(TokenProblem::NoKeyId)?;
         let keys = issuer.keys_with(&kid).await?.ok_or(TokenProblem::KeyUnknown)?;
         let key = keys.get(&kid).filter(|key| key.may_sign_for(&claims.iss, &claims.tid));
@@ -76,7 +80,7 @@ impl AccessToken {
         validation.leeway = LEEWAY_SECONDS;
         let claims = decode(token, &key.key, &validation).map_err(|error| problem(error.kind()))?.claims;
         let lifetime = Lifetime::of(&claims);
-        let verified = Claims(claims).token(TenantId(tenant))?;
+        let verified = Claims(claims).token(tenant)?;
         if let Some(lifetime) = lifetime {
             issuers.remembered.insert(token, verified.clone(), lifetime, issuer, Arc::clone(&keys));
         }

@@ -18,6 +18,7 @@ mod prove;
 mod remembered_tokens;
 mod rules;
 mod template;
+mod trusted_issuer;
 mod upload_url;
 
 use std::sync::Arc;

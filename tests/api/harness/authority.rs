@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::{Claims, Port};
 
@@ -71,6 +72,11 @@ impl Authority {
         let mut authority = Self { address, port, tokens, published, fetches, serving: None };
         authority.restart().await;
         authority
+    }
+
+    /// The value of `--issuer` that binds it to a tenant.
+    pub fn bound_to(&self, tenant: Uuid) -> String {
+        format!("{}={tenant}", self.address)
     }
 
     /// Another URL of its metadata.
