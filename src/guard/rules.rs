@@ -12,6 +12,9 @@ use crate::{
 const PACKAGE: &str = "print.upload.v1";
 const OPTION: &str = "print.upload.v1.rule";
 
+/// The path of the method that sends a range.
+pub const UPLOAD_RANGE: &str = "/print.upload.v1.UploadSessions/UploadRange";
+
 /// Every RPC of the package with its rule.
 #[derive(Debug)]
 pub struct Rules {
@@ -176,7 +179,7 @@ mod tests {
         let delete = rules.of("/print.upload.v1.UploadSessions/DeleteUploadSession").expect("a rule");
         assert_eq!(delete.scopes, ["PrintJob.ReadWrite", "PrintJob.ReadWrite.All"]);
         assert_eq!(delete.roles, ["PrintJob.ReadWrite.All"]);
-        assert!(rules.of("/print.upload.v1.UploadSessions/UploadRange").is_some_and(|rule| rule.only_session_ids));
+        assert!(rules.of(UPLOAD_RANGE).is_some_and(|rule| rule.only_session_ids));
         assert!(rules.of("/grpc.health.v1.Health/Check").is_none());
     }
 
