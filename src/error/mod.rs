@@ -175,8 +175,8 @@ pub enum Error {
     /// No permit is free on this replica, or the caller or tenant has as many as it may.
     #[error("the service has as many transfers as it can take at the moment")]
     TooManyTransfers,
-    /// The document would have too many fragments.
-    #[error("the upload session already has {0} fragments; send larger ranges")]
+    /// The document would have more pieces than one of its size may have.
+    #[error("the document may have {0} pieces, and would have more with this range; send larger ranges")]
     TooManyFragments(u32),
     /// The job was sent with another creator or document.
     #[error("the print job exists with another creator or document, which never change")]

@@ -3,6 +3,19 @@
 use super::{End, State};
 use crate::range::ByteRange;
 
+/// A document has at most one piece for each of these bytes that it begins, and [`MORE_PIECES`]: a range of one byte
+/// costs as much as one of many.
+pub const BYTES_PER_PIECE: u64 = 64 * 1024;
+
+/// How many pieces more than that a document may have.
+pub const MORE_PIECES: u64 = 64;
+
+/// How many pieces a document of this size may have. `max_fragments` is the limit for every document.
+pub fn piece_limit(size_bytes: u64, max_fragments: u32) -> u32 {
+    let by_size = size_bytes.div_ceil(BYTES_PER_PIECE) + MORE_PIECES;
+    u32::try_from(by_size).map_or(max_fragments, |by_size| by_size.min(max_fragments))
+}
+
 /// A session as one range sees it.
 #[derive(Debug, Clone)]
 pub struct RangeView {
@@ -66,7 +79,10 @@ pub enum Refusal {
     /// No byte is missing, and without a digest it is unknown whether these are the same bytes.
     AlreadyReceived,
     /// With this range the document would have too many pieces.
-    TooManyFragments,
+    TooManyFragments {
+        /// How many it may have.
+        limit: u32,
+    },
 }
 
 /// Plans a range. The pieces to commit are fixed here: if another writer commits a part of them first, the commit
@@ -91,8 +107,9 @@ fn plan_active(view: RangeView, request: RangeRequest, max_fragments: u32) -> Pl
             Plan::Refuse(Refusal::AlreadyReceived)
         };
     }
-    if fragment_count as usize + missing.len() > max_fragments as usize {
-        return Plan::Refuse(Refusal::TooManyFragments);
+    let limit = piece_limit(size_bytes, max_fragments);
+    if fragment_count as usize + missing.len() > limit as usize {
+        return Plan::Refuse(Refusal::TooManyFragments { limit });
     }
     Plan::Take(missing)
 }
@@ -118,6 +135,17 @@ mod tests {
         let missing = missing.to_vec();
         let view = RangeView { state, is_overdue: false, size_bytes: 10, fragment_count: 0, missing, completing };
         plan(view, RangeRequest { range: ByteRange::known(4, 8), total: 10, has_digest }, 1)
+    }
+
+    #[test]
+    fn a_small_document_has_few_pieces() {
+        for (size_bytes, limit) in
+            [(1, 65), (65_536, 65), (65_537, 66), (10 << 20, 224), (1 << 30, 10_000), (u64::MAX, 10_000)]
+        {
+            assert_eq!(piece_limit(size_bytes, 10_000), limit, "{size_bytes}");
+        }
+        assert_eq!(piece_limit(1 << 30, 3), 3);
+        assert_eq!(piece_limit(1 << 40, u32::MAX), (1 << 24) + 64);
     }
 
     #[test]
@@ -155,7 +183,7 @@ mod tests {
             (view.state == State::Completed && repeated.is_none(), Plan::Refuse(Refusal::Completed)),
             (request.total != view.size_bytes, Plan::Refuse(Refusal::WrongTotal { size_bytes: view.size_bytes })),
             (repeated.is_some(), Plan::Confirm(Expected::Completing(repeated.unwrap_or_default()))),
-            (!view.missing.is_empty() && is_too_many, Plan::Refuse(Refusal::TooManyFragments)),
+            (!view.missing.is_empty() && is_too_many, Plan::Refuse(Refusal::TooManyFragments { limit: max_fragments })),
             (!view.missing.is_empty(), Plan::Take(view.missing.clone())),
             (request.has_digest, Plan::Confirm(Expected::Committed)),
         ];

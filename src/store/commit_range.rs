@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     name::{SessionId, TenantId},
-    session::{OwnedSession, State},
+    session::{BYTES_PER_PIECE, MORE_PIECES, OwnedSession, State},
 };
 
 /// Commits a range of a session.
@@ -104,7 +104,7 @@ macro_rules! commit_ranges {
                 where (s.tenant_id, s.session_id) = (t.tenant_id, t.session_id)
                   and s.state = 'active' and t.expire_time > t.time
                   and not (s.received && t.bytes)
-                  and s.fragment_count + t.pieces <= $14
+                  and s.fragment_count + t.pieces <= least($14::int, (s.size_bytes + $16::bigint - 1) / $16 + $17::bigint)
                 returning s.*, t.member, t.time, t.object_id, t.start_byte, t.credential, t.request_id
             ), manifest as (
                 insert into fragment (tenant_id, session_id, start_byte, end_byte, object_id, object_offset, crc32c)
@@ -143,6 +143,8 @@ macro_rules! commit_ranges {
             interval($terms.idle_timeout),
             i32::try_from($terms.max_fragments).unwrap_or(i32::MAX),
             interval($terms.writer_grace),
+            BYTES_PER_PIECE as i64,
+            MORE_PIECES as i64,
         )
     }};
 }

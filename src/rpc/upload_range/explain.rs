@@ -20,7 +20,7 @@ impl Transfer {
                 Error::invalid_field("header.total", problem)
             }
             Refusal::AlreadyReceived => Error::RangeAlreadyReceived,
-            Refusal::TooManyFragments => Error::TooManyFragments(self.app.limits.max_fragments),
+            Refusal::TooManyFragments { limit } => Error::TooManyFragments(limit),
         }
     }
 
@@ -33,7 +33,7 @@ impl Transfer {
             Plan::Take(_) => Err(Error::RangeRaced),
             // Another writer committed some of the pieces, and fewer may be left: the caller must get the session
             // first.
-            Plan::Refuse(Refusal::TooManyFragments) if is_raced => Err(Error::RangeRaced),
+            Plan::Refuse(Refusal::TooManyFragments { .. }) if is_raced => Err(Error::RangeRaced),
             Plan::Refuse(refusal) => Err(self.refused(refusal)),
             Plan::Confirm(expected) => self.compare(expected, crc32c).await,
         }
