@@ -31,7 +31,7 @@ use crate::{
     reclaim::{self, Claims},
     relay::Relay,
     rpc,
-    secret_files::DatabaseUrl,
+    secret_files::{DatabaseUrl, UploadTokenKeys},
     store::{Schema, Store},
     sweeper, telemetry,
     tls::Certificate,
@@ -69,6 +69,7 @@ pub struct Server {
     guard: Arc<Guard>,
     certificate: Option<Certificate>,
     database: DatabaseUrl,
+    upload_token_keys: UploadTokenKeys,
     http: HttpOptions,
 }
 
@@ -108,8 +109,9 @@ impl Server {
             claims: Claims::new(),
         };
         let certificate = config.tls.load()?;
-        let database = config.database.clone();
-        Ok(Self { app, guard: Arc::new(guard), certificate, database, http: config.http.clone() })
+        let (database, upload_token_keys) = (config.database.clone(), config.upload_token_keys.clone());
+        let http = config.http.clone();
+        Ok(Self { app, guard: Arc::new(guard), certificate, database, upload_token_keys, http })
     }
 
     /// Fails unless the database has this program's schema or a newer one, and the object store supports what is
@@ -144,7 +146,8 @@ impl Server {
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> anyhow::Result<Drained> {
         let (leaving, stopping) = (CancellationToken::new(), CancellationToken::new());
-        let background = Background::start(&self.app, &self.guard.issuers, self.database.clone());
+        let background =
+            Background::start(&self.app, &self.guard.issuers, self.database.clone(), self.upload_token_keys.clone());
         let probe = ServiceProbe::new(self.app.clone(), Arc::clone(&self.guard.issuers), leaving.clone());
         let admin = AdminServer::start(listeners.admin, probe);
 
@@ -202,7 +205,12 @@ struct Background {
 }
 
 impl Background {
-    fn start(app: &AppState, issuers: &Arc<Issuers>, database: DatabaseUrl) -> Self {
+    fn start(
+        app: &AppState,
+        issuers: &Arc<Issuers>,
+        database: DatabaseUrl,
+        upload_token_keys: UploadTokenKeys,
+    ) -> Self {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let (issuers, stop_refresh) = (Arc::clone(issuers), stop.clone());
         tasks.spawn(async move { issuers.refresh_until(stop_refresh).await });
@@ -210,6 +218,11 @@ impl Background {
         tasks.spawn(async move {
             let use_address = |url: &SecretString| Ok(store.use_address(url.expose_secret())?);
             stop_following.run_until_cancelled(database.follow(use_address)).await
+        });
+        let (upload_urls, stop_following) = (Arc::clone(&app.upload_urls), stop.clone());
+        tasks.spawn(async move {
+            let use_keys = |keys: &[SecretString]| Ok(upload_urls.use_keys(keys)?);
+            stop_following.run_until_cancelled(upload_token_keys.follow(use_keys)).await
         });
         tasks.spawn(sweeper::run(app.clone(), stop.clone()));
         tasks.spawn(reclaim::run(app.clone(), stop.clone()));

@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode, errors::ErrorKind};
+use parking_lot::RwLock;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -23,6 +24,11 @@ const MIN_KEY_BYTES: usize = 32;
 /// Signs and verifies upload URLs.
 pub struct UploadUrls {
     base: String,
+    /// Never locked across an await.
+    keys: RwLock<Keys>,
+}
+
+struct Keys {
     signing: EncodingKey,
     verifying: Vec<DecodingKey>,
 }
@@ -49,15 +55,14 @@ struct Claims {
 impl UploadUrls {
     /// Upload URLs below `public_url`. The first key signs, all keys verify. Replicas share the keys.
     pub fn new(public_url: &str, keys: &[SecretString]) -> Result<Self, KeyError> {
-        if keys.iter().any(|key| key.expose_secret().len() < MIN_KEY_BYTES) {
-            return Err(KeyError::TooShort);
-        }
-        let first = keys.first().ok_or(KeyError::None)?;
-        Ok(Self {
-            base: public_url.trim_end_matches('/').to_owned(),
-            signing: EncodingKey::from_secret(first.expose_secret().as_bytes()),
-            verifying: keys.iter().map(|key| DecodingKey::from_secret(key.expose_secret().as_bytes())).collect(),
-        })
+        let keys = RwLock::new(Keys::of(keys)?);
+        Ok(Self { base: public_url.trim_end_matches('/').to_owned(), keys })
+    }
+
+    /// Uses other keys from now on. If they cannot be used, the old ones stay.
+    pub fn use_keys(&self, keys: &[SecretString]) -> Result<(), KeyError> {
+        *self.keys.write() = Keys::of(keys)?;
+        Ok(())
     }
 
     /// `{public url}/uploadSessions/{id}?tempauthtoken={token}`, with a token that is valid until `expire_limit`, the
@@ -65,7 +70,7 @@ impl UploadUrls {
     pub fn sign(&self, tenant: TenantId, session: SessionId, expire_limit: SystemTime) -> Result<String, Error> {
         let since_epoch = expire_limit.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
         let claims = Claims { aud: AUDIENCE.into(), exp: since_epoch.as_secs(), tid: tenant.0, sid: session.0 };
-        let token = encode(&Header::new(Algorithm::HS256), &claims, &self.signing)
+        let token = encode(&Header::new(Algorithm::HS256), &claims, &self.keys.read().signing)
             .map_err(|error| Error::Internal(format!("signing an upload token: {error}")))?;
         Ok(format!("{}/{session}?tempauthtoken={token}", self.base))
     }
@@ -75,7 +80,8 @@ impl UploadUrls {
         let mut validation = Validation::new(Algorithm::HS256);
         validation.set_audience(&[AUDIENCE]);
         validation.set_required_spec_claims(&["exp", "aud"]);
-        let verified = self.verifying.iter().map(|key| decode::<Claims>(token, key, &validation));
+        let keys = self.keys.read();
+        let verified = keys.verifying.iter().map(|key| decode::<Claims>(token, key, &validation));
         let mut expired = false;
         for result in verified {
             match result {
@@ -87,6 +93,19 @@ impl UploadUrls {
             }
         }
         Err(if expired { TokenProblem::UploadTokenExpired.into() } else { TokenProblem::UploadTokenInvalid.into() })
+    }
+}
+
+impl Keys {
+    fn of(keys: &[SecretString]) -> Result<Self, KeyError> {
+        if keys.iter().any(|key| key.expose_secret().len() < MIN_KEY_BYTES) {
+            return Err(KeyError::TooShort);
+        }
+        let first = keys.first().ok_or(KeyError::None)?;
+        Ok(Self {
+            signing: EncodingKey::from_secret(first.expose_secret().as_bytes()),
+            verifying: keys.iter().map(|key| DecodingKey::from_secret(key.expose_secret().as_bytes())).collect(),
+        })
     }
 }
 
