@@ -1,4 +1,4 @@
-//! The upload session below its document's Graph path: create, get, cancel.
+//! The upload session below its document's Graph path: create, get, renew the upload URL, cancel.
 
 use axum::{
     Json,
@@ -13,7 +13,7 @@ use super::{answer::message_and_id, body, call::GraphCall, error::Error, json, o
 use crate::{
     proto::{
         CreateUploadSessionRequest, DeleteUploadSessionRequest, DocumentProperties, GetUploadSessionRequest, Reason,
-        UploadSession, upload_session::State as SessionState,
+        RenewUploadUrlRequest, UploadSession, upload_session::State as SessionState,
     },
     telemetry::RequestId,
 };
@@ -60,6 +60,13 @@ pub async fn get(GraphCall { mut client, path }: GraphCall) -> Result<Response, 
     if session.state() != SessionState::Active {
         return Err(Error::session_ended(&session, id));
     }
+    Ok(respond(&path, id, &session, json::own_upload_session(&session)))
+}
+
+/// `POST …/uploadSession/renewUploadUrl`: a new upload URL, in place of all that went out before.
+pub async fn renew(GraphCall { mut client, path }: GraphCall) -> Result<Response, Error> {
+    let request = RenewUploadUrlRequest { name: path.upload_session() };
+    let (session, id) = message_and_id(client.sessions.renew_upload_url(request).await)?;
     Ok(respond(&path, id, &session, json::own_upload_session(&session)))
 }
 

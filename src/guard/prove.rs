@@ -8,7 +8,10 @@ use crate::{
     error::Error,
     name::{DocumentId, DocumentName, JobName, SessionId, SessionName},
     proto::Proof,
-    session::{Caller, Capability, CatalogCaller, MissingSession, OwnedSession, PermittedDocument, PermittedPrinter},
+    session::{
+        Caller, Capability, CatalogCaller, MissingSession, NotAuthorized, OwnedSession, PermittedDocument,
+        PermittedPrinter,
+    },
     store::Wanted,
     telemetry::RequestLog,
 };
@@ -127,8 +130,12 @@ impl Guard {
         let purpose = message.rule.purpose();
         let found = self.store.session_by_id(capability.tenant, capability.session, purpose).await?;
         let Some(session) = found.session else { return Ok(None) };
+        let proof = session.authorized_by(capability).map_err(|refusal| match refusal {
+            NotAuthorized::OtherSession => Error::UploadTokenNotAccepted,
+            NotAuthorized::UploadUrlRenewed => Error::UploadUrlRenewed,
+        })?;
         match_etag(message.etag(), session.id)?;
-        session.authorized_by(capability).map(Some).map_err(|_| Error::UploadTokenNotAccepted)
+        Ok(Some(proof))
     }
 
     fn prove_catalog_caller(&self, message: &FirstMessage<'_>, caller: &Caller) -> Result<CatalogCaller, Error> {

@@ -85,12 +85,13 @@ impl Rules {
 
 impl Rule {
     /// What the call's session or document is resolved for. Of the calls that prove a session, only DeleteUploadSession
-    /// turns a missing one into success, and only UploadRange streams its request. The third is GetUploadSession.
+    /// turns a missing one into success, only UploadRange streams its request, and only RenewUploadUrl accepts no upload
+    /// token. The fourth is GetUploadSession.
     pub fn purpose(&self) -> Purpose {
         if self.allow_missing_field.is_some() {
             return Purpose::Cancel;
         }
-        let reads = self.proof == Proof::OwnedSession && !self.is_client_streaming;
+        let reads = self.proof == Proof::OwnedSession && self.capability && !self.is_client_streaming;
         if reads { Purpose::Read } else { Purpose::Other }
     }
 
@@ -181,6 +182,21 @@ mod tests {
         assert_eq!(delete.roles, ["PrintJob.ReadWrite.All"]);
         assert!(rules.of(UPLOAD_RANGE).is_some_and(|rule| rule.only_session_ids));
         assert!(rules.of("/grpc.health.v1.Health/Check").is_none());
+    }
+
+    #[test]
+    fn a_session_is_read_only_for_who_gets_it_and_canceled_only_by_who_deletes_it() {
+        let rules = Rules::load().expect("the compiled-in proto has rules");
+        for (method, purpose) in [
+            ("CreateUploadSession", Purpose::Other),
+            ("GetUploadSession", Purpose::Read),
+            ("RenewUploadUrl", Purpose::Other),
+            ("UploadRange", Purpose::Other),
+            ("DeleteUploadSession", Purpose::Cancel),
+        ] {
+            let path = format!("/{PACKAGE}.UploadSessions/{method}");
+            assert_eq!(rules.of(&path).expect(method).purpose(), purpose, "{method}");
+        }
     }
 
     #[test]

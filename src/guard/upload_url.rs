@@ -50,6 +50,13 @@ struct Claims {
     exp: u64,
     tid: Uuid,
     sid: Uuid,
+    /// How often the session's upload URL had been renewed. Missing for 0, as in the tokens of older programs.
+    #[serde(rename = "gen", default, skip_serializing_if = "is_zero")]
+    url_generation: u32,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl UploadUrls {
@@ -66,10 +73,12 @@ impl UploadUrls {
     }
 
     /// `{public url}/uploadSessions/{id}?tempauthtoken={token}`, with a token that is valid until `expire_limit`, the
-    /// session's hard cap. Whether the session still accepts calls is decided by its row.
-    pub fn sign(&self, tenant: TenantId, session: SessionId, expire_limit: SystemTime) -> Result<String, Error> {
+    /// session's hard cap. Whether the session still accepts calls, and this URL, is decided by its row.
+    pub fn sign(&self, capability: Capability, expire_limit: SystemTime) -> Result<String, Error> {
+        let Capability { tenant, session, url_generation } = capability;
         let since_epoch = expire_limit.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        let claims = Claims { aud: AUDIENCE.into(), exp: since_epoch.as_secs(), tid: tenant.0, sid: session.0 };
+        let (aud, exp) = (AUDIENCE.to_owned(), since_epoch.as_secs());
+        let claims = Claims { aud, exp, tid: tenant.0, sid: session.0, url_generation };
         let token = encode(&Header::new(Algorithm::HS256), &claims, &self.keys.read().signing)
             .map_err(|error| Error::Internal(format!("signing an upload token: {error}")))?;
         Ok(format!("{}/{session}?tempauthtoken={token}", self.base))
@@ -86,8 +95,8 @@ impl UploadUrls {
         for result in verified {
             match result {
                 Ok(token) => {
-                    let Claims { tid, sid, .. } = token.claims;
-                    return Ok(Capability { tenant: TenantId(tid), session: SessionId(sid) });
+                    let Claims { tid, sid, url_generation, .. } = token.claims;
+                    return Ok(Capability { tenant: TenantId(tid), session: SessionId(sid), url_generation });
                 }
                 Err(error) => expired |= *error.kind() == ErrorKind::ExpiredSignature,
             }
@@ -125,6 +134,11 @@ mod tests {
         UploadUrls::new("https://upload.example/", &keys).expect("keys")
     }
 
+    fn capability() -> Capability {
+        let (tenant, session) = (TenantId(Uuid::from_u128(1)), SessionId(Uuid::from_u128(2)));
+        Capability { tenant, session, url_generation: 0 }
+    }
+
     fn token(url: &str) -> &[u8] {
         url.split_once("tempauthtoken=").expect("a token").1.as_bytes()
     }
@@ -135,20 +149,37 @@ mod tests {
 
     #[test]
     fn a_token_authorizes_calls_for_the_session_it_was_signed_for() {
-        let (tenant, session) = (TenantId(Uuid::from_u128(1)), SessionId(Uuid::from_u128(2)));
-        let url = urls(&["a"]).sign(tenant, session, in_an_hour()).expect("a url");
-        assert!(url.starts_with(&format!("https://upload.example/uploadSessions/{}?tempauthtoken=", session.0)));
-        let unreserved = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c);
-        assert!(token(&url).iter().all(|&c| unreserved(c.into())), "clients take the URL for a URI template: {url}");
-        assert_eq!(urls(&["b", "a"]).verify(token(&url)).ok(), Some(Capability { tenant, session }));
+        for url_generation in [0, 1, u32::MAX] {
+            let capability = Capability { url_generation, ..capability() };
+            let url = urls(&["a"]).sign(capability, in_an_hour()).expect("a url");
+            let id = capability.session.0;
+            assert!(url.starts_with(&format!("https://upload.example/uploadSessions/{id}?tempauthtoken=")));
+            let unreserved = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c);
+            assert!(token(&url).iter().all(|&c| unreserved(c.into())), "clients take it for a URI template: {url}");
+            assert_eq!(urls(&["b", "a"]).verify(token(&url)).ok(), Some(capability));
+        }
+    }
+
+    #[test]
+    fn other_keys_can_be_used_from_now_on() {
+        let urls = urls(&["a"]);
+        let old = urls.sign(capability(), in_an_hour()).expect("a url");
+        let key = |key: &str| SecretString::from(key.repeat(MIN_KEY_BYTES));
+        urls.use_keys(&[key("b"), key("a")]).expect("keys");
+        let new = urls.sign(capability(), in_an_hour()).expect("a url");
+        assert!(old != new && urls.verify(token(&old)).is_ok() && urls.verify(token(&new)).is_ok());
+        urls.use_keys(&[key("b")]).expect("a key");
+        for unusable in [vec![], vec![SecretString::from("short")]] {
+            urls.use_keys(&unusable).expect_err("unusable");
+        }
+        assert!(urls.verify(token(&old)).is_err() && urls.verify(token(&new)).is_ok());
     }
 
     #[test]
     fn a_token_of_an_unknown_key_or_past_its_time_is_refused() {
-        let session = SessionId(Uuid::from_u128(2));
-        let url = urls(&["a"]).sign(TenantId(Uuid::nil()), session, in_an_hour()).expect("a url");
+        let url = urls(&["a"]).sign(capability(), in_an_hour()).expect("a url");
         assert!(urls(&["b"]).verify(token(&url)).is_err());
-        let url = urls(&["a"]).sign(TenantId(Uuid::nil()), session, SystemTime::UNIX_EPOCH).expect("a url");
+        let url = urls(&["a"]).sign(capability(), SystemTime::UNIX_EPOCH).expect("a url");
         let error = urls(&["b", "a"]).verify(token(&url)).expect_err("expired");
         assert_eq!(error.code_and_reason().1, Reason::UploadTokenExpired);
     }

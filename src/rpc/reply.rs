@@ -10,7 +10,7 @@ use crate::{
     name::{DocumentName, JobName, TenantId},
     proto::{self, principal::Identity, print_document, print_job, upload_session},
     range::{ByteRange, combined_crc32c},
-    session::{EndReason, Principal, State, UploadSession},
+    session::{Capability, EndReason, Principal, State, UploadSession},
     store::{self, StoredPiece},
 };
 
@@ -21,7 +21,10 @@ pub fn upload_session(
     upload_urls: Option<&UploadUrls>,
 ) -> Result<proto::UploadSession, Error> {
     let upload_url = match (session.state, upload_urls) {
-        (State::Active, Some(upload_urls)) => upload_urls.sign(tenant, session.id, session.expire_limit)?,
+        (State::Active, Some(upload_urls)) => {
+            let capability = Capability { tenant, session: session.id, url_generation: session.url_generation };
+            upload_urls.sign(capability, session.expire_limit)?
+        }
         _ => String::new(),
     };
     Ok(proto::UploadSession {

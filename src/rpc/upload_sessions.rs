@@ -1,4 +1,4 @@
-//! `UploadSessions`: create, get, send, delete.
+//! `UploadSessions`: create, get, renew the URL, send, delete.
 
 use std::{sync::Arc, time::Instant};
 
@@ -14,10 +14,11 @@ use crate::{
     name::SessionId,
     proto::{
         CreateUploadSessionRequest, DeleteUploadSessionRequest, DocumentProperties, GetUploadSessionRequest,
-        UploadRangeRequest, UploadRangeResponse, UploadSession, upload_sessions_server::UploadSessions,
+        RenewUploadUrlRequest, UploadRangeRequest, UploadRangeResponse, UploadSession,
+        upload_sessions_server::UploadSessions,
     },
     range_bytes::RangeBytes,
-    session::{End, MissingSession, OwnedSession, PermittedDocument, Properties},
+    session::{End, MissingSession, OwnedSession, PermittedDocument, Properties, State},
     store::{CancelOutcome, Created, Reclaim},
     telemetry::{RequestLog, meters},
     text::is_invisible,
@@ -79,6 +80,35 @@ impl UploadSessions for UploadSessionsService {
             None => Arc::new(self.0.upload_session(&owned).await?.ok_or(Error::SessionNotFound)?),
         };
         Ok(Response::new(reply::upload_session(&session, owned.tenant(), upload_urls)?))
+    }
+
+    async fn renew_upload_url(
+        &self,
+        request: Request<RenewUploadUrlRequest>,
+    ) -> Result<Response<UploadSession>, Status> {
+        let app = Arc::clone(&self.0);
+        let owned: OwnedSession = from_guard(request.extensions())?;
+        let may_send = MaySend::is_in(request.extensions());
+
+        // In its own task: if the caller hangs up, the writers that came with an earlier URL must still be notified.
+        let renewal = async move {
+            loop {
+                if let Some(session) = app.store.renew_upload_url(&owned).await? {
+                    app.announce_renewal(&session);
+                    let upload_urls = may_send.then_some(&*app.upload_urls);
+                    return reply::upload_session(&session, owned.tenant(), upload_urls);
+                }
+                // Nothing was changed: one more read finds out why.
+                let session = app.upload_session(&owned).await?.ok_or(Error::SessionNotFound)?;
+                match session.state.end() {
+                    Some(end) => return Err(end.into()),
+                    None if session.state == State::Completed => return Err(Error::SessionCompleted),
+                    // It was overdue, and a range has prolonged it.
+                    None => {}
+                }
+            }
+        };
+        Ok(Response::new(task_result(tokio::spawn(renewal.in_current_span()).await)?))
     }
 
     async fn upload_range(

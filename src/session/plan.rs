@@ -31,6 +31,8 @@ pub struct RangeView {
     pub missing: Vec<ByteRange>,
     /// The range that completed the document, and its CRC32C.
     pub completing: Option<(ByteRange, u32)>,
+    /// How often the session's upload URL was renewed.
+    pub url_generation: u32,
 }
 
 /// A range, as its header describes it.
@@ -133,7 +135,8 @@ mod tests {
     fn decide(state: State, missing: &[ByteRange], completing: Option<ByteRange>, has_digest: bool) -> Plan {
         let completing = completing.map(|range| (range, 42));
         let missing = missing.to_vec();
-        let view = RangeView { state, is_overdue: false, size_bytes: 10, fragment_count: 0, missing, completing };
+        let (is_overdue, size_bytes, fragment_count, url_generation) = (false, 10, 0, 0);
+        let view = RangeView { state, is_overdue, size_bytes, fragment_count, missing, completing, url_generation };
         plan(view, RangeRequest { range: ByteRange::known(4, 8), total: 10, has_digest }, 1)
     }
 
@@ -209,6 +212,7 @@ mod tests {
                 fragment_count,
                 missing,
                 completing: completing.map(|(start, end, crc32c)| (ByteRange::known(start, end), crc32c)),
+                url_generation: 0,
             },
         )
     }

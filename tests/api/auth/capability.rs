@@ -10,6 +10,7 @@ use print_upload::{
         DeleteUploadSessionRequest, GetUploadSessionRequest, UploadSession,
         upload_session::{EndReason, State},
     },
+    session::Capability,
 };
 use print_upload_client::{Credential, UPLOAD_TOKEN};
 use secrecy::SecretString;
@@ -238,7 +239,8 @@ async fn it_ends_with_the_sessions_hard_cap_and_holds_in_its_tenant_only() {
     let id = SessionId(session.etag.parse().expect("an id"));
     let urls = |key: &str| UploadUrls::new("http://upload.example", &[SecretString::from(key)]).expect("keys");
     let holder = |urls: &UploadUrls, tenant, until| {
-        let url = urls.sign(TenantId(tenant), id, until).expect("a URL");
+        let capability = Capability { tenant: TenantId(tenant), session: id, url_generation: 0 };
+        let url = urls.sign(capability, until).expect("a URL");
         app.ada().holder_of(&UploadSession { upload_url: url, ..Default::default() })
     };
     let own = urls(app.flag("upload-token-key"));
@@ -249,7 +251,7 @@ async fn it_ends_with_the_sessions_hard_cap_and_holds_in_its_tenant_only() {
         (holder(&urls(&"x".repeat(40)), TENANT, later), unauthenticated("UPLOAD_TOKEN_INVALID")),
     ];
     for (mut holder, expected) in cases {
-        for rpc in Rpc::OF_SESSIONS {
+        for rpc in Rpc::BY_UPLOAD_URL {
             let error = holder.call(rpc, &session.name).await.expect_err("not its session");
             assert_eq!(error.code_and_reason(), expected, "{rpc:?}");
         }
