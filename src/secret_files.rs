@@ -116,22 +116,23 @@ const KEY_MESSAGES: Messages = Messages {
     old_stays: "the old keys of upload URLs stay in use",
 };
 
-/// Reads secrets every second, and passes them on when they have changed.
+/// Reads secrets every second, and passes them on when they have changed. Passes them on the first time as well: they
+/// may have changed since the program read them at its start.
 async fn follow(
     read: impl Fn() -> anyhow::Result<Vec<SecretString>> + Clone + Send + 'static,
     use_secrets: impl Fn(&[SecretString]) -> anyhow::Result<()>,
     messages: Messages,
 ) {
-    let mut current = read().unwrap_or_default();
+    let mut current: Option<Vec<SecretString>> = None;
     let mut is_failing = false;
     loop {
-        sleep(RELOAD_INTERVAL).await;
         let secrets = spawn_blocking(read.clone()).await.unwrap_or_else(|error| Err(error.into()));
         let used = match secrets {
-            Ok(secrets) if are_same(&secrets, &current) => Ok(()),
+            Ok(secrets) if current.as_ref().is_some_and(|current| are_same(&secrets, current)) => Ok(()),
             Ok(secrets) => use_secrets(&secrets).map(|()| {
-                tracing::info!("{}", messages.read_again);
-                current = secrets;
+                if current.replace(secrets).is_some() || is_failing {
+                    tracing::info!("{}", messages.read_again);
+                }
             }),
             Err(error) => Err(error),
         };
@@ -139,6 +140,7 @@ async fn follow(
             tracing::warn!(error = format!("{error:#}"), "{}", messages.old_stays);
         }
         is_failing = used.is_err();
+        sleep(RELOAD_INTERVAL).await;
     }
 }
 
@@ -179,6 +181,29 @@ fn read(flag: &str, file: &str) -> anyhow::Result<SecretString> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Between the start of the program and that of this task the file may have changed.
+    #[tokio::test]
+    async fn keys_are_passed_on_when_they_are_first_followed_and_when_they_change() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("keys");
+        fs::write(&file, "one\ntwo\n").expect("a file");
+        let upload_token_key_file = Some(file.display().to_string());
+        let keys = UploadTokenKeys { upload_token_keys: Vec::new(), upload_token_key_file };
+        let (sender, mut used) = tokio::sync::mpsc::unbounded_channel();
+        let following = tokio::spawn(async move {
+            let use_keys = |keys: &[SecretString]| {
+                let keys: Vec<String> = keys.iter().map(|key| key.expose_secret().to_owned()).collect();
+                Ok(sender.send(keys)?)
+            };
+            keys.follow(use_keys).await;
+        });
+
+        assert_eq!(used.recv().await.expect("keys"), ["one", "two"]);
+        fs::write(&file, "three").expect("a file");
+        assert_eq!(used.recv().await.expect("keys"), ["three"], "once each");
+        following.abort();
+    }
 
     #[test]
     fn a_password_that_is_not_encoded_is_noticed() {
