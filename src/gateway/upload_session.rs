@@ -77,12 +77,10 @@ pub async fn delete(GraphCall { mut client, path }: GraphCall, IfMatch(etag): If
     Ok((status::DELETED, id, ()).into_response())
 }
 
-/// The response with a session, in the given shape. No cache may store it: the upload URL is a secret.
+/// The response with a session, in the given shape.
 fn respond(path: &GraphPath, id: RequestId, session: &UploadSession, mut shape: Value) -> Response {
     shape["@odata.context"] = odata::context(path.version, "microsoft.graph.uploadSession").into();
-    let etag = format!("\"{}\"", session.etag);
-    let headers = [(header::ETAG, etag.as_str()), (header::CACHE_CONTROL, "no-store")];
-    (id, headers, Json(shape)).into_response()
+    (id, [(header::ETAG, format!("\"{}\"", session.etag))], Json(shape)).into_response()
 }
 
 impl IfMatch {
