@@ -159,6 +159,11 @@ impl Issuer {
         Ok(Self { trusted, source, fetcher, refetch, keys, last_fetch })
     }
 
+    /// The tenants that it is bound to. `None`: it may speak for every tenant.
+    pub fn tenants(&self) -> Option<Arc<[TenantId]>> {
+        self.trusted.tenants.clone()
+    }
+
     /// The key set that has a key with this id. If the key is unknown, the issuer's keys are fetched again, at most
     /// every `refetch`.
     pub async fn keys_with(&self, kid: &str) -> Result<Option<Keys>, Error> {

@@ -1,5 +1,7 @@
 //! The issuers of `--issuer`, each with the tenants that it is bound to.
 
+use std::sync::Arc;
+
 use super::{issuer::IssuerError, template::is_template};
 use crate::name::{self, TenantId};
 
@@ -8,8 +10,8 @@ use crate::name::{self, TenantId};
 pub(super) struct TrustedIssuer {
     /// The address in its tokens, or a template of addresses.
     pub(super) address: String,
-    /// The tenants that it may issue tokens for. `None`: every tenant.
-    tenants: Option<Vec<TenantId>>,
+    /// The tenants that it is bound to. `None`: it may speak for every tenant.
+    pub(super) tenants: Option<Arc<[TenantId]>>,
 }
 
 impl TrustedIssuer {
@@ -18,15 +20,19 @@ impl TrustedIssuer {
     /// other issuers it must be bound: otherwise it could issue tokens in the name of their users.
     pub(super) fn read_all(values: &[String]) -> Result<Vec<Self>, IssuerError> {
         let mut issuers: Vec<Self> = Vec::new();
-        for value in values {
-            let Some(tenant) = name::guid(value) else {
-                issuers.push(Self::read(value)?);
-                continue;
-            };
-            let tenants = issuers.last_mut().and_then(|issuer| issuer.tenants.as_mut());
-            let tenants =
-                tenants.ok_or_else(|| IssuerError::new(value, "is a tenant, and follows no ADDRESS=TENANT"))?;
-            tenants.push(TenantId(tenant));
+        let mut values = values.iter().peekable();
+        while let Some(value) = values.next() {
+            let (address, first) = Self::split(value)?;
+            if issuers.iter().any(|issuer| issuer.address == address) {
+                return Err(IssuerError::new(address, "is given twice: name it once, as ADDRESS=TENANT,TENANT"));
+            }
+            let mut tenants: Vec<TenantId> = first.into_iter().collect();
+            while let Some(tenant) = values.peek().filter(|_| first.is_some()).and_then(|value| name::guid(value)) {
+                tenants.push(TenantId(tenant));
+                values.next();
+            }
+            let tenants = first.is_some().then(|| tenants.into());
+            issuers.push(Self { address: address.into(), tenants });
         }
         let is_alone = issuers.len() == 1;
         let unbound = issuers.iter().find(|issuer| issuer.tenants.is_none() && !is_template(&issuer.address));
@@ -39,14 +45,15 @@ impl TrustedIssuer {
         }
     }
 
-    /// Splits at the first `=`: an issuer has no query.
-    fn read(value: &str) -> Result<Self, IssuerError> {
-        let Some((address, tenant)) = value.split_once('=') else {
-            return Ok(Self { address: value.into(), tenants: None });
-        };
-        let tenant =
-            name::guid(tenant).ok_or_else(|| IssuerError::new(value, "must be ADDRESS=TENANT, with a GUID"))?;
-        Ok(Self { address: address.into(), tenants: Some(vec![TenantId(tenant)]) })
+    /// An address, and the first tenant that it is bound to. Splits at the first `=`: an issuer has no query.
+    fn split(value: &str) -> Result<(&str, Option<TenantId>), IssuerError> {
+        if name::guid(value).is_some() {
+            return Err(IssuerError::new(value, "is a tenant, and follows no ADDRESS=TENANT"));
+        }
+        let Some((address, tenant)) = value.split_once('=') else { return Ok((value, None)) };
+        let tenant = name::guid(tenant);
+        let tenant = tenant.ok_or_else(|| IssuerError::new(value, "must be ADDRESS=TENANT, with a GUID"))?;
+        Ok((address, Some(TenantId(tenant))))
     }
 
     /// Whether its tokens are accepted in a tenant.
@@ -72,9 +79,10 @@ mod tests {
 
     #[test]
     fn tenants_belong_to_the_issuer_before_them() {
-        let issuers = read(&format!("{FIXED}={ONE},{TWO},{TEMPLATE},{TEMPLATE}={TWO}")).expect("issuers");
+        let other = "https://sts.example/{tenantid}/";
+        let issuers = read(&format!("{FIXED}={ONE},{TWO},{TEMPLATE},{other}={TWO}")).expect("issuers");
         let addresses: Vec<&str> = issuers.iter().map(|issuer| issuer.address.as_str()).collect();
-        assert_eq!(addresses, [FIXED, TEMPLATE, TEMPLATE]);
+        assert_eq!(addresses, [FIXED, TEMPLATE, other]);
         let tenants = [ONE, TWO].map(|tenant| TenantId(tenant.parse().expect("a GUID")));
         for (issuer, expected) in issuers.iter().zip([[true, true], [true, true], [false, true]]) {
             assert_eq!(tenants.map(|tenant| issuer.may_issue_for(tenant)), expected, "{issuer:?}");
@@ -86,10 +94,22 @@ mod tests {
     fn an_issuer_without_a_placeholder_beside_others_is_bound() {
         assert!(read(FIXED).is_ok(), "there is no other that it could speak for");
         assert!(read(&format!("{TEMPLATE},https://sts.example/{{tenantid}}/")).is_ok());
-        for refused in [format!("{FIXED},{TEMPLATE}"), format!("{TEMPLATE}={ONE},{FIXED}"), format!("{FIXED},{FIXED}")]
-        {
+        for refused in [format!("{FIXED},{TEMPLATE}"), format!("{TEMPLATE}={ONE},{FIXED}")] {
             let error = read(&refused).expect_err(&refused).to_string();
             assert!(error.starts_with(&format!("issuer {FIXED}: has no {{tenantid}}")), "{error}");
+        }
+    }
+
+    /// Otherwise its tokens would be accepted for the tenants of both, and its keys fetched twice.
+    #[test]
+    fn an_issuer_is_given_once() {
+        for refused in [
+            format!("{TEMPLATE},{TEMPLATE}={ONE}"),
+            format!("{FIXED}={ONE},{TEMPLATE},{FIXED}={TWO}"),
+            format!("{TEMPLATE},{TEMPLATE}"),
+        ] {
+            let error = read(&refused).expect_err(&refused).to_string();
+            assert!(error.contains("is given twice"), "{error}");
         }
     }
 

@@ -198,11 +198,18 @@ pub struct CatalogCaller {
 }
 
 impl CatalogCaller {
-    /// Checks that the caller is an application that maintains catalogs. It may do so for every `tenant`.
-    pub fn authorize(caller: &Caller, catalog_clients: &[String], tenant: TenantId) -> Option<Self> {
+    /// Checks that the caller is an application that maintains catalogs. It may do so for every `tenant` that its
+    /// issuer may speak for: `issuer_tenants`, or all of them.
+    pub fn authorize(
+        caller: &Caller,
+        catalog_clients: &[String],
+        issuer_tenants: Option<&[TenantId]>,
+        tenant: TenantId,
+    ) -> Option<Self> {
         let Principal::Application(app_id) = &caller.principal else { return None };
-        let known = catalog_clients.contains(app_id);
-        known.then(|| Self { tenant, application: caller.principal.clone() })
+        let is_authorized =
+            catalog_clients.contains(app_id) && issuer_tenants.is_none_or(|tenants| tenants.contains(&tenant));
+        is_authorized.then(|| Self { tenant, application: caller.principal.clone() })
     }
 
     /// The tenant that the request names.
@@ -258,6 +265,24 @@ mod tests {
         assert_eq!(refusal(capability(1, 8, 2)), NotAuthorized::OtherSession);
         assert_eq!(refusal(capability(2, 7, 2)), NotAuthorized::OtherSession);
         assert_eq!(refusal(capability(1, 7, 1)), NotAuthorized::UploadUrlRenewed);
+    }
+
+    #[test]
+    fn an_application_maintains_the_catalogs_that_its_issuer_may_speak_for() {
+        let clients = ["robot".to_owned()];
+        let tenants = [1, 2].map(|tenant| TenantId(Uuid::from_u128(tenant)));
+        let may = |principal: Principal, issuer_tenants: Option<&[TenantId]>| {
+            tenants.map(|tenant| {
+                CatalogCaller::authorize(&caller(1, principal.clone()), &clients, issuer_tenants, tenant).is_some()
+            })
+        };
+        let robot = Principal::Application("robot".into());
+        assert_eq!(may(robot.clone(), None), [true, true]);
+        assert_eq!(may(robot.clone(), Some(&tenants)), [true, true]);
+        assert_eq!(may(robot.clone(), Some(&tenants[..1])), [true, false]);
+        assert_eq!(may(robot, Some(&[])), [false, false]);
+        assert_eq!(may(Principal::Application("other".into()), None), [false, false]);
+        assert_eq!(may(Principal::User("robot".into()), None), [false, false]);
     }
 
     #[test]
