@@ -85,8 +85,8 @@ impl Rules {
 
 impl Rule {
     /// What the call's session or document is resolved for. Of the calls that prove a session, only DeleteUploadSession
-    /// turns a missing one into success, only UploadRange streams its request, and only RenewUploadUrl accepts no upload
-    /// token. The fourth is GetUploadSession.
+    /// turns a missing one into success, only UploadRange streams its request, and only RenewUploadUrl accepts no
+    /// upload token. The fourth is GetUploadSession.
     pub fn purpose(&self) -> Purpose {
         if self.allow_missing_field.is_some() {
             return Purpose::Cancel;

@@ -7,7 +7,7 @@ mod proof;
 mod state;
 
 pub use caller::{Caller, Capability, Credential, Principal, identity};
-pub use plan::{BYTES_PER_PIECE, Expected, MORE_PIECES, Plan, RangeRequest, RangeView, Refusal, piece_limit, plan};
+pub use plan::{BASE_PIECES, BYTES_PER_PIECE, Expected, Plan, RangeRequest, RangeView, Refusal, piece_limit, plan};
 pub use proof::{
     CatalogCaller, Document, MissingSession, NotAuthorized, NotJobCreator, NotSessionOwner, OwnedSession,
     PermittedDocument, PermittedPrinter, Printer, Reach, Session,

@@ -3,16 +3,16 @@
 use super::{End, State};
 use crate::range::ByteRange;
 
-/// A document has at most one piece for each of these bytes that it begins, and [`MORE_PIECES`]: a range of one byte
-/// costs as much as one of many.
-pub const BYTES_PER_PIECE: u64 = 64 * 1024;
+/// How many pieces a document of any size may have.
+pub const BASE_PIECES: u64 = 64;
 
-/// How many pieces more than that a document may have.
-pub const MORE_PIECES: u64 = 64;
+/// A document may have one more piece for each of these bytes that it begins: a range of one byte costs as much as one
+/// of many.
+pub const BYTES_PER_PIECE: u64 = 64 * 1024;
 
 /// How many pieces a document of this size may have. `max_fragments` is the limit for every document.
 pub fn piece_limit(size_bytes: u64, max_fragments: u32) -> u32 {
-    let by_size = size_bytes.div_ceil(BYTES_PER_PIECE) + MORE_PIECES;
+    let by_size = size_bytes.div_ceil(BYTES_PER_PIECE) + BASE_PIECES;
     u32::try_from(by_size).map_or(max_fragments, |by_size| by_size.min(max_fragments))
 }
 

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     name::{SessionId, TenantId},
-    session::{BYTES_PER_PIECE, MORE_PIECES, OwnedSession, State},
+    session::{BASE_PIECES, BYTES_PER_PIECE, OwnedSession, State},
 };
 
 /// Commits a range of a session.
@@ -149,7 +149,7 @@ macro_rules! commit_ranges {
             i32::try_from($terms.max_fragments).unwrap_or(i32::MAX),
             interval($terms.writer_grace),
             BYTES_PER_PIECE as i64,
-            MORE_PIECES as i64,
+            BASE_PIECES as i64,
             &columns.url_generations as _,
         )
     }};

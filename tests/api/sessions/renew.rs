@@ -108,6 +108,31 @@ async fn a_range_that_came_with_an_old_url_is_not_committed() {
     }
 }
 
+/// The statement that commits the range waits for the renewal, and judges the row that the renewal leaves.
+#[tokio::test]
+async fn a_range_that_is_committed_while_its_url_is_renewed_is_refused() {
+    for batch_size in ["1", "64"] {
+        let app = App::with([("database-batch-size", batch_size)]).await;
+        let (mut ada, bytes) = (app.ada(), sample_bytes(SIZE));
+        let session = ada.create(&app.new_document().await, SIZE).await.expect("a session");
+        let (sender, answer) = ada.holder_of(&session).stall(&session, &bytes, 0..500);
+        eventually("the writer is under way", async || app.files_of(&session).len() == 1).await;
+
+        let mut renewal = app.lock(&session).await;
+        let renew = "update upload_session set url_generation = url_generation + 1 where session_id = $1::uuid";
+        sqlx::query(renew).bind(&session.etag).execute(&mut *renewal).await.expect("renewed");
+        sender.send(chunk(bytes.slice(499..500))).await.expect("the service still reads");
+        drop(sender);
+        eventually("the commit waits", async || app.waiting_statements().await == 1).await;
+        renewal.commit().await.expect("committed");
+
+        let refused = answer.await.expect("an answer").expect_err("an old URL");
+        assert_eq!(refused.code_and_reason(), renewed(), "batches of {batch_size}");
+        let seen = ada.get(&session.name).await.expect("the session");
+        assert_eq!(spans(&seen.next_expected_ranges), [0..SIZE]);
+    }
+}
+
 async fn refusal(actor: &mut Actor, name: &str) -> (Code, String) {
     actor.renew(name).await.expect_err("refused").code_and_reason()
 }
@@ -137,6 +162,25 @@ async fn only_the_owner_renews_and_only_an_active_session() {
     let completed = ada.upload(&session.document, &bytes).await.expect("an upload");
     let is_completed = (Code::FailedPrecondition, "UPLOAD_SESSION_COMPLETED".to_owned());
     assert_eq!(refusal(&mut ada, &completed.name).await, is_completed);
+}
+
+/// No index has a column that a renewal or a range changes.
+#[tokio::test]
+async fn renewals_and_ranges_need_no_update_of_an_index() {
+    const EACH: usize = 20;
+    let mut app = App::start().await;
+    let (mut ada, bytes) = (app.ada(), sample_bytes(SIZE));
+    let mut session = ada.create(&app.new_document().await, SIZE).await.expect("a session");
+    for start in 0..EACH {
+        session = ada.renew(&session.name).await.expect("renewed");
+        ada.holder_of(&session).send(&session, &bytes, start..start + 1).await.expect("a byte");
+    }
+    // Postgres counts what a connection has done when it ends.
+    app.stop().await;
+    let counted = "select n_tup_upd, n_tup_hot_upd from pg_stat_user_tables where relname = 'upload_session'";
+    let counted = async || sqlx::query_as::<_, (i64, i64)>(counted).fetch_one(app.pool()).await.expect("a count");
+    eventually("all updates are counted", async || counted().await.0 >= 2 * EACH as i64).await;
+    assert_eq!(counted().await, (2 * EACH as i64, 2 * EACH as i64));
 }
 
 #[tokio::test]
