@@ -56,10 +56,14 @@ impl AppState {
         Arc::clone(&self.downloads).try_acquire_owned().map_err(|_| Error::TooManyTransfers)
     }
 
-    /// Reads the session as it is now. `None` if it was purged.
+    /// Reads the session as it is now. `None` if it was purged. Fails if the upload URL that authorized the call was
+    /// renewed since: its holder must not get a newer one.
     pub async fn upload_session(&self, owned: &OwnedSession) -> Result<Option<UploadSession>, Error> {
         loop {
             let session = self.store.upload_session(owned).await?;
+            if session.as_ref().is_some_and(|session| owned.is_renewed(session.url_generation)) {
+                return Err(Error::UploadUrlRenewed);
+            }
             if !session.as_ref().is_some_and(|session| session.is_overdue) {
                 return Ok(session);
             }
@@ -67,10 +71,14 @@ impl AppState {
         }
     }
 
-    /// Reads the session as this writer's range sees it now. `None` if it was purged.
+    /// Reads the session as this writer's range sees it now. `None` if it was purged. Fails if the upload URL that the
+    /// writer came with was renewed since.
     pub async fn range_view(&self, writer: &Writer, range: ByteRange) -> Result<Option<RangeView>, Error> {
         loop {
             let view = self.store.range_view(writer, range).await?;
+            if view.as_ref().is_some_and(|view| writer.session().is_renewed(view.url_generation)) {
+                return Err(Error::UploadUrlRenewed);
+            }
             if !view.as_ref().is_some_and(|view| view.is_overdue) {
                 return Ok(view);
             }
@@ -99,5 +107,12 @@ impl AppState {
         self.writers.notify(session, end);
         crash_point!("end.notified");
         self.relay.announce(session);
+    }
+
+    /// Announces that a session's upload URL was renewed. Notifies the writers that came with an earlier one, on this
+    /// replica at once, and leaves the session for the relay to announce to other replicas. Waits for none of them.
+    pub fn announce_renewal(&self, session: &UploadSession) {
+        self.writers.notify_of_renewal(session.id, session.url_generation);
+        self.relay.announce(session.id);
     }
 }

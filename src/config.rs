@@ -102,7 +102,8 @@ pub struct Config {
     #[arg(long, env = "MAX_RANGE_BYTES", default_value_t = 10 << 20, value_parser = clap::value_parser!(u64).range(1..=1 << 30))]
     pub max_range_bytes: u64,
 
-    /// Largest number of pieces of a document. A range adds one piece for each gap that it fills.
+    /// Largest number of pieces of a document. A range adds one piece for each gap that it fills. A document may have
+    /// fewer if it is small: 64, and one for each 64 KiB that it begins.
     #[arg(long, env = "MAX_FRAGMENTS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_fragments: u32,
 

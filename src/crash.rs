@@ -36,6 +36,8 @@ crash_points! {
     "fragment.discarded"
     "fragment.rest_removed"
 
+    "renew.committed"
+
     "end.executed"
     "cancel.committed"
     "expire.committed"

@@ -26,7 +26,7 @@ use crate::{
     reclaim::{self, Claims},
     relay::Relay,
     rpc,
-    secret_files::DatabaseUrl,
+    secret_files::{DatabaseUrl, UploadTokenKeys},
     store::{Schema, Store},
     sweeper, telemetry,
     tls::Certificate,
@@ -56,6 +56,7 @@ pub struct Server {
     guard: Arc<Guard>,
     certificate: Option<Certificate>,
     database: DatabaseUrl,
+    upload_token_keys: UploadTokenKeys,
     http: HttpOptions,
     has_reflection: bool,
 }
@@ -97,7 +98,8 @@ impl Server {
         };
         let certificate = config.tls.load()?;
         let (database, http, has_reflection) = (config.database.clone(), config.http.clone(), config.reflection);
-        Ok(Self { app, guard: Arc::new(guard), certificate, database, http, has_reflection })
+        let upload_token_keys = config.upload_token_keys.clone();
+        Ok(Self { app, guard: Arc::new(guard), certificate, database, upload_token_keys, http, has_reflection })
     }
 
     /// Fails unless the database has this program's schema or a newer one, and the object store supports what is
@@ -132,7 +134,8 @@ impl Server {
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> anyhow::Result<Drained> {
         let (leaving, stopping) = (CancellationToken::new(), CancellationToken::new());
-        let background = Background::start(&self.app, &self.guard.issuers, self.database.clone());
+        let background =
+            Background::start(&self.app, &self.guard.issuers, self.database.clone(), self.upload_token_keys.clone());
         let connections = self.http.connections_with(self.app.limits.range_timeout + ANSWER_MARGIN);
         let issuers = Arc::clone(&self.guard.issuers);
         let probe = ServiceProbe::new(self.app.clone(), issuers, Arc::clone(&connections), leaving.clone());
@@ -192,7 +195,12 @@ struct Background {
 }
 
 impl Background {
-    fn start(app: &AppState, issuers: &Arc<Issuers>, database: DatabaseUrl) -> Self {
+    fn start(
+        app: &AppState,
+        issuers: &Arc<Issuers>,
+        database: DatabaseUrl,
+        upload_token_keys: UploadTokenKeys,
+    ) -> Self {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let (issuers, stop_refresh) = (Arc::clone(issuers), stop.clone());
         tasks.spawn(async move { issuers.refresh_until(stop_refresh).await });
@@ -200,6 +208,11 @@ impl Background {
         tasks.spawn(async move {
             let use_address = |url: &SecretString| Ok(store.use_address(url.expose_secret())?);
             stop_following.run_until_cancelled(database.follow(use_address)).await
+        });
+        let (upload_urls, stop_following) = (Arc::clone(&app.upload_urls), stop.clone());
+        tasks.spawn(async move {
+            let use_keys = |keys: &[SecretString]| Ok(upload_urls.use_keys(keys)?);
+            stop_following.run_until_cancelled(upload_token_keys.follow(use_keys)).await
         });
         tasks.spawn(sweeper::run(app.clone(), stop.clone()));
         tasks.spawn(reclaim::run(app.clone(), stop.clone()));

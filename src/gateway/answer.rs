@@ -1,4 +1,4 @@
-//! The ids in every response, and the body of every error response.
+//! The headers that every response has, and the body of every error response.
 
 use axum::{
     body::Body,
@@ -31,6 +31,9 @@ pub fn message_and_id<T>(answer: Result<tonic::Response<T>, Status>) -> Result<(
 /// The middleware that writes the ids into every response, and the body into every error response. The handler passes
 /// the request's id and the error as extensions of the response. The error's body is written here, because it contains
 /// both ids and a handler does not know them. The id and the error's reason stay in the extensions for the log line.
+///
+/// No cache may store a response. Some hold an upload URL. And a request to an upload URL has no `Authorization`, which
+/// keeps shared caches from storing the response to any other.
 pub async fn finish(request: Request, next: Next) -> Response {
     let client_request_id = request.headers().get(CLIENT_REQUEST_ID).filter(|id| is_plausible(id)).cloned();
 
@@ -43,6 +46,7 @@ pub async fn finish(request: Request, next: Next) -> Response {
     // If no call was made, the gateway generates the id.
     let request_id = answered.unwrap_or_else(RequestId::generate);
     request_id.put_into(response.headers_mut());
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Some(id) = &client_request_id {
         response.headers_mut().insert(CLIENT_REQUEST_ID, id.clone());
     }

@@ -95,7 +95,7 @@ pub fn of_error(code: Code, reason: Reason) -> Row {
         | (R::FirstMessageCompressed | R::FirstMessageMalformed | R::FirstMessageTimeout | R::DownloadTimeout, _)
         | (R::PrinterNotFound | R::PrintJobNotFound | R::DocumentNotFound | R::ParentNotFound, _)
         | (R::DocumentAlreadyUploaded | R::PrintJobChanged | R::PrintJobCanceled | R::PrintJobDeleted, _)
-        | (R::RequestIdReused, _)
+        | (R::RequestIdReused | R::UploadUrlRenewed, _)
         | (R::OffsetOutOfRange | R::TooManyTransfers | R::IssuerKeysUnavailable | R::ServiceUnreachable, _)
         | (R::DatabaseUnavailable | R::StoreUnavailable | R::BytesMissing | R::Internal | R::MethodUnknown, _) => {
             of_code(code)
@@ -141,7 +141,7 @@ mod tests {
         (401, Code::Unauthenticated, &["TOKEN_MISSING", "TOKEN_MALFORMED", "TOKEN_EXPIRED", "TOKEN_NOT_YET_VALID"]),
         (401, Code::Unauthenticated, &["TOKEN_ISSUER_UNKNOWN", "TOKEN_KEY_UNKNOWN", "TOKEN_SIGNATURE_INVALID"]),
         (401, Code::Unauthenticated, &["TOKEN_ALGORITHM_WRONG", "TOKEN_AUDIENCE_WRONG", "TOKEN_CLAIMS_INVALID"]),
-        (401, Code::Unauthenticated, &["UPLOAD_TOKEN_INVALID", "UPLOAD_TOKEN_EXPIRED"]),
+        (401, Code::Unauthenticated, &["UPLOAD_TOKEN_INVALID", "UPLOAD_TOKEN_EXPIRED", "UPLOAD_URL_RENEWED"]),
         (403, Code::PermissionDenied, &["PERSONAL_ACCOUNT_NOT_SUPPORTED", "PERMISSION_MISSING", "NO_PROCESSING_TASK"]),
         (403, Code::PermissionDenied, &["SUBSCRIPTION_NOT_ACTIVE", "PRINTER_PERMISSION_MISSING", "NOT_JOB_CREATOR"]),
         (403, Code::PermissionDenied, &["NOT_SESSION_OWNER", "UPLOAD_TOKEN_NOT_ACCEPTED", "NOT_CATALOG_CLIENT"]),

@@ -13,10 +13,11 @@ use print_upload_client::{MAX_CREDENTIAL_BYTES, UPLOAD_TOKEN};
 use tonic::Status;
 
 use super::{
-    Guard,
+    Guard, MaySend,
     access_token::{self, AccessToken},
     credentials::Credentials,
     first_message,
+    rules::UPLOAD_RANGE,
 };
 use crate::{
     error::{Error, StreamProblem},
@@ -45,6 +46,9 @@ impl Guard {
             call.note_credential();
         }
         credentials.require_permission(rule)?;
+        if self.rules.of(UPLOAD_RANGE).is_some_and(|sending| credentials.require_permission(sending).is_ok()) {
+            parts.extensions.insert(MaySend(()));
+        }
         require_uncompressed(&parts.headers)?;
 
         let unproven_range =

@@ -17,10 +17,12 @@ use super::{
     key::Key,
     remembered_tokens::RememberedTokens,
     template::substitute,
+    trusted_issuer::TrustedIssuer,
 };
 use crate::{
     error::Error,
     issuer_options::{IssuerOptions, Location},
+    name::TenantId,
 };
 
 /// The tenant whose metadata describe a template issuer, as at the Microsoft identity platform.
@@ -49,7 +51,7 @@ pub struct Issuers {
 /// One issuer. If its address holds `{tenantid}`, it issues the tokens of many tenants.
 #[derive(Debug)]
 pub struct Issuer {
-    address: String,
+    trusted: TrustedIssuer,
     source: KeySource,
     fetcher: Arc<Fetcher>,
     refetch: Duration,
@@ -102,37 +104,42 @@ impl Issuers {
     /// Trusts the issuers of the options, for tokens whose `aud` is one of the audiences. Keys are fetched every
     /// `keys_refresh`, and for an unknown key at most every `keys_refetch`.
     pub fn new(options: &IssuerOptions, ca: Option<&[u8]>) -> Result<Self, IssuerError> {
+        let trusted = TrustedIssuer::read_all(&options.issuers)?;
         for Location { issuer, .. } in options.issuer_metadata.iter().chain(&options.issuer_keys) {
-            if !options.issuers.contains(issuer) {
-                let problem = "an address of its metadata or keys is given, but no such --issuer".into();
-                return Err(IssuerError { address: issuer.clone(), problem });
+            if trusted.iter().all(|trusted| trusted.address != *issuer) {
+                let problem = "an address of its metadata or keys is given, but no such --issuer";
+                return Err(IssuerError::new(issuer, problem));
             }
         }
-        let problem = |problem| IssuerError { address: options.issuers.first().cloned().unwrap_or_default(), problem };
-        let fetcher = Arc::new(Fetcher::new(ca).map_err(problem)?);
-        let issuers = options.issuers.iter().map(|address| {
+        let first = trusted.first().map(|trusted| trusted.address.clone()).unwrap_or_default();
+        let fetcher = Arc::new(Fetcher::new(ca).map_err(|problem| IssuerError::new(&first, problem))?);
+        let issuers = trusted.into_iter().map(|trusted| {
             let given = |locations: &[Location]| {
-                locations.iter().find(|location| location.issuer == *address).map(|location| location.url.clone())
+                let location = locations.iter().find(|location| location.issuer == trusted.address);
+                location.map(|location| location.url.clone())
             };
-            let source = match given(&options.issuer_keys) {
-                Some(url) => KeySource::Keys(url),
-                None => KeySource::Metadata(given(&options.issuer_metadata).unwrap_or_else(|| metadata_of(address))),
+            let source = match (given(&options.issuer_keys), given(&options.issuer_metadata)) {
+                (Some(url), _) => KeySource::Keys(url),
+                (None, Some(url)) => KeySource::Metadata(url),
+                (None, None) => KeySource::Metadata(metadata_of(&trusted.address)),
             };
-            Issuer::new(address, source, Arc::clone(&fetcher), options.keys_refetch).map(Arc::new)
+            Issuer::new(trusted, source, Arc::clone(&fetcher), options.keys_refetch).map(Arc::new)
         });
         let issuers = issuers.collect::<Result<_, _>>()?;
         let (audiences, remembered) = (options.audiences.clone(), RememberedTokens::new());
         Ok(Self { issuers, audiences, remembered, refresh: options.keys_refresh })
     }
 
-    /// The issuer whose address, with `tid` for `{tenantid}`, is exactly `iss`.
-    pub fn of(&self, iss: &str, tid: &str) -> Option<&Arc<Issuer>> {
-        self.issuers.iter().find(|issuer| substitute(&issuer.address, tid) == iss)
+    /// The issuer whose address, with `tid` for `{tenantid}`, is exactly `iss`, and which may issue tokens for the
+    /// tenant. `tid` is the tenant as the token spells it.
+    pub fn of(&self, iss: &str, tid: &str, tenant: TenantId) -> Option<&Arc<Issuer>> {
+        let mut issuers = self.issuers.iter();
+        issuers.find(|issuer| substitute(&issuer.trusted.address, tid) == iss && issuer.trusted.may_issue_for(tenant))
     }
 
     /// For each issuer, by its configured address: how long ago its keys were confirmed. `None` without usable keys.
     pub fn ages_of_keys(&self) -> impl Iterator<Item = (&str, Option<Duration>)> {
-        self.issuers.iter().map(|issuer| (issuer.address.as_str(), issuer.age_of_keys()))
+        self.issuers.iter().map(|issuer| (issuer.trusted.address.as_str(), issuer.age_of_keys()))
     }
 
     /// Keeps every issuer's keys fresh until `shutdown`.
@@ -143,17 +150,27 @@ impl Issuers {
 }
 
 impl Issuer {
-    fn new(address: &str, source: KeySource, fetcher: Arc<Fetcher>, refetch: Duration) -> Result<Self, IssuerError> {
-        let fail = |problem: String| IssuerError { address: address.into(), problem };
+    fn new(
+        trusted: TrustedIssuer,
+        source: KeySource,
+        fetcher: Arc<Fetcher>,
+        refetch: Duration,
+    ) -> Result<Self, IssuerError> {
+        let fail = |problem: String| IssuerError::new(&trusted.address, problem);
         let (KeySource::Metadata(location) | KeySource::Keys(location)) = &source;
-        for text in [address, location] {
+        for text in [&trusted.address, location] {
             let url = Url::parse(&substitute(text, COMMON_TENANT)).map_err(|error| fail(format!("{text}: {error}")))?;
             if !is_confidential(&url) {
                 return Err(fail(format!("{text} must be https, or http on a loopback address")));
             }
         }
         let (keys, last_fetch, waiting) = (RwLock::default(), Arc::default(), Semaphore::new(MAX_WAITING_CALLS));
-        Ok(Self { address: address.into(), source, fetcher, refetch, keys, last_fetch, waiting })
+        Ok(Self { trusted, source, fetcher, refetch, keys, last_fetch, waiting })
+    }
+
+    /// The tenants that it is bound to. `None`: it may speak for every tenant.
+    pub fn tenants(&self) -> Option<Arc<[TenantId]>> {
+        self.trusted.tenants.clone()
     }
 
     /// The key set that has a key with this id. If the key is unknown, the issuer's keys are fetched again, at most
@@ -222,7 +239,7 @@ impl Issuer {
                 true
             }
             Err(error) => {
-                tracing::warn!(issuer = self.address, error = %error, "cannot fetch the issuer's keys");
+                tracing::warn!(issuer = self.trusted.address, error = %error, "cannot fetch the issuer's keys");
                 false
             }
         }
@@ -234,7 +251,7 @@ impl Issuer {
             KeySource::Metadata(url) => {
                 let url = substitute(url, COMMON_TENANT);
                 let metadata: Metadata = self.fetch_json(&url).await?;
-                if metadata.issuer != self.address {
+                if metadata.issuer != self.trusted.address {
                     return Err(self.fail(format!("its metadata name another issuer, {}", metadata.issuer)));
                 }
                 // Metadata that were fetched over https must not name a URL without it.
@@ -261,7 +278,13 @@ impl Issuer {
     }
 
     fn fail(&self, problem: String) -> IssuerError {
-        IssuerError { address: self.address.clone(), problem }
+        IssuerError::new(&self.trusted.address, problem)
+    }
+}
+
+impl IssuerError {
+    pub(super) fn new(address: &str, problem: impl Into<String>) -> Self {
+        Self { address: address.into(), problem: problem.into() }
     }
 }
 
@@ -279,7 +302,8 @@ mod tests {
         let fetcher = Arc::new(Fetcher::new(None).expect("clients"));
         let trusted = |address: &str| {
             let source = KeySource::Metadata(metadata_of(address));
-            Issuer::new(address, source, Arc::clone(&fetcher), Duration::ZERO).is_ok()
+            let mut trusted = TrustedIssuer::read_all(&[address.into()]).expect("an issuer");
+            Issuer::new(trusted.remove(0), source, Arc::clone(&fetcher), Duration::ZERO).is_ok()
         };
         assert!(trusted("https://login.example/{tenantid}/v2.0"));
         assert!(trusted("http://127.0.0.1:1/{tenantid}/v2.0"));

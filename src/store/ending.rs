@@ -29,6 +29,16 @@ pub struct Swept {
     pub has_more: bool,
 }
 
+/// What a session's writers must be notified of.
+#[derive(Debug)]
+pub struct SessionChange {
+    pub session: SessionId,
+    /// Whether it was canceled or has expired.
+    pub end: Option<End>,
+    /// How often its upload URL was renewed.
+    pub url_generation: u32,
+}
+
 /// Who cancels a session, and why.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Canceler<'a> {
@@ -92,24 +102,30 @@ macro_rules! end_locked_sessions {
 pub(super) use end_locked_sessions;
 
 impl Store {
-    /// Returns those of the sessions that were canceled or have expired, each with its end. An overdue session whose
-    /// row has not ended is not returned: a range that is committing may still prolong it, and a writer that is
-    /// notified of an end never continues.
-    pub async fn ends_of(&self, sessions: &[(TenantId, SessionId)]) -> Result<Vec<(SessionId, End)>, Error> {
+    /// Returns those of the sessions that were canceled or have expired, or whose upload URL was renewed. An overdue
+    /// session whose row has not ended has no end: a range that is committing may still prolong it, and a writer that
+    /// is notified of an end never continues.
+    pub async fn changes_of(&self, sessions: &[(TenantId, SessionId)]) -> Result<Vec<SessionChange>, Error> {
         let (tenants, ids) = columns(sessions);
         let query = sqlx::query!(
             r#"
-            select session_id as "session_id!", state = 'canceled' as "canceled!"
+            select session_id as "session_id!", state as "state!", url_generation as "url_generation!"
             from unnest($1::uuid[], $2::uuid[]) as asked (tenant_id, session_id)
             join upload_session using (tenant_id, session_id)
-            where state in ('canceled', 'expired')
+            where state in ('canceled', 'expired') or url_generation > 0
             "#,
             &tenants,
             &ids,
         );
         let rows = self.database.statement(Span::none(), async |connection| query.fetch_all(connection).await).await?;
-        let end_of = |canceled| if canceled { End::Canceled } else { End::Expired };
-        Ok(rows.into_iter().map(|row| (SessionId(row.session_id), end_of(row.canceled))).collect())
+        let changes = rows.into_iter().map(|row| {
+            let session = SessionId(row.session_id);
+            let corrupt = |column| corrupt("upload_session", column, session);
+            let end = State::parse(&row.state).ok_or_else(|| corrupt("state"))?.end();
+            let url_generation = u32::try_from(row.url_generation).map_err(|_| corrupt("url_generation"))?;
+            Ok(SessionChange { session, end, url_generation })
+        });
+        changes.collect()
     }
 
     /// Ends the session if it is overdue. First waits for a range that is committing, since that may prolong it. Returns

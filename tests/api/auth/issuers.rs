@@ -16,20 +16,23 @@ async fn app_that_trusts(authorities: &[&Authority]) -> (App, UploadSession) {
 }
 
 async fn app_that_refetches(authorities: &[&Authority], refetch: &str) -> (App, UploadSession) {
-    let issuers = authorities.iter().map(|authority| authority.address.as_str());
-    let issuers: Vec<&str> = issuers.chain([issuer().address.as_str()]).collect();
+    // An issuer without a placeholder must be bound, beside others.
+    let issuers = authorities.iter().map(|authority| {
+        if authority.address.contains("{tenantid}") { authority.address.clone() } else { authority.bound_to(TENANT) }
+    });
+    let issuers: Vec<String> = issuers.chain([issuer().address.clone()]).collect();
     let app = App::with([("issuer", issuers.join(",").as_str()), ("keys-refetch", refetch)]).await;
     let session = app.ada().create(&app.new_document().await, SIZE).await.expect("a session");
     (app, session)
 }
 
-async fn get_session(app: &App, token: &str, session: &UploadSession) -> Result<(), Status> {
+pub(super) async fn get_session(app: &App, token: &str, session: &UploadSession) -> Result<(), Status> {
     let seen = app.bearer(token).get(&session.name).await?;
     assert_eq!(&seen, session);
     Ok(())
 }
 
-async fn refusal(app: &App, token: &str, session: &UploadSession) -> (Code, String) {
+pub(super) async fn refusal(app: &App, token: &str, session: &UploadSession) -> (Code, String) {
     get_session(app, token, session).await.expect_err("a token that does not hold").code_and_reason()
 }
 

@@ -67,6 +67,8 @@ crashes! {
         unpublished_fragment_discarded: "fragment.discarded" in uploads::discard_an_unpublished_fragment,
         published_fragment_discarded: "fragment.discarded" in uploads::discard_a_published_fragment,
 
+        url_renewed: "renew.committed" in uploads::renew_the_upload_url,
+
         cancel_executed: "end.executed" in ends::cancel,
         cancel_committed: "cancel.committed" in ends::cancel,
         cancel_notified: "end.notified" in ends::cancel,

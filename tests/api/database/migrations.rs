@@ -198,6 +198,9 @@ async fn use_session(app: &App, row: &Row) {
     let session = owner.get(&format!("uploadSessions/{}", row.session_id)).await.expect("the session");
     let state = session.state().as_str_name().trim_start_matches("STATE_").to_lowercase();
     assert_eq!((&session.document, &state), (&row.document, &row.state), "{row:?}");
+    if session.state() == State::Active {
+        owner.holder_of(&session).get(&session.name).await.expect("its upload URL is as new as its row");
+    }
     match session.state() {
         State::Active if row.job_id == "unwanted" => cancel(app, &mut owner, &session).await,
         State::Active => complete(&mut owner, &session).await,

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::{Claims, Port};
 
@@ -82,6 +83,11 @@ impl Authority {
         };
         authority.restart().await;
         authority
+    }
+
+    /// The value of `--issuer` that binds it to a tenant.
+    pub fn bound_to(&self, tenant: Uuid) -> String {
+        format!("{}={tenant}", self.address)
     }
 
     /// Another URL of its metadata.

@@ -1,6 +1,7 @@
 //! Object stores of every kind; slow, full and unusable ones.
 
 mod disk;
+mod ended_meanwhile;
 mod every_store;
 mod slow;
 mod startup;
