@@ -12,12 +12,16 @@ use tracing::{Instrument, Span};
 
 use super::{Connections, Error};
 
-/// The settings of every connection. With the first four Postgres ends a statement that runs too long, and closes the
-/// connection of a replica that no longer responds, because that replica's open transaction would block others.
+/// The settings of every connection. The statements lock rows and then judge their newest version, which only this
+/// isolation level does; the database, or its role, may have another default.
+///
+/// With the next four Postgres ends a statement that runs too long, and closes the connection of a replica that no longer
+/// responds, because that replica's open transaction would block others.
 ///
 /// Every statement finds its rows by an index. Postgres keeps a plan, and one that was made while a table was small would
 /// go on to read all of it once it is large. With the others it looks up each row, whatever it believes about sizes.
-const SETTINGS: [(&str, &str); 8] = [
+const SETTINGS: [(&str, &str); 9] = [
+    ("default_transaction_isolation", "read committed"),
     ("statement_timeout", "10s"),
     ("idle_in_transaction_session_timeout", "5s"),
     ("tcp_keepalives_idle", "10s"),

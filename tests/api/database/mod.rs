@@ -4,6 +4,7 @@
 mod batches;
 mod broken_connections;
 mod impossible_rows;
+mod isolation_level;
 mod migrations;
 mod outages;
 mod plans;
