@@ -30,6 +30,7 @@ pub mod config;
 pub mod error;
 pub mod gateway;
 pub mod guard;
+mod health;
 pub mod http_options;
 pub mod issuer_options;
 pub mod listen;

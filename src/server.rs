@@ -12,10 +12,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::service::Routes;
-use tonic_health::{
-    ServingStatus,
-    server::{HealthReporter, health_reporter},
-};
+use tonic_health::server::{HealthReporter, health_reporter};
 use tower::ServiceBuilder;
 
 use crate::{
@@ -25,9 +22,10 @@ use crate::{
     config::Config,
     gateway,
     guard::{self, Guard, Issuers, RangePermits, Rules, UploadUrls},
+    health,
     http_options::HttpOptions,
     listen::{self, Drained, Endpoint, Protocol},
-    proto::{DESCRIPTOR, print_catalog_server, print_documents_server, print_jobs_server, upload_sessions_server},
+    proto::DESCRIPTOR,
     reclaim,
     relay::Relay,
     rpc,
@@ -37,14 +35,6 @@ use crate::{
     tls::Certificate,
     writers::Writers,
 };
-
-/// The services whose health is reported.
-const SERVICE_NAMES: [&str; 4] = [
-    upload_sessions_server::SERVICE_NAME,
-    print_documents_server::SERVICE_NAME,
-    print_jobs_server::SERVICE_NAME,
-    print_catalog_server::SERVICE_NAME,
-];
 
 /// The largest message of a call that needs no credential. It contains the name of a service or of a symbol.
 const MAX_OPEN_MESSAGE_BYTES: usize = 4 * 1024;
@@ -125,6 +115,15 @@ impl Server {
         self.app.blobs.check().await.context("--store")
     }
 
+    /// Logs a warning if a crash of the database's machine may lose what was committed.
+    pub async fn warn_of_fsync_off(&self) {
+        match self.app.store.has_fsync_off().await {
+            Ok(true) => tracing::warn!("the database has fsync = off: a crash of its machine may lose everything"),
+            Ok(false) => {}
+            Err(error) => tracing::debug!(error = %error, "whether the database has fsync = off is not known"),
+        }
+    }
+
     /// Serves until `shutdown` completes. Then it reports that it is not ready, and a little later it accepts no new
     /// connections, and waits at most the drain timeout for the calls in progress.
     pub async fn serve(
@@ -148,14 +147,15 @@ impl Server {
         let probe = ServiceProbe::new(self.app.clone(), Arc::clone(&self.guard.issuers), leaving.clone());
         let admin = AdminServer::start(listeners.admin, probe);
 
-        let (health, open_routes) = open_routes().await?;
+        let (health, open_routes) = open_routes()?;
+        let reporting = health::report(health, &self.app, leaving.clone()).await;
         let (grpc, rest) = (listeners.grpc, listeners.rest);
         let endpoints = self.endpoints(grpc, rest, open_routes, around_rest, &stopping);
         let delay = self.http.shutdown_delay;
         let shutdown = async move {
             shutdown.await;
             leaving.cancel();
-            set_not_serving(&health).await;
+            drop(reporting.await);
             // Until a balancer has noticed, it sends new connections.
             sleep(delay).await;
         };
@@ -232,11 +232,8 @@ impl Background {
 }
 
 /// The routes of health and reflection: they need no credential, and are observed like all calls.
-async fn open_routes() -> anyhow::Result<(HealthReporter, Router)> {
+fn open_routes() -> anyhow::Result<(HealthReporter, Router)> {
     let (reporter, health) = health_reporter();
-    for service in SERVICE_NAMES {
-        reporter.set_service_status(service, ServingStatus::Serving).await;
-    }
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTOR)
@@ -249,10 +246,4 @@ async fn open_routes() -> anyhow::Result<(HealthReporter, Router)> {
         // grpcurl before 1.8.8 supports only this version.
         .add_service(reflection().build_v1alpha()?.max_decoding_message_size(MAX_OPEN_MESSAGE_BYTES));
     Ok((reporter, routes.into_axum_router().layer(middleware::from_fn(telemetry::observe))))
-}
-
-async fn set_not_serving(health: &HealthReporter) {
-    for service in SERVICE_NAMES.into_iter().chain([""]) {
-        health.set_service_status(service, ServingStatus::NotServing).await;
-    }
 }

@@ -10,7 +10,7 @@ use super::Probe;
 use crate::{
     app_state::AppState,
     guard::Issuers,
-    store::{Backlog, Schema},
+    store::{self, Backlog, Schema},
     telemetry::meters,
 };
 
@@ -55,13 +55,19 @@ impl Probe for ServiceProbe {
         if self.issuers.ages_of_keys().all(|(_, age)| age.is_none()) {
             return Some("the keys of the token issuers have not been fetched yet".into());
         }
+        // Why calls fail, although the probe's own connection may be older than the reason.
+        if let Some(unfit) = *self.app.store.fitness().borrow() {
+            return Some(unfit.to_string());
+        }
         match timeout(DATABASE_TIMEOUT, self.app.store.schema()).await {
             // A newer schema is normal during a rolling update: every migration must keep older programs working.
-            Ok(Ok(Schema::Current | Schema::Newer)) => None,
-            Ok(Ok(Schema::Older(missing))) => Some(missing.to_string()),
-            Ok(Err(_)) => Some("the database cannot be reached".into()),
-            Err(_) => Some("the database does not answer".into()),
+            Ok(Ok(Schema::Current | Schema::Newer)) => {}
+            Ok(Ok(Schema::Older(missing))) => return Some(missing.to_string()),
+            Ok(Err(store::Error::Unfit(unfit))) => return Some(unfit.to_string()),
+            Ok(Err(_)) => return Some("the database cannot be reached".into()),
+            Err(_) => return Some("the database does not answer".into()),
         }
+        None
     }
 
     async fn update_gauges(&self) {

@@ -25,6 +25,7 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<()> {
         None => None,
     };
     let admin = listen_for_operators(&config.telemetry).await?;
+    server.warn_of_fsync_off().await;
     tracing::info!(address = %grpc.local_addr()?, "serving");
     log_stopped(server.serve(Listeners { grpc, rest, admin }, shutdown).await?);
     Ok(())
