@@ -3,6 +3,7 @@
 
 mod batches;
 mod broken_connections;
+mod failover;
 mod impossible_rows;
 mod isolation_level;
 mod migrations;
