@@ -17,19 +17,20 @@ const SERVICE_NAMES: [&str; 4] = [
     print_catalog_server::SERVICE_NAME,
 ];
 
-/// Reports `SERVING` while the database is the one that was meant, until `leaving`. The first
+/// Reports `SERVING` while the database and the object store are those that were meant, until `leaving`. The first
 /// report is made when this returns. A database that cannot be reached changes nothing: that takes no replica out.
 pub async fn report(health: HealthReporter, app: &AppState, leaving: CancellationToken) -> JoinHandle<()> {
-    let mut unfit = app.store.fitness();
-    let is_meant = unfit.borrow_and_update().is_none();
+    let (mut unfit, mut mismatch) = (app.store.fitness(), app.blobs.mismatch());
+    let is_meant = unfit.borrow_and_update().is_none() && mismatch.borrow_and_update().is_none();
     set(&health, is_meant).await;
     tokio::spawn(async move {
         loop {
             tokio::select! {
                 () = leaving.cancelled() => return set(&health, false).await,
                 Ok(()) = unfit.changed() => {}
+                Ok(()) = mismatch.changed() => {}
             }
-            let is_meant = unfit.borrow_and_update().is_none();
+            let is_meant = unfit.borrow_and_update().is_none() && mismatch.borrow_and_update().is_none();
             set(&health, is_meant).await;
         }
     })

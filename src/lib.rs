@@ -47,6 +47,7 @@ pub mod secret_files;
 pub mod server;
 pub mod session;
 pub mod store;
+mod store_identity;
 pub mod sweeper;
 pub mod telemetry;
 pub mod text;

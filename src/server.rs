@@ -18,7 +18,7 @@ use tower::ServiceBuilder;
 use crate::{
     admin::{AdminServer, ServiceProbe},
     app_state::AppState,
-    blobs::Blobs,
+    blobs::{self, Blobs, OpenError},
     config::Config,
     gateway,
     guard::{self, Guard, Issuers, RangePermits, Rules, UploadUrls},
@@ -31,6 +31,7 @@ use crate::{
     rpc,
     secret_files::DatabaseUrl,
     store::{Schema, Store},
+    store_identity::{self, CompareError},
     sweeper, telemetry,
     tls::Certificate,
     writers::Writers,
@@ -63,8 +64,9 @@ pub struct Server {
 }
 
 impl Server {
-    /// Checks the configuration and builds the service. Uses no network.
-    pub fn new(config: &Config) -> anyhow::Result<Self> {
+    /// Checks the configuration and builds the service. Uses no network, except that it asks the database before it
+    /// makes the folder of the object store.
+    pub async fn new(config: &Config) -> anyhow::Result<Self> {
         ensure!(
             config.session_idle_timeout <= config.session_lifetime,
             "--session-idle-timeout must not be longer than --session-lifetime"
@@ -76,8 +78,7 @@ impl Server {
         let store =
             Store::connect_lazily(database_url.expose_secret(), connections, config.batch_limits(), config.terms())
                 .context("the address of the database")?;
-        let spool = config.spool_dir.clone().unwrap_or_else(env::temp_dir);
-        let blobs = Blobs::open(&config.store, config.store_settings.as_deref(), &spool).context("--store")?;
+        let blobs = Box::pin(open_blobs(config, &store)).await?;
         let guard = Guard {
             rules: Rules::load()?,
             issuers: Arc::new(issuers),
@@ -103,7 +104,8 @@ impl Server {
     }
 
     /// Fails unless the database has this program's schema or a newer one, and the object store supports what is
-    /// needed.
+    /// needed. With another store than the one that the database belongs to, it succeeds, and the service is not ready:
+    /// calls that need no bytes work.
     pub async fn check(&self) -> anyhow::Result<()> {
         let schema = self.app.store.schema().await.context("asking the database for its schema")?;
         match schema {
@@ -112,7 +114,13 @@ impl Server {
             // For example, an old replica that is restarted during a rolling update.
             Schema::Newer => tracing::warn!("the database has a newer schema than this program knows"),
         }
-        self.app.blobs.check().await.context("--store")
+        match Box::pin(store_identity::compare(&self.app.store, &self.app.blobs)).await {
+            Ok(()) => self.app.blobs.check().await.context("--store"),
+            // It was logged. The volume may be mounted later.
+            Err(CompareError::Blobs(blobs::Error::Mismatch(_))) => Ok(()),
+            Err(CompareError::Blobs(error)) => Err(OpenError::Unusable(error)).context("--store"),
+            Err(CompareError::Database(error)) => Err(error).context("asking the database for its object store"),
+        }
     }
 
     /// Logs a warning if a crash of the database's machine may lose what was committed.
@@ -195,6 +203,23 @@ impl Server {
     }
 }
 
+/// Opens the object store. Its folder is made if it is missing, but only while the database belongs to no store:
+/// otherwise a volume is not mounted.
+async fn open_blobs(config: &Config, store: &Store) -> anyhow::Result<Blobs> {
+    if let Some(folder) = Blobs::missing_folder(&config.store) {
+        let identity = store.object_store().await.context("asking the database for its object store")?;
+        if let Some(identity) = identity {
+            bail!(
+                "--store: the folder {} does not exist, but the database belongs to the object store {identity}: mount \
+                 its volume or correct --store",
+                folder.display()
+            );
+        }
+    }
+    let spool = config.spool_dir.clone().unwrap_or_else(env::temp_dir);
+    Blobs::open(&config.store, config.store_settings.as_deref(), &spool).context("--store")
+}
+
 /// The tasks that run beside the calls.
 struct Background {
     tasks: TaskTracker,
@@ -213,6 +238,7 @@ impl Background {
         });
         tasks.spawn(sweeper::run(app.clone(), stop.clone()));
         tasks.spawn(reclaim::run(app.clone(), stop.clone()));
+        tasks.spawn(store_identity::run(app.clone(), stop.clone()));
         tasks.spawn(Arc::clone(&app.relay).run(stop.clone()));
         tasks.close();
         Self { tasks, stop }

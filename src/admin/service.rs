@@ -46,8 +46,9 @@ impl Probe for ServiceProbe {
         meters::init_service();
     }
 
-    /// One issuer with keys is enough: taking a replica out because another issuer is down would help no caller. The
-    /// object store is not checked: calls that cancel or read a session do not need it.
+    /// One issuer with keys is enough: taking a replica out because another issuer is down would help no caller.
+    /// Whether the object store can be reached is not checked: calls that cancel or read a session do not need it. But
+    /// it must not be another one than the database belongs to.
     async fn not_ready_reason(&self) -> Option<String> {
         if self.leaving.is_cancelled() {
             return Some("the service is stopping".into());
@@ -67,7 +68,7 @@ impl Probe for ServiceProbe {
             Ok(Err(_)) => return Some("the database cannot be reached".into()),
             Err(_) => return Some("the database does not answer".into()),
         }
-        None
+        self.app.blobs.mismatch().borrow().map(|mismatch| mismatch.to_string())
     }
 
     async fn update_gauges(&self) {

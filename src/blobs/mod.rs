@@ -4,6 +4,7 @@
 //! object are the document: completing a document copies nothing.
 
 mod fragment;
+mod identity;
 mod local;
 mod open;
 mod part;
@@ -18,7 +19,9 @@ use object_store::{ObjectStore, ObjectStoreExt, path::Path};
 use tokio::{sync::Semaphore, time::timeout};
 use uuid::Uuid;
 
+use self::{identity::Identity, open::Opened};
 pub use fragment::{Fragment, PUT_TIMEOUT};
+pub use identity::Mismatch;
 pub use open::OpenError;
 
 use crate::name::{SessionId, TenantId};
@@ -35,6 +38,9 @@ pub struct Blobs {
     store: Arc<dyn ObjectStore>,
     /// The root folder, if the store is the local file system: the only store where unfinished objects are visible.
     local: Option<PathBuf>,
+    /// Whether its bytes outlive the process. Only then it has an identity.
+    is_lasting: bool,
+    identity: Arc<Identity>,
     /// The folder where the bytes of a fragment are kept until all have arrived. Not used for local files.
     spool: PathBuf,
     /// The permits to put a whole fragment.
@@ -59,6 +65,9 @@ pub enum Error {
     /// An object is missing or too short, although the database refers to it.
     #[error("an object is missing: {0}")]
     Missing(Path),
+    /// The store is not the one that the database belongs to: nothing is read from it, put or dropped.
+    #[error(transparent)]
+    Mismatch(Mismatch),
     /// Any other failure: the store cannot be reached, or refuses access.
     #[error("the object store failed: {0}")]
     Unavailable(object_store::Error),
@@ -72,13 +81,18 @@ impl Blobs {
     /// from the lines `NAME=value` of a file. Except for local files, the bytes of a fragment are kept in the folder
     /// `spool` until all have arrived.
     pub fn open(url: &str, settings: Option<&path::Path>, spool: &path::Path) -> Result<Self, OpenError> {
-        let (store, local) = open::open(url, settings)?;
+        let Opened { store, local, is_lasting } = open::open(url, settings)?;
         if local.is_none() {
             let failed = |source| OpenError::Spool { folder: spool.to_owned(), source };
             tempfile::tempfile_in(spool).map_err(failed)?;
         }
         let put_permits = Arc::new(Semaphore::new(MAX_BUFFERED_FRAGMENTS));
-        Ok(Self { store, local, spool: spool.to_owned(), put_permits })
+        Ok(Self { store, local, is_lasting, identity: Arc::default(), spool: spool.to_owned(), put_permits })
+    }
+
+    /// The folder at a URL, if it does not exist. `None` for every other store.
+    pub fn missing_folder(url: &str) -> Option<PathBuf> {
+        open::missing_folder(url)
     }
 
     /// Fails unless an object can be put, read, listed and dropped.
@@ -100,10 +114,15 @@ impl Blobs {
         let read = timeout(READ_TIMEOUT, self.store.get_range(&path, range)).await;
         match read.map_err(|_| timed_out())? {
             Ok(bytes) if bytes.len() as u64 == length => Ok(bytes),
-            Ok(_) | Err(object_store::Error::NotFound { .. }) => Err(Error::Missing(path)),
-            Err(_) if self.is_shorter(&path, end).await => Err(Error::Missing(path)),
+            Ok(_) | Err(object_store::Error::NotFound { .. }) => Err(self.missing(path).await),
+            Err(_) if self.is_shorter(&path, end).await => Err(self.missing(path).await),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The error of an object that is missing: its bytes are lost, unless this is another store.
+    async fn missing(&self, path: Path) -> Error {
+        self.confirm_afresh().await.err().unwrap_or(Error::Missing(path))
     }
 
     /// Whether an object ends before a position. For a read past the end, each store returns another error.
@@ -119,11 +138,15 @@ impl Blobs {
         Ok(first?.is_none())
     }
 
-    /// Drops every object of the session except those in `keep`. Unfinished objects are dropped as well.
+    /// Drops every object of the session except those in `keep`. Unfinished objects are dropped as well. Fails if this
+    /// is not the store that the database belongs to, where there would be nothing to drop.
     #[tracing::instrument(name = "blobs.drop_all_except", level = "debug", skip_all)]
     pub async fn drop_all_except(&self, folder: Folder, keep: &HashSet<Uuid>) -> Result<(), Error> {
+        self.confirm().await?;
         if let Some(root) = &self.local {
-            return Ok(local::drop_all_except(root, folder, keep).await?);
+            local::drop_all_except(root, folder, keep).await?;
+            // The volume may have been mounted after the files were looked for.
+            return self.confirm().await;
         }
         // An object that was listed and not found was dropped by another writer or pass, or the store is inconsistent.
         // A second attempt finds out.

@@ -15,7 +15,7 @@ use crate::{
 /// Serves until SIGINT or SIGTERM. Fails before it opens any port when the configuration is invalid, or when the
 /// database or the store cannot be used.
 pub(super) async fn run(config: &Config) -> anyhow::Result<()> {
-    let server = Server::new(config)?;
+    let server = Server::new(config).await?;
     server.check().await?;
     // Before anybody can see that the program is there, and stop it.
     let shutdown = until_shutdown();

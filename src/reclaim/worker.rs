@@ -62,6 +62,10 @@ async fn claim(app: &AppState, permits: &Arc<Semaphore>) -> Result<(), Error> {
 #[tracing::instrument(name = "sweeper.reclaim", level = "debug", skip_all, fields(upload.id = %reclaim.session.0))]
 async fn pass(app: &AppState, reclaim: &Reclaim) -> Result<(), Error> {
     let folder = Folder { tenant: reclaim.tenant, session: reclaim.session };
+    // What this database records must be true of its own store.
+    if let Some(identity) = reclaim.object_store {
+        app.blobs.expect(identity);
+    }
     let problem = match timeout(PASS_TIMEOUT, app.blobs.drop_all_except(folder, &reclaim.keep)).await {
         Ok(Ok(())) => {
             metrics::counter!(meters::RECLAIM_PASSES, "result" => "done").increment(1);

@@ -25,6 +25,7 @@ mod read_session;
 mod reclaim;
 mod resolve;
 mod session;
+mod store_identity;
 mod view_range;
 
 use std::{
@@ -57,6 +58,7 @@ pub use range::{Committed, NewRange, StoredPiece};
 pub use reclaim::{CLAIM_BATCH, Reclaim};
 pub use resolve::{FoundDocument, FoundPrinter, FoundSession, Purpose, Wanted};
 pub use session::{CreateOutcome, Created};
+pub use store_identity::replace_object_store;
 
 /// The schema.
 pub static MIGRATOR: Migrator = sqlx::migrate!();

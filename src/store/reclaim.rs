@@ -28,6 +28,8 @@ pub struct Reclaim {
     begun: OffsetDateTime,
     /// How many passes have begun since the last one that succeeded, this one included.
     pub attempts: u32,
+    /// The identity of the object store that the database belonged to when this pass began.
+    pub object_store: Option<Uuid>,
 }
 
 impl Store {
@@ -46,7 +48,8 @@ impl Store {
                 from next where (r.tenant_id, r.session_id) = (next.tenant_id, next.session_id)
                 returning r.tenant_id, r.session_id, r.attempts
             )
-            select tenant_id, session_id, attempts, now() as "begun!", keep as "keep!"
+            select tenant_id, session_id, attempts, now() as "begun!", keep as "keep!",
+                   (select store_id from object_store) as "object_store?"
             from claimed cross join lateral (
                 select state, case when state = 'completed' then array(
                            select distinct object_id from fragment f
@@ -68,6 +71,7 @@ impl Store {
                 keep: row.keep.into_iter().collect(),
                 begun: row.begun,
                 attempts: row.attempts.unsigned_abs(),
+                object_store: row.object_store,
             }
         });
         Ok(claimed.collect())

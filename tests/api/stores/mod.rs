@@ -2,5 +2,6 @@
 
 mod disk;
 mod every_store;
+mod identity;
 mod slow;
 mod startup;
