@@ -1,6 +1,6 @@
 //! Builds the service from its configuration, and serves it on its listeners.
 
-use std::{env, sync::Arc, time::Duration};
+use std::{env, pin::pin, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail, ensure};
 use axum::{Router, middleware};
@@ -39,6 +39,9 @@ use crate::{
 
 /// The largest message of a call that needs no credential. It contains the name of a service or of a symbol.
 const MAX_OPEN_MESSAGE_BYTES: usize = 4 * 1024;
+
+/// When a store that does not answer at the start is logged. The waiting itself is limited by `blobs`.
+const SLOW_STORE: Duration = Duration::from_secs(3);
 
 /// How long the service waits for its background tasks when it stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -114,7 +117,11 @@ impl Server {
             // For example, an old replica that is restarted during a rolling update.
             Schema::Newer => tracing::warn!("the database has a newer schema than this program knows"),
         }
-        match Box::pin(store_identity::compare(&self.app.store, &self.app.blobs)).await {
+        log_if_slow(Box::pin(self.check_store())).await
+    }
+
+    async fn check_store(&self) -> anyhow::Result<()> {
+        match store_identity::compare(&self.app.store, &self.app.blobs).await {
             Ok(()) => self.app.blobs.check().await.context("--store"),
             // It was logged. The volume may be mounted later.
             Err(CompareError::Blobs(blobs::Error::Mismatch(_))) => Ok(()),
@@ -218,6 +225,16 @@ async fn open_blobs(config: &Config, store: &Store) -> anyhow::Result<Blobs> {
     }
     let spool = config.spool_dir.clone().unwrap_or_else(env::temp_dir);
     Blobs::open(&config.store, config.store_settings.as_deref(), &spool).context("--store")
+}
+
+/// Waits for the checks of the object store. Meanwhile no port is open that could report why.
+async fn log_if_slow<T>(checks: impl Future<Output = T>) -> T {
+    let mut checks = pin!(checks);
+    if let Ok(checked) = timeout(SLOW_STORE, &mut checks).await {
+        return checked;
+    }
+    tracing::warn!("not ready yet: waiting for the object store");
+    checks.await
 }
 
 /// The tasks that run beside the calls.
