@@ -109,13 +109,14 @@ impl Database {
         operation: Span,
         run: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, Error> {
+        let begun = Instant::now();
         let answer = async {
             let mut connection = self.acquire().await?;
             Ok::<T, Error>(run(&mut connection).await?)
         };
         // Boxed: the driver's futures have some KiB, and each layer around a call would move them.
         let answer = in_time(Box::pin(answer)).instrument(operation).await;
-        self.fitness.observe(&answer);
+        self.fitness.observe(begun, &answer);
         answer
     }
 
@@ -203,8 +204,12 @@ impl Database {
         if self.fitness.is_fit() {
             return Ok(());
         }
+        let connect = async || {
+            let connected = async { Ok::<_, Error>(self.connect().await?.close().await?) };
+            timeout(ACQUIRE_TIMEOUT, connected).await.map_err(|_| Error::NoConnection)?
+        };
         // Boxed, because it is seldom needed, and a part of the future of every statement.
-        Box::pin(self.fitness.recover(async || Ok(self.connect().await?.close().await?))).await
+        Box::pin(self.fitness.recover(connect)).await
     }
 
     /// Opens a connection, and fails if it must not be used.
@@ -229,7 +234,8 @@ impl Database {
 impl BatchConnection {
     /// Whether it can be used again. If it was idle for long, asks it.
     pub(super) async fn is_usable(&mut self) -> bool {
-        !self.fitness.is_given_up(self.opened.elapsed())
+        self.fitness.is_fit()
+            && !self.fitness.is_given_up(self.opened.elapsed())
             && (self.idle_since.elapsed() < CHECK_AFTER || is_alive(&mut self.connection, CHECK_TIMEOUT).await)
     }
 
@@ -243,8 +249,9 @@ impl BatchConnection {
         &mut self,
         run: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, Error> {
+        let begun = Instant::now();
         let answer = limited(run(&mut self.connection)).await;
-        self.fitness.observe(&answer);
+        self.fitness.observe(begun, &answer);
         self.idle_since = Instant::now();
         answer
     }
@@ -256,8 +263,9 @@ impl Transaction {
         &mut self,
         run: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, Error> {
+        let begun = Instant::now();
         let answer = in_time(run(&mut self.open)).await;
-        self.fitness.observe(&answer);
+        self.fitness.observe(begun, &answer);
         answer
     }
 }

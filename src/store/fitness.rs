@@ -43,6 +43,8 @@ pub(super) struct Fitness {
     unfit: watch::Sender<Option<Unfit>>,
     /// Whether it was ever fit. If it is unfit from the start, `serve` ends with the reason, and need not log it.
     was_fit: AtomicBool,
+    /// When the last check began that found it fit.
+    fit: Mutex<Option<Instant>>,
     /// Connections that were opened before this moment are not used again.
     given_up: Mutex<Option<Instant>>,
     /// When an unfit database was last asked again. Locked while it is asked, so that one call does it for all.
@@ -57,19 +59,25 @@ impl Fitness {
 
     /// Fails if a connection that was just opened must not be used.
     pub(super) async fn check(&self, connection: &mut PgConnection) -> Result<(), Error> {
+        let begun = Instant::now();
         let checked = check(connection).await;
         match &checked {
-            Ok(()) => self.set(None),
+            Ok(()) => {
+                *self.fit.lock() = Some(begun);
+                self.set(None);
+            }
             Err(Error::Unfit(unfit)) => self.set(Some(*unfit)),
             Err(_) => {}
         }
         checked
     }
 
-    /// Gives up every open connection if the answer to a statement shows that one has turned read-only.
-    pub(super) fn observe<T>(&self, answer: &Result<T, Error>) {
+    /// Gives up every open connection if the answer to a statement shows that one has turned read-only. A statement that
+    /// had begun before the last check shows nothing new: after a failover, some are answered late.
+    pub(super) fn observe<T>(&self, begun: Instant, answer: &Result<T, Error>) {
         if let Err(Error::Driver(sqlx::Error::Database(error))) = answer
             && error.code().as_deref() == Some(READ_ONLY)
+            && self.fit.lock().is_none_or(|fit| fit < begun)
         {
             *self.given_up.lock() = Some(Instant::now());
             self.set(Some(Unfit::ReadOnly));
