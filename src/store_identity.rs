@@ -52,7 +52,7 @@ pub async fn compare(store: &Store, blobs: &Blobs) -> Result<(), CompareError> {
         None => adopt(store, blobs).await?,
     };
     blobs.expect(expected);
-    Ok(blobs.confirm_afresh().await?)
+    Ok(blobs.confirm_now().await?)
 }
 
 /// The store may have an identity: a replica that began to adopt it has died, or it was used with another database.

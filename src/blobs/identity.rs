@@ -5,12 +5,15 @@ use std::{
     fs,
     io::{self, ErrorKind},
     path,
-    sync::atomic::{AtomicBool, Ordering},
 };
 
-use object_store::{ObjectStoreExt, PutMode, PutOptions, path::Path};
+use object_store::{ObjectStoreExt, PutMode, path::Path};
 use parking_lot::Mutex;
-use tokio::{sync::watch, task::spawn_blocking, time::timeout};
+use tokio::{
+    sync::watch,
+    task::spawn_blocking,
+    time::{Instant, timeout},
+};
 use uuid::Uuid;
 
 use super::{Blobs, Error, READ_TIMEOUT, timed_out};
@@ -23,14 +26,14 @@ const OBJECT: &str = "print-upload-store";
 pub enum Mismatch {
     /// The identity that it must have is not known.
     #[error("it is not known yet which object store the database belongs to")]
-    Unknown,
+    NotExpected,
     /// It has none.
     #[error(
         "the object store has no identity, but the database belongs to the store {0}: mount its volume or correct \
          --store; only if the bytes were moved here, run `print-upload store adopt`"
     )]
-    None(Uuid),
-    /// It has another one.
+    Missing(Uuid),
+    /// It has another one than the database.
     #[error(
         "the object store is {found}, but the database belongs to the store {expected}: correct --store or \
          --database-url; only if the bytes were moved here, run `print-upload store adopt`"
@@ -46,12 +49,26 @@ pub enum Mismatch {
 /// What is known of a store's identity.
 #[derive(Debug, Default)]
 pub(super) struct Identity {
-    /// That of the store that the database belongs to.
-    expected: Mutex<Option<Uuid>>,
+    expected: Mutex<Expected>,
     /// The result of the last comparison.
     mismatch: watch::Sender<Option<Mismatch>>,
-    /// Whether the store had the expected identity when it was last read.
-    is_confirmed: AtomicBool,
+    /// The last time that the store was read. Locked meanwhile, so that those who ask at the same time share one read.
+    last: tokio::sync::Mutex<Option<Reading>>,
+}
+
+/// The identity of the store that the database belongs to.
+#[derive(Debug, Default)]
+struct Expected {
+    identity: Option<Uuid>,
+    /// Whether the store had it when it was last read.
+    is_confirmed: bool,
+}
+
+/// What a read of the store has found.
+#[derive(Debug)]
+struct Reading {
+    begun: Instant,
+    found: Result<Option<Uuid>, String>,
 }
 
 impl Identity {
@@ -62,13 +79,13 @@ impl Identity {
 
     /// Fails unless the identity that was found is the expected one.
     fn judge(&self, found: Option<Uuid>) -> Result<(), Error> {
-        let expected = *self.expected.lock();
-        let mismatch = match (expected, found) {
-            (None, _) => Some(Mismatch::Unknown),
-            (Some(expected), None) => Some(Mismatch::None(expected)),
+        let mut expected = self.expected.lock();
+        let mismatch = match (expected.identity, found) {
+            (None, _) => Some(Mismatch::NotExpected),
+            (Some(expected), None) => Some(Mismatch::Missing(expected)),
             (Some(expected), Some(found)) => (found != expected).then_some(Mismatch::Other { found, expected }),
         };
-        self.is_confirmed.store(mismatch.is_none(), Ordering::Relaxed);
+        expected.is_confirmed = mismatch.is_none();
         self.mismatch.send_if_modified(|current| {
             if *current == mismatch {
                 return false;
@@ -98,65 +115,76 @@ impl Blobs {
     /// Sets the identity of the store that the database belongs to.
     pub fn expect(&self, identity: Uuid) {
         let mut expected = self.identity.expected.lock();
-        if *expected != Some(identity) {
-            *expected = Some(identity);
-            self.identity.is_confirmed.store(false, Ordering::Relaxed);
+        if expected.identity != Some(identity) {
+            *expected = Expected { identity: Some(identity), is_confirmed: false };
         }
     }
 
-    /// Fails unless the store is the expected one. A folder is read each time: another volume can be mounted over it.
-    /// The address of every other store does not change while the process runs, so it was compared before.
+    /// Fails unless the store was the expected one when it was last read, which is a few seconds ago at most. For a
+    /// folder, [`Identity::confirm_folder`] reads it again.
     pub(super) async fn confirm(&self) -> Result<(), Error> {
-        if self.local.is_none() && self.identity.is_confirmed.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        self.confirm_afresh().await
+        if self.identity.expected.lock().is_confirmed { Ok(()) } else { self.confirm_now().await }
     }
 
     /// Fails unless the store is the expected one at this moment.
-    pub async fn confirm_afresh(&self) -> Result<(), Error> {
+    pub async fn confirm_now(&self) -> Result<(), Error> {
         if !self.is_lasting {
             return Ok(());
         }
-        self.identity.judge(self.read_identity().await?)
+        let asked = Instant::now();
+        let mut last = self.identity.last.lock().await;
+        if let Some(reading) = last.as_ref().filter(|reading| reading.begun > asked) {
+            return self.identity.judge(reading.found.clone().map_err(io::Error::other)?);
+        }
+        let begun = Instant::now();
+        let found = self.read_identity().await;
+        *last = Some(Reading { begun, found: found.as_ref().copied().map_err(ToString::to_string) });
+        drop(last);
+        self.identity.judge(found?)
     }
 
     /// Reads the identity of the store. `None` if it has none.
     pub async fn read_identity(&self) -> Result<Option<Uuid>, Error> {
+        timeout(READ_TIMEOUT, self.read_object()).await.map_err(|_| timed_out())?
+    }
+
+    async fn read_object(&self) -> Result<Option<Uuid>, Error> {
         if let Some(root) = self.local.clone() {
             return Ok(spawn_blocking(move || read_file(&root)).await.map_err(io::Error::other)??);
         }
-        let read = async {
-            match self.store.get(&Path::from(OBJECT)).await {
-                Ok(object) => Ok(Some(object.bytes().await?)),
-                Err(object_store::Error::NotFound { .. }) => Ok(None),
-                Err(error) => Err(error),
-            }
-        };
-        let text = timeout(READ_TIMEOUT, read).await.map_err(|_| timed_out())??;
-        Ok(text.map(|text| parse(&String::from_utf8_lossy(&text))).transpose()?)
+        match self.store.get(&Path::from(OBJECT)).await {
+            Ok(object) => Ok(Some(parse(&String::from_utf8_lossy(&object.bytes().await?))?)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Gives the store an identity, unless it has one. Returns the one that it has. Of several replicas that do so at
     /// the same time, all return the same one.
     pub async fn create_identity(&self) -> Result<Uuid, Error> {
-        let object = Path::from(OBJECT);
-        let content = format!("{}\n", Uuid::new_v4());
-        let options = PutOptions::from(PutMode::Create);
-        let created = timeout(READ_TIMEOUT, self.store.put_opts(&object, content.clone().into(), options)).await;
-        match created.map_err(|_| timed_out())? {
-            Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => {}
-            // A store that cannot put on a condition. If two replicas do this at the same time, one of them may be left
-            // with a mismatch.
-            Err(object_store::Error::NotImplemented { .. } | object_store::Error::NotSupported { .. }) => {
-                self.store.put(&object, content.into()).await?;
+        let (object, content) = (Path::from(OBJECT), format!("{}\n", Uuid::new_v4()));
+        let put = async {
+            let created = self.store.put_opts(&object, content.clone().into(), PutMode::Create.into()).await;
+            match created {
+                Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => Ok(()),
+                // A store that cannot put on a condition. If two replicas do this at the same time, one of them may be
+                // left with a mismatch.
+                Err(error) if self.local.is_some() || is_not_supported(&error) => {
+                    self.store.put(&object, content.into()).await.map(drop)
+                }
+                Err(error) => Err(error),
             }
-            Err(error) => return Err(error.into()),
-        }
+        };
+        timeout(READ_TIMEOUT, put).await.map_err(|_| timed_out())??;
         crash_point!("identity.put");
         let identity = self.read_identity().await?;
         identity.ok_or_else(|| io::Error::other("the identity that was put is not there").into())
     }
+}
+
+/// Whether a store cannot do something at all. For a folder whose file system has no hard links, the error has no kind.
+fn is_not_supported(error: &object_store::Error) -> bool {
+    matches!(error, object_store::Error::NotImplemented { .. } | object_store::Error::NotSupported { .. })
 }
 
 fn read_file(root: &path::Path) -> io::Result<Option<Uuid>> {
@@ -170,4 +198,29 @@ fn read_file(root: &path::Path) -> io::Result<Option<Uuid>> {
 fn parse(text: &str) -> io::Result<Uuid> {
     let malformed = |_| io::Error::new(ErrorKind::InvalidData, format!("the object {OBJECT} holds no identity"));
     Uuid::try_parse(text.trim()).map_err(malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::OpenOptions, process::Command};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_folder_that_hangs_is_not_waited_for_without_end() {
+        let root = tempfile::tempdir().expect("a folder");
+        let fifo = root.path().join(OBJECT);
+        assert!(Command::new("mkfifo").arg(&fifo).status().expect("mkfifo").success());
+        let blobs = Blobs::open(&format!("file://{}", root.path().display()), None, root.path()).expect("a store");
+        let reading = tokio::spawn(async move { blobs.read_identity().await });
+        tokio::task::yield_now().await;
+
+        tokio::time::advance(READ_TIMEOUT * 2).await;
+        tokio::task::yield_now().await;
+
+        // The thread that reads ends.
+        OpenOptions::new().write(true).open(&fifo).expect("opened");
+        let failed = reading.await.expect("no panic").expect_err("it hangs");
+        assert!(failed.to_string().contains("the object store takes too long"), "{failed}");
+    }
 }

@@ -110,19 +110,24 @@ impl Blobs {
     #[tracing::instrument(name = "blobs.read", level = "debug", skip_all)]
     pub async fn read(&self, folder: Folder, object: Uuid, range: Range<u64>) -> Result<Bytes, Error> {
         let path = folder.object(object);
-        let (length, end) = (range.end - range.start, range.end);
-        let read = timeout(READ_TIMEOUT, self.store.get_range(&path, range)).await;
-        match read.map_err(|_| timed_out())? {
-            Ok(bytes) if bytes.len() as u64 == length => Ok(bytes),
-            Ok(_) | Err(object_store::Error::NotFound { .. }) => Err(self.missing(path).await),
-            Err(_) if self.is_shorter(&path, end).await => Err(self.missing(path).await),
-            Err(error) => Err(error.into()),
+        let read = self.read_once(&path, range.clone()).await;
+        if !matches!(read, Err(Error::Missing(_))) {
+            return read;
         }
+        // Its bytes are lost, unless this is another store, or was when the object was looked for.
+        self.confirm_now().await?;
+        self.read_once(&path, range).await
     }
 
-    /// The error of an object that is missing: its bytes are lost, unless this is another store.
-    async fn missing(&self, path: Path) -> Error {
-        self.confirm_afresh().await.err().unwrap_or(Error::Missing(path))
+    async fn read_once(&self, path: &Path, range: Range<u64>) -> Result<Bytes, Error> {
+        let (length, end) = (range.end - range.start, range.end);
+        let read = timeout(READ_TIMEOUT, self.store.get_range(path, range)).await;
+        match read.map_err(|_| timed_out())? {
+            Ok(bytes) if bytes.len() as u64 == length => Ok(bytes),
+            Ok(_) | Err(object_store::Error::NotFound { .. }) => Err(Error::Missing(path.clone())),
+            Err(_) if self.is_shorter(path, end).await => Err(Error::Missing(path.clone())),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Whether an object ends before a position. For a read past the end, each store returns another error.
@@ -139,21 +144,25 @@ impl Blobs {
     }
 
     /// Drops every object of the session except those in `keep`. Unfinished objects are dropped as well. Fails if this
-    /// is not the store that the database belongs to, where there would be nothing to drop.
+    /// is not the store that the database belongs to: nothing is there that could be dropped.
     #[tracing::instrument(name = "blobs.drop_all_except", level = "debug", skip_all)]
     pub async fn drop_all_except(&self, folder: Folder, keep: &HashSet<Uuid>) -> Result<(), Error> {
-        self.confirm().await?;
-        if let Some(root) = &self.local {
-            local::drop_all_except(root, folder, keep).await?;
-            // The volume may have been mounted after the files were looked for.
-            return self.confirm().await;
+        self.confirm_now().await?;
+        match &self.local {
+            Some(root) => local::drop_all_except(root, folder, keep).await?,
+            None => self.drop_listed(folder, keep).await?,
         }
-        // An object that was listed and not found was dropped by another writer or pass, or the store is inconsistent.
-        // A second attempt finds out.
-        if !self.drop_once(folder, keep).await? && !self.drop_once(folder, keep).await? {
-            return Err(Error::Missing(folder.path()));
+        // It may have become the right store after its objects were looked for.
+        self.confirm_now().await
+    }
+
+    /// An object that was listed and not found was dropped by another writer or pass, or the store is inconsistent. A
+    /// second attempt finds out.
+    async fn drop_listed(&self, folder: Folder, keep: &HashSet<Uuid>) -> Result<(), Error> {
+        if self.drop_once(folder, keep).await? || self.drop_once(folder, keep).await? {
+            return Ok(());
         }
-        Ok(())
+        Err(Error::Missing(folder.path()))
     }
 
     /// Lists the objects and drops them. Returns whether every listed object was found.

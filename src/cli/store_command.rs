@@ -17,8 +17,8 @@ pub(super) struct StoreCommand {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Let the database belong to this object store from now on, after all bytes were moved to it. Documents whose
-    /// bytes are not in it are lost. Replicas notice within seconds.
+    /// Let the database belong to this object store from now on, after all bytes were moved to it, while every `serve` is
+    /// stopped. Documents whose bytes are not in it are lost.
     Adopt {
         #[command(flatten)]
         database: DatabaseUrl,

@@ -6,6 +6,7 @@ use futures_util::future::join_all;
 use tonic::{Code, Status};
 use uuid::Uuid;
 
+use super::small_store::{Objects, SmallStore};
 use crate::harness::{App, Database, ErrorExt, IDENTITY, Operator, Program, eventually, sample_bytes};
 
 fn assert_store_unavailable(what: &str, answer: Result<(), Status>) {
@@ -100,6 +101,26 @@ async fn while_its_volume_is_not_mounted_nothing_in_a_store_counts_as_gone() {
     }
 }
 
+/// The comparison every few seconds would come too late.
+#[tokio::test]
+async fn no_pass_over_another_bucket_at_the_same_address_is_the_last() {
+    let (store, bucket) = SmallStore::start().await;
+    let app = bucket.app().await;
+    let (mut ada, document, bytes) = (app.ada(), app.new_document().await, sample_bytes(2000));
+    let session = ada.create(&document, bytes.len()).await.expect("a session");
+    ada.send(&session, &bytes, 0..1000).await.expect("a range");
+
+    let own = store.replace(Objects::default());
+    ada.delete(&session.name).await.expect("deleted");
+    app.make_reclaim_last(&session).await;
+    let attempts = async || app.reclaim_job(&session).await.expect("the work is not forgotten").attempts;
+    eventually("passes have failed", async || attempts().await >= 2).await;
+
+    store.replace(own);
+    eventually("the work is done", async || app.reclaim_job(&session).await.is_none()).await;
+    assert_eq!(store.names(), [IDENTITY]);
+}
+
 #[tokio::test]
 async fn another_store_is_not_used_before_it_is_adopted() {
     let (mut app, document) = App::stopped().await;
@@ -132,6 +153,19 @@ async fn another_store_is_not_used_before_it_is_adopted() {
     eventually("it is ready", async || operator.probe("/readyz").await.0 == 200).await;
     let (in_database, in_store) = identities(&app).await;
     assert_eq!(in_database, in_store);
+}
+
+#[tokio::test]
+async fn a_start_that_waits_for_a_store_that_does_not_answer_is_logged() {
+    let (store, bucket) = SmallStore::start().await;
+    let mut app = App::on(Database::create().await, []);
+    for (flag, value) in bucket.flags() {
+        app.set_flag(flag, &value);
+    }
+    store.fall_silent();
+    let arguments = arguments(&app, &["serve", "--listen=127.0.0.1:0"], &[]);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    Program::start(&arguments).wait_for_line("not ready yet: waiting for the object store").await;
 }
 
 #[tokio::test]

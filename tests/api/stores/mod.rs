@@ -4,4 +4,5 @@ mod disk;
 mod every_store;
 mod identity;
 mod slow;
+mod small_store;
 mod startup;
