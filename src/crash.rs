@@ -20,6 +20,8 @@ macro_rules! crash_points {
 // `before_commit` is inside the transaction. `committed` is after Postgres has answered the commit, or the statement.
 crash_points! {
     "folder.checked"
+    "identity.put"
+    "object_store.adopted"
     "probe.put"
 
     "create.committed"

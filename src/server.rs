@@ -1,6 +1,6 @@
 //! Builds the service from its configuration, and serves it on its listeners.
 
-use std::{env, sync::Arc, time::Duration};
+use std::{env, pin::pin, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail, ensure};
 use axum::{Router, middleware};
@@ -16,10 +16,11 @@ use tower::ServiceBuilder;
 use crate::{
     admin::{AdminServer, ServiceProbe},
     app_state::AppState,
-    blobs::Blobs,
+    blobs::{self, Blobs, OpenError},
     config::Config,
     gateway,
     guard::{self, Guard, Issuers, RangePermits, Rules, UploadUrls},
+    health,
     http_options::HttpOptions,
     listen::{self, Drained, Endpoint, Protocol},
     open_calls,
@@ -28,6 +29,7 @@ use crate::{
     rpc,
     secret_files::{DatabaseUrl, UploadTokenKeys},
     store::{Schema, Store},
+    store_identity::{self, CompareError},
     sweeper, telemetry,
     tls::Certificate,
     writers::Writers,
@@ -35,6 +37,9 @@ use crate::{
 
 /// How much longer than a download may stall an answer may wait for its caller: the handler ends a download first.
 const ANSWER_MARGIN: Duration = Duration::from_secs(30);
+
+/// When a store that does not answer at the start is logged. The waiting itself is limited by `blobs`.
+const SLOW_STORE: Duration = Duration::from_secs(3);
 
 /// How long the service waits for its background tasks when it stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -62,8 +67,9 @@ pub struct Server {
 }
 
 impl Server {
-    /// Checks the configuration and builds the service. Uses no network.
-    pub fn new(config: &Config) -> anyhow::Result<Self> {
+    /// Checks the configuration and builds the service. Uses no network, except that it asks the database before it
+    /// makes the folder of the object store.
+    pub async fn new(config: &Config) -> anyhow::Result<Self> {
         ensure!(
             config.session_idle_timeout <= config.session_lifetime,
             "--session-idle-timeout must not be longer than --session-lifetime"
@@ -75,8 +81,7 @@ impl Server {
         let store =
             Store::connect_lazily(database_url.expose_secret(), connections, config.batch_limits(), config.terms())
                 .context("the address of the database")?;
-        let spool = config.spool_dir.clone().unwrap_or_else(env::temp_dir);
-        let blobs = Blobs::open(&config.store, config.store_settings.as_deref(), &spool).context("--store")?;
+        let blobs = Box::pin(open_blobs(config, &store)).await?;
         let guard = Guard {
             rules: Rules::load()?,
             issuers: Arc::new(issuers),
@@ -103,7 +108,8 @@ impl Server {
     }
 
     /// Fails unless the database has this program's schema or a newer one, and the object store supports what is
-    /// needed.
+    /// needed. With another store than the one that the database belongs to, it succeeds, and the service is not ready:
+    /// calls that need no bytes work.
     pub async fn check(&self) -> anyhow::Result<()> {
         let schema = self.app.store.schema().await.context("asking the database for its schema")?;
         match schema {
@@ -112,7 +118,26 @@ impl Server {
             // For example, an old replica that is restarted during a rolling update.
             Schema::Newer => tracing::warn!("the database has a newer schema than this program knows"),
         }
-        self.app.blobs.check().await.context("--store")
+        log_if_slow(Box::pin(self.check_store())).await
+    }
+
+    async fn check_store(&self) -> anyhow::Result<()> {
+        match store_identity::compare(&self.app.store, &self.app.blobs).await {
+            Ok(()) => self.app.blobs.check().await.context("--store"),
+            // It was logged. The volume may be mounted later.
+            Err(CompareError::Blobs(blobs::Error::Mismatch(_))) => Ok(()),
+            Err(CompareError::Blobs(error)) => Err(OpenError::Unusable(error)).context("--store"),
+            Err(CompareError::Database(error)) => Err(error).context("asking the database for its object store"),
+        }
+    }
+
+    /// Logs a warning if a crash of the database's machine may lose what was committed.
+    pub async fn warn_of_fsync_off(&self) {
+        match self.app.store.has_fsync_off().await {
+            Ok(true) => tracing::warn!("the database has fsync = off: a crash of its machine may lose everything"),
+            Ok(false) => {}
+            Err(error) => tracing::debug!(error = %error, "whether the database has fsync = off is not known"),
+        }
     }
 
     /// Serves until `shutdown` completes. Then it reports that it is not ready, and a little later it accepts no new
@@ -141,14 +166,15 @@ impl Server {
         let probe = ServiceProbe::new(self.app.clone(), issuers, Arc::clone(&connections), leaving.clone());
         let admin = AdminServer::start(listeners.admin, probe);
 
-        let (health, open_routes) = open_calls::routes(self.has_reflection).await?;
+        let (health, open_routes) = open_calls::routes(self.has_reflection)?;
+        let reporting = health::report(health, &self.app, leaving.clone()).await;
         let (grpc, rest) = (listeners.grpc, listeners.rest);
         let endpoints = self.endpoints(grpc, rest, open_routes, around_rest, &stopping);
         let delay = self.http.shutdown_delay;
         let shutdown = async move {
             shutdown.await;
             leaving.cancel();
-            open_calls::set_not_serving(&health).await;
+            drop(reporting.await);
             // Until a balancer has noticed, it sends new connections.
             sleep(delay).await;
         };
@@ -188,6 +214,33 @@ impl Server {
     }
 }
 
+/// Opens the object store. Its folder is made if it is missing, but only while the database belongs to no store:
+/// otherwise a volume is not mounted.
+async fn open_blobs(config: &Config, store: &Store) -> anyhow::Result<Blobs> {
+    if let Some(folder) = Blobs::missing_folder(&config.store) {
+        let identity = store.object_store().await.context("asking the database for its object store")?;
+        if let Some(identity) = identity {
+            bail!(
+                "--store: the folder {} does not exist, but the database belongs to the object store {identity}: mount \
+                 its volume or correct --store",
+                folder.display()
+            );
+        }
+    }
+    let spool = config.spool_dir.clone().unwrap_or_else(env::temp_dir);
+    Blobs::open(&config.store, config.store_settings.as_deref(), &spool).context("--store")
+}
+
+/// Waits for the checks of the object store. Meanwhile no port is open that could report why.
+async fn log_if_slow<T>(checks: impl Future<Output = T>) -> T {
+    let mut checks = pin!(checks);
+    if let Ok(checked) = timeout(SLOW_STORE, &mut checks).await {
+        return checked;
+    }
+    tracing::warn!("not ready yet: waiting for the object store");
+    checks.await
+}
+
 /// The tasks that run beside the calls.
 struct Background {
     tasks: TaskTracker,
@@ -216,6 +269,7 @@ impl Background {
         });
         tasks.spawn(sweeper::run(app.clone(), stop.clone()));
         tasks.spawn(reclaim::run(app.clone(), stop.clone()));
+        tasks.spawn(store_identity::run(app.clone(), stop.clone()));
         tasks.spawn(Arc::clone(&app.relay).run(stop.clone()));
         tasks.close();
         Self { tasks, stop }

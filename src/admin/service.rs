@@ -11,7 +11,7 @@ use crate::{
     app_state::AppState,
     guard::Issuers,
     listen::Connections,
-    store::{Backlog, Schema},
+    store::{self, Backlog, Schema},
     telemetry::meters,
 };
 
@@ -53,8 +53,9 @@ impl Probe for ServiceProbe {
         meters::init_service();
     }
 
-    /// One issuer with keys is enough: taking a replica out because another issuer is down would help no caller. The
-    /// object store is not checked: calls that cancel or read a session do not need it.
+    /// One issuer with keys is enough: taking a replica out because another issuer is down would help no caller.
+    /// Whether the object store can be reached is not checked: calls that cancel or read a session do not need it. But
+    /// it must not be another one than the database belongs to.
     async fn not_ready_reason(&self) -> Option<String> {
         if self.leaving.is_cancelled() {
             return Some("the service is stopping".into());
@@ -62,13 +63,19 @@ impl Probe for ServiceProbe {
         if self.issuers.ages_of_keys().all(|(_, age)| age.is_none()) {
             return Some("the keys of the token issuers have not been fetched yet".into());
         }
+        // Why calls fail, although the probe's own connection may be older than the reason.
+        if let Some(unfit) = *self.app.store.fitness().borrow() {
+            return Some(unfit.to_string());
+        }
         match timeout(DATABASE_TIMEOUT, self.app.store.schema()).await {
             // A newer schema is normal during a rolling update: every migration must keep older programs working.
-            Ok(Ok(Schema::Current | Schema::Newer)) => None,
-            Ok(Ok(Schema::Older(missing))) => Some(missing.to_string()),
-            Ok(Err(_)) => Some("the database cannot be reached".into()),
-            Err(_) => Some("the database does not answer".into()),
+            Ok(Ok(Schema::Current | Schema::Newer)) => {}
+            Ok(Ok(Schema::Older(missing))) => return Some(missing.to_string()),
+            Ok(Err(store::Error::Unfit(unfit))) => return Some(unfit.to_string()),
+            Ok(Err(_)) => return Some("the database cannot be reached".into()),
+            Err(_) => return Some("the database does not answer".into()),
         }
+        self.app.blobs.mismatch().borrow().map(|mismatch| mismatch.to_string())
     }
 
     async fn update_gauges(&self) {

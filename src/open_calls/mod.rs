@@ -20,25 +20,14 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, service::Routes};
-use tonic_health::{
-    ServingStatus,
-    server::{HealthReporter, health_reporter},
-};
+use tonic_health::server::{HealthReporter, health_reporter};
 
 use self::answer::OpenAnswer;
 use crate::{
     listen::Call,
-    proto::{DESCRIPTOR, print_catalog_server, print_documents_server, print_jobs_server, upload_sessions_server},
+    proto::DESCRIPTOR,
     telemetry::{self, meters},
 };
-
-/// The services whose health is reported.
-const SERVICE_NAMES: [&str; 4] = [
-    upload_sessions_server::SERVICE_NAME,
-    print_documents_server::SERVICE_NAME,
-    print_jobs_server::SERVICE_NAME,
-    print_catalog_server::SERVICE_NAME,
-];
 
 /// The largest message, in bytes. It contains the name of a service or of a symbol.
 const MAX_MESSAGE_BYTES: usize = 4 * 1024;
@@ -90,11 +79,8 @@ enum Kind {
 }
 
 /// The routes of health and, if `with_reflection`, of reflection. They are observed like all calls.
-pub async fn routes(with_reflection: bool) -> anyhow::Result<(HealthReporter, Router)> {
+pub fn routes(with_reflection: bool) -> anyhow::Result<(HealthReporter, Router)> {
     let (reporter, health) = health_reporter();
-    for service in SERVICE_NAMES {
-        reporter.set_service_status(service, ServingStatus::Serving).await;
-    }
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTOR)
@@ -113,13 +99,6 @@ pub async fn routes(with_reflection: bool) -> anyhow::Result<(HealthReporter, Ro
     // The fallback is not limited: it answers at once, without reading.
     let routes = routes.into_axum_router().route_layer(limited).layer(middleware::from_fn(telemetry::observe));
     Ok((reporter, routes))
-}
-
-/// Reports that nothing is served any more.
-pub async fn set_not_serving(health: &HealthReporter) {
-    for service in SERVICE_NAMES.into_iter().chain([""]) {
-        health.set_service_status(service, ServingStatus::NotServing).await;
-    }
 }
 
 /// The middleware around the handlers.

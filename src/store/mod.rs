@@ -15,6 +15,7 @@ mod database;
 mod ending;
 mod error;
 mod find_document;
+mod fitness;
 mod health;
 mod notify;
 mod print_job;
@@ -25,6 +26,7 @@ mod reclaim;
 mod renew;
 mod resolve;
 mod session;
+mod store_identity;
 mod view_range;
 
 use std::{
@@ -48,6 +50,7 @@ pub use catalog::{CatalogError, PrintTask, Printer, PrinterShare, Tenant};
 pub use catalog_job::{CatalogPrintJob, DeleteJobOutcome};
 pub use ending::{SessionChange, Swept};
 pub use error::Error;
+pub use fitness::Unfit;
 pub use health::{Backlog, Connections, MissingMigrations, Schema};
 pub use notify::Announcements;
 pub use print_job::{CancelJobOutcome, CreateJobOutcome, NewPrintJob, PrintJob, StartOutcome};
@@ -56,6 +59,7 @@ pub use range::{Committed, NewRange, StoredPiece};
 pub use reclaim::{CLAIM_BATCH, Reclaim};
 pub use resolve::{FoundDocument, FoundPrinter, FoundSession, Purpose, Wanted};
 pub use session::{CreateOutcome, Created};
+pub use store_identity::replace_object_store;
 
 /// The schema.
 pub static MIGRATOR: Migrator = sqlx::migrate!();

@@ -31,12 +31,15 @@ pub struct Reclaim {
     pub attempts: u32,
     /// When it was claimed. `None` if the statement that ended it has claimed it: then no pass can be the last.
     claim_time: Option<OffsetDateTime>,
+    /// The identity of the object store that the database belonged to when it was claimed. `None` if the database belongs
+    /// to none, or if the statement that ended the session has claimed it.
+    pub object_store: Option<Uuid>,
 }
 
 impl Reclaim {
     /// A session that was canceled or has expired, claimed by the statement that ended it.
     pub fn of_ended(tenant: TenantId, session: SessionId) -> Self {
-        Self { tenant, session, keep: HashSet::new(), is_new: true, attempts: 1, claim_time: None }
+        Self { tenant, session, keep: HashSet::new(), is_new: true, attempts: 1, claim_time: None, object_store: None }
     }
 }
 
@@ -56,7 +59,8 @@ impl Store {
                 from next where (r.tenant_id, r.session_id) = (next.tenant_id, next.session_id)
                 returning r.tenant_id, r.session_id, r.attempts, passes = 0 and final_time > now() as is_new
             )
-            select tenant_id, session_id, attempts, is_new as "is_new!", now() as "claim_time!", keep as "keep!"
+            select tenant_id, session_id, attempts, is_new as "is_new!", now() as "claim_time!", keep as "keep!",
+                   (select store_id from object_store) as "object_store?"
             from claimed cross join lateral (
                 select state, case when state = 'completed' then array(
                            select distinct object_id from fragment f
@@ -79,6 +83,7 @@ impl Store {
                 is_new: row.is_new,
                 attempts: row.attempts.unsigned_abs(),
                 claim_time: Some(row.claim_time),
+                object_store: row.object_store,
             }
         });
         Ok(claimed.collect())

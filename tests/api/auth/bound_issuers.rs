@@ -68,12 +68,12 @@ async fn an_issuer_for_all_tenants_beside_others_keeps_the_service_from_starting
     ] {
         app.set_flag("issuer", &issuers);
         let config = Config::from_flags(app.flags()).expect("a configuration");
-        let error = Server::new(&config).expect_err(&issuers).to_string();
+        let error = Server::new(&config).await.expect_err(&issuers).to_string();
         assert!(error.contains(problem), "{issuers}: {error}");
     }
     for issuers in ["https://partner.example".to_owned(), format!("{own},https://partner.example={TENANT}")] {
         app.set_flag("issuer", &issuers);
         let config = Config::from_flags(app.flags()).expect("a configuration");
-        Server::new(&config).unwrap_or_else(|error| panic!("{issuers}: {error:#}"));
+        Server::new(&config).await.unwrap_or_else(|error| panic!("{issuers}: {error:#}"));
     }
 }

@@ -49,6 +49,8 @@ macro_rules! crashes {
 crashes! {
     everywhere {
         start_checks_the_store: "probe.put" in purging::start,
+        first_start_puts_an_identity: "identity.put" in purging::first_start,
+        first_start_adopts_the_store: "object_store.adopted" in purging::first_start,
 
         create_committed: "create.committed" in uploads::create_a_session,
         create_ends_an_overdue_session: "end.executed" in uploads::create_in_place_of_an_overdue_session,

@@ -11,7 +11,7 @@ use sqlx::{AssertSqlSafe, PgPool};
 use tonic::Code;
 use uuid::Uuid;
 
-use crate::harness::{Actor, App, Database, ErrorExt, TENANT, crc32c, eventually, sample_bytes};
+use crate::harness::{Actor, App, Database, ErrorExt, IDENTITY, TENANT, crc32c, eventually, sample_bytes};
 
 /// The size of every document in the rows.
 const SIZE: usize = 1000;
@@ -48,6 +48,7 @@ async fn rows_of_every_schema_survive_the_later_migrations_and_are_served() {
         assert_valid(&database.pool, version).await;
         let mut app = App::on(database, [("tombstone-retention", "1h")]);
         put_objects(&app).await;
+        put_identity(&app).await;
         app.run().await;
         use_jobs(&app).await;
         for row in rows(&app).await {
@@ -138,6 +139,14 @@ async fn put_objects(app: &App) {
         sqlx::query_as("select tenant_id, session_id from reclaim").fetch_all(app.pool()).await.expect("the queue");
     for (tenant, session) in queued {
         put(app, tenant, session, Uuid::now_v7(), b"left behind");
+    }
+}
+
+/// Lets the store be the one that the database belongs to, if it belongs to any.
+async fn put_identity(app: &App) {
+    let identity = sqlx::query_scalar::<_, Uuid>("select store_id from object_store").fetch_optional(app.pool()).await;
+    if let Some(identity) = identity.expect("an answer") {
+        fs::write(app.bytes_folder().join(IDENTITY), identity.to_string()).expect("an object");
     }
 }
 
@@ -287,7 +296,8 @@ async fn finish_reclaiming(app: &App) {
 /// The names of all files in the store, sorted.
 fn objects(folder: &Path) -> Vec<String> {
     let entries = |folder: &Path| fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
-    let files = entries(folder).flat_map(|tenant| entries(&tenant).collect::<Vec<_>>());
+    let tenants = entries(folder).filter(|tenant| !tenant.ends_with(IDENTITY));
+    let files = tenants.flat_map(|tenant| entries(&tenant).collect::<Vec<_>>());
     let files = files.flat_map(|session| entries(&session).collect::<Vec<_>>());
     let name = |file: std::path::PathBuf| file.strip_prefix(folder).expect("below it").display().to_string();
     let mut names: Vec<String> = files.map(name).collect();

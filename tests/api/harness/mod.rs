@@ -27,7 +27,7 @@ mod stranger;
 pub use actor::{Actor, Stalled, job_of};
 pub use app::{App, CATALOG_CLIENT, ROBOT, eventually};
 pub use authority::Authority;
-pub use backend::{Backend, Bucket, settings_of};
+pub use backend::{Backend, Bucket, IDENTITY, settings_of};
 pub use collector::Collector;
 pub use command::Command;
 pub use database::Database;

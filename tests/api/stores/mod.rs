@@ -3,5 +3,7 @@
 mod disk;
 mod ended_meanwhile;
 mod every_store;
+mod identity;
 mod slow;
+mod small_store;
 mod startup;
