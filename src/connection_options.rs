@@ -33,15 +33,17 @@ pub struct ConnectionOptions {
     #[arg(long, env = "IDLE_TIMEOUT", default_value = "2m", value_parser = duration)]
     pub idle_timeout: Duration,
 
-    /// How long a connection may exist. Then its client is asked to connect again; the calls in progress go on.
+    /// How long a connection may exist, a tenth more or less. Then its client is asked to connect again; the calls in
+    /// progress go on.
     #[arg(long, env = "CONNECTION_AGE", default_value = "1h", value_parser = duration)]
     pub connection_age: Duration,
 
-    /// How long the calls in progress on a connection that is too old may take. Then it is cut.
+    /// How long the calls in progress on a connection that is too old may take. Then it is cut, unless its client still
+    /// reads a download. Longer than --range-timeout.
     #[arg(long, env = "CONNECTION_GRACE", default_value = "15m", value_parser = duration)]
     pub connection_grace: Duration,
 
-    /// How long a client may read nothing of what its connection sends. Then it is cut.
+    /// How long a client may read nothing, or less than some 128 KiB, of what its connection has to send. Then it is cut.
     #[arg(long, env = "WRITE_TIMEOUT", default_value = "1m", value_parser = duration)]
     pub write_timeout: Duration,
 }

@@ -25,6 +25,12 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// How many accepted connections may wait to be served.
 const BACKLOG: usize = 64;
 
+/// How many bytes of a connection the system keeps that it has not sent yet. Without a limit it keeps up to 4 MiB, and
+/// has room for more only when a third of them has been sent: a slow client would be taken for one that reads nothing,
+/// and a short answer or a PING would wait behind them.
+#[cfg(target_os = "linux")]
+const MAX_UNSENT_BYTES: u32 = 128 * 1024;
+
 /// A connection whose protocol is known.
 pub struct Accepted<Transport> {
     pub transport: Prefixed<Transport>,
@@ -90,7 +96,7 @@ async fn prepare<Transport: AsyncRead + Unpin, Handshake>(
     Handshake: Future<Output = io::Result<Transport>>,
 {
     let detected = async {
-        connection.set_nodelay(true)?;
+        set_options(&connection)?;
         detect_protocol(shake_hands(connection).await?).await
     };
     match timeout(HANDSHAKE_TIMEOUT, detected).await {
@@ -98,4 +104,11 @@ async fn prepare<Transport: AsyncRead + Unpin, Handshake>(
         Ok(Err(error)) => tracing::debug!(error = %error, "a new connection failed"),
         Err(_) => tracing::debug!("a new connection sent nothing in time"),
     }
+}
+
+fn set_options(connection: &TcpStream) -> io::Result<()> {
+    connection.set_nodelay(true)?;
+    #[cfg(target_os = "linux")]
+    socket2::SockRef::from(connection).set_tcp_notsent_lowat(MAX_UNSENT_BYTES)?;
+    Ok(())
 }

@@ -26,6 +26,10 @@ use super::connection::{Connection, Credit};
 /// How long a caller may take nothing of an answer whose length is known: a short text.
 const SHORT_ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How many bytes of an answer HTTP/2 may keep when the call has ended. What belongs to the call, such as the permit of
+/// a download, is returned when no more than these wait to be sent.
+pub(super) const MAX_UNSENT_BYTES: usize = 16 * 1024;
+
 tokio::task_local! {
     /// The call that this task answers.
     static CURRENT: Call;
@@ -53,6 +57,8 @@ pub(super) struct CallExecutor(pub(super) Arc<Connection>);
 /// The body of an answer.
 struct AnswerBody {
     body: Body,
+    /// The last byte of a chunk that has been handed over without it.
+    last_byte: Option<Bytes>,
     call: Call,
 }
 
@@ -112,7 +118,7 @@ impl Call {
         if body.size_hint().exact().is_some() {
             self.limit_answer(SHORT_ANSWER_TIMEOUT);
         }
-        Body::new(AnswerBody { body, call: self })
+        Body::new(AnswerBody { body, last_byte: None, call: self })
     }
 
     /// Runs until the answer has been handed over. Ends early, which resets the call, if its caller does not take it.
@@ -153,7 +159,7 @@ impl HttpBody for AnswerBody {
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let received = self.call.0.received.load(Ordering::Relaxed);
         self.call.0.passed_on.store(received, Ordering::Relaxed);
-        let polled = Pin::new(&mut self.body).poll_frame(context);
+        let polled = self.poll_piece(context);
         if let Poll::Ready(Some(Ok(frame))) = &polled
             && frame.data_ref().is_some_and(|chunk| !chunk.is_empty())
         {
@@ -163,14 +169,57 @@ impl HttpBody for AnswerBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.last_byte.is_none() && self.body.is_end_stream()
     }
 
+    /// hyper reads it before the first chunk.
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
 }
 
+impl AnswerBody {
+    /// The next chunk. The last byte of a large one is a chunk of its own: HTTP/2 takes it only when nearly all bytes
+    /// before it were sent. Without that, a call would end with its last chunk, however little of it was sent.
+    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        if let Some(last_byte) = self.last_byte.take() {
+            return Poll::Ready(Some(Ok(Frame::data(last_byte))));
+        }
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        polled.map_ok(|frame| {
+            frame.map_data(|mut chunk| {
+                if chunk.len() > MAX_UNSENT_BYTES {
+                    self.last_byte = Some(chunk.split_off(chunk.len() - 1));
+                }
+                chunk
+            })
+        })
+    }
+}
+
 fn as_millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::StreamExt;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::listen::Lifetimes;
+
+    /// The lengths of the chunks in which a body is handed over.
+    async fn lengths(body: Vec<u8>) -> Vec<usize> {
+        let lifetimes = Lifetimes::with(Duration::from_secs(60), Duration::from_secs(60));
+        let call = Call::new(Connection::new(lifetimes, CancellationToken::new()));
+        let chunks = call.observe(Body::from(body)).into_data_stream();
+        chunks.map(|chunk| chunk.expect("a chunk").len()).collect().await
+    }
+
+    #[tokio::test]
+    async fn the_last_byte_of_a_large_chunk_comes_on_its_own() {
+        assert_eq!(lengths(vec![7; MAX_UNSENT_BYTES]).await, [MAX_UNSENT_BYTES]);
+        assert_eq!(lengths(vec![7; 1 << 20]).await, [(1 << 20) - 1, 1]);
+    }
 }

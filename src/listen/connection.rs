@@ -12,7 +12,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 use tokio_util::sync::{CancellationToken, PollSemaphore};
 
@@ -23,6 +23,9 @@ const OPEN_CALLS: usize = 4;
 
 /// How many bytes of the answers to such calls may wait to be sent on one connection.
 const OPEN_ANSWER_BYTES: usize = 32 * 1024;
+
+/// How much a client takes at least while a download goes on, however slowly. More than the PINGs of an hour.
+const MIN_PROGRESS_BYTES: u64 = 64 * 1024;
 
 /// One connection.
 #[derive(Debug)]
@@ -107,6 +110,18 @@ impl Connection {
         }
     }
 
+    /// Completes when the calls in progress have had this long, and nearly nothing was sent in that time. So a download
+    /// whose client is slow ends by itself.
+    pub(super) async fn used_up(&self, grace: Duration) {
+        loop {
+            let written = self.written.load(Ordering::Relaxed);
+            sleep(grace).await;
+            if self.written.load(Ordering::Relaxed) - written < MIN_PROGRESS_BYTES {
+                return;
+            }
+        }
+    }
+
     /// The permit of a call without a credential; `None` if the connection makes too many of them.
     pub(super) fn open_call(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.open_calls).try_acquire_owned().ok()
@@ -174,6 +189,20 @@ mod tests {
         };
         tokio::join!(connection.quiet_for(IDLE), writing);
         assert_eq!(begun.elapsed().as_secs(), 841, "in the first minute a byte was sent");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_grace_goes_on_while_a_download_goes_on() {
+        let begun = Instant::now();
+        let connection = Connection::new(Lifetimes::with(IDLE, IDLE), CancellationToken::new());
+        let downloading = async {
+            for _ in 0..25 {
+                sleep(Duration::from_secs(7)).await;
+                connection.note_written(MIN_PROGRESS_BYTES as usize);
+            }
+        };
+        tokio::join!(connection.used_up(IDLE), downloading);
+        assert_eq!(begun.elapsed().as_secs(), 240, "it goes on for 175 s, and nothing is sent in the fourth minute");
     }
 
     #[tokio::test]

@@ -2,7 +2,12 @@
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use axum::{Router, extract::Request, response::Response};
+use axum::{
+    Router,
+    extract::Request,
+    http::{HeaderValue, header},
+    response::Response,
+};
 use futures_util::FutureExt;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
@@ -22,17 +27,20 @@ use tower::Service;
 use super::{
     Lifetimes, Protocol,
     accept::Accepted,
-    call::{Call, CallExecutor},
+    call::{Call, CallExecutor, MAX_UNSENT_BYTES},
     connection::Connection,
     deadline,
     head_timer::with_timer,
     timed_writes::TimedWrites,
 };
 
-/// How many calls of one connection run at once. A gateway sends the calls of all its callers over one connection. Even
-/// if as many transfers as possible stall on it (`--max-transfers`: at most 1000 ranges and 1000 downloads), a cancel
-/// must still get through.
+/// How many calls of one connection run at once over gRPC. A gateway sends the calls of all its callers over one
+/// connection. Even if as many transfers as possible stall on it (`--max-transfers`: at most 1000 ranges and 1000
+/// downloads), a cancel must still get through.
 const CALLS_PER_CONNECTION: u32 = 2047;
+
+/// The same over REST. Each of them may have sent a JSON body before its credential is known.
+const REQUESTS_PER_CONNECTION: u32 = 128;
 
 /// How much one call may have sent that the service has not read. It is all that a range can have on its way: with a
 /// round trip of 1 ms that allows 256 MB a second, with one of 20 ms 13 MB. A document that is sent in several ranges
@@ -56,6 +64,13 @@ const MAX_HEADER_LIST_BYTES: u32 = 4 * MAX_CREDENTIAL_BYTES as u32;
 /// six times as large, for each connection.
 const HTTP1_BUFFER_BYTES: usize = 64 * 1024;
 
+/// By which part of it the age of a connection is longer or shorter. Otherwise all clients that have connected after a
+/// restart would connect again at the same time.
+const AGE_SPREAD: f64 = 0.1;
+
+/// How long the answer to a PING may take. On a slow line it waits behind what was sent before it.
+const PONG_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// How long a connection without calls may send nothing before it is closed, once its client was asked to connect again.
 /// What was answered may still be on its way until then.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -74,7 +89,8 @@ pub(super) async fn serve<Transport>(
     while let Some(Some(accepted)) = stopping.run_until_cancelled(incoming.recv()).await {
         let connection = Connection::new(lifetimes, stopping.child_token());
         let Accepted { transport, permit } = accepted;
-        let serving = serve_connection(protocol, router.clone(), transport.is_http2(), transport, connection);
+        let (router, stopping) = (router.clone(), stopping.clone());
+        let serving = serve_connection(protocol, router, transport.is_http2(), transport, connection, stopping);
         connections.spawn(serving.map(|()| drop(permit)));
     }
     drop(incoming);
@@ -89,6 +105,7 @@ async fn serve_connection(
     is_http2: bool,
     transport: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     connection: Arc<Connection>,
+    stopping: CancellationToken,
 ) {
     let lifetimes = connection.lifetimes;
     let (timer, transport) = with_timer(transport);
@@ -103,27 +120,48 @@ async fn serve_connection(
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_concurrent_streams(CALLS_PER_CONNECTION)
+        .max_concurrent_streams(protocol.calls_per_connection())
         .max_header_list_size(MAX_HEADER_LIST_BYTES)
-        .keep_alive_interval(KEEPALIVE);
-    let service = service_fn(move |request| answer(protocol, router.clone(), request));
+        .max_send_buf_size(MAX_UNSENT_BYTES)
+        .keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(PONG_TIMEOUT);
+    let answering = Arc::clone(&connection);
+    let service = service_fn(move |request| answer(protocol, router.clone(), request, Arc::clone(&answering)));
     let serving = server.serve_connection(transport, service).into_owned();
     pin!(serving);
 
     // HTTP/1.1 has a time limit for idle connections of its own.
     tokio::select! {
         served = &mut serving => return log_end(served),
-        () = connection.closing.cancelled() => {}
-        () = sleep(lifetimes.age) => {}
+        () = stopping.cancelled() => {}
+        () = sleep(spread(lifetimes.age)) => {}
         () = connection.idle_for(lifetimes.idle), if is_http2 => {}
     }
     connection.closing.cancel();
+    let used_up = connection.used_up(lifetimes.grace);
+    pin!(used_up);
+    if !is_http2 {
+        // Its next answer asks the client to connect again. To close it at once could meet a request on its way.
+        tokio::select! {
+            served = &mut serving => return log_end(served),
+            () = stopping.cancelled() => {}
+            () = &mut used_up => return log_cut(),
+        }
+    }
     serving.as_mut().graceful_shutdown();
     tokio::select! {
         served = &mut serving => log_end(served),
-        () = sleep(lifetimes.grace) => tracing::debug!("a connection that was too old was cut"),
+        () = &mut used_up => log_cut(),
         () = connection.quiet_for(CLOSE_TIMEOUT), if is_http2 => tracing::debug!("a client did not close its connection"),
     }
+}
+
+fn spread(age: Duration) -> Duration {
+    age.mul_f64(1.0 + AGE_SPREAD * (2.0 * fastrand::f64() - 1.0))
+}
+
+fn log_cut() {
+    tracing::debug!("a connection that was too old was cut");
 }
 
 fn log_end<E: std::fmt::Display>(served: Result<(), E>) {
@@ -137,6 +175,7 @@ async fn answer(
     protocol: Protocol,
     mut router: Router,
     mut request: Request<Incoming>,
+    connection: Arc<Connection>,
 ) -> Result<Response, Infallible> {
     let limit = if protocol == Protocol::Grpc { deadline::of(request.headers()) } else { None };
     let call = Call::current();
@@ -144,11 +183,25 @@ async fn answer(
         request.extensions_mut().insert(call.clone());
     }
     let answering = router.call(request).map(|answered| answered.unwrap_or_else(|never| match never {}));
-    let response = deadline::answer_in_time(limit, answering).await;
+    let mut response = deadline::answer_in_time(limit, answering).await;
     Ok(match call {
         Some(call) => response.map(|body| call.observe(body)),
-        None => response,
+        None => {
+            if connection.closing.is_cancelled() {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            response
+        }
     })
+}
+
+impl Protocol {
+    fn calls_per_connection(self) -> u32 {
+        match self {
+            Self::Grpc => CALLS_PER_CONNECTION,
+            Self::Http => REQUESTS_PER_CONNECTION,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -170,8 +223,9 @@ mod tests {
         let router = Router::new().route("/", get(async || "ok"));
         tokio::spawn(async move {
             let transport = detect_protocol(server).await.expect("the protocol is known");
-            let connection = Connection::new(LIFETIMES, CancellationToken::new());
-            serve_connection(Protocol::Http, router, transport.is_http2(), transport, connection).await;
+            let stopping = CancellationToken::new();
+            let connection = Connection::new(LIFETIMES, stopping.child_token());
+            serve_connection(Protocol::Http, router, transport.is_http2(), transport, connection, stopping).await;
         });
         client
     }
@@ -196,5 +250,23 @@ mod tests {
         client.write_all(&REQUEST[..20]).await.expect("taken");
         tokio::time::sleep(Duration::from_secs(29)).await;
         assert_eq!(seconds_open_after(&mut client, &REQUEST[20..]).await, 120, "it was complete in time");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_old_connection_is_closed_with_an_answer() {
+        let (mut client, begun) = (served(), Instant::now());
+        let mut answer = [0; 1024];
+        let mut is_last = async |client: &mut DuplexStream| {
+            client.write_all(REQUEST).await.expect("it is open");
+            let length = client.read(&mut answer).await.expect("an answer");
+            assert!(answer[..length].starts_with(b"HTTP/1.1 200 OK\r\n"));
+            String::from_utf8_lossy(&answer[..length]).contains("connection: close\r\n")
+        };
+        while !is_last(&mut client).await {
+            tokio::time::sleep(Duration::from_secs(119)).await;
+        }
+        let age = begun.elapsed().as_secs();
+        assert!((LIFETIMES.age.as_secs() * 9 / 10..=LIFETIMES.age.as_secs() * 11 / 10 + 119).contains(&age), "{age} s");
+        client.read_to_end(&mut Vec::new()).await.expect("an end");
     }
 }

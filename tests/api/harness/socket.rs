@@ -79,6 +79,13 @@ impl Socket {
         String::from_utf8(head).expect("text")
     }
 
+    /// Reads this many bytes.
+    pub async fn read(&mut self, length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length];
+        self.0.read_exact(&mut bytes).await.expect("bytes");
+        bytes
+    }
+
     /// Reads until the gateway closes the connection.
     pub async fn read_to_end(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();

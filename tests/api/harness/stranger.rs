@@ -59,6 +59,11 @@ impl Stranger {
         status_of(response).await
     }
 
+    /// How many calls the service lets this connection make at once. Known when the service has answered something.
+    pub fn max_calls(&self) -> usize {
+        self.requests.current_max_send_streams()
+    }
+
     /// Whether the service has closed the connection.
     pub fn is_closed(&self) -> bool {
         self.connection.is_finished()

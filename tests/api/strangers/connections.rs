@@ -1,13 +1,20 @@
 //! How many connections there may be, and for how long.
 
-use std::{io::ErrorKind, path::Path};
+use std::{io::ErrorKind, path::Path, time::Duration};
 
+use bytes::Bytes;
 use print_upload_dev::ThrowAwayCertificate;
-use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
+use tokio::{
+    io::AsyncReadExt,
+    net::TcpStream,
+    time::{interval, timeout},
+};
 use tonic::Code;
 
 use super::{CHECK, DEADLINE, WATCH};
-use crate::harness::{App, Operator, Program, Socket, Stranger, chunk, eventually, frame, sample_bytes, user_claims};
+use crate::harness::{
+    App, Operator, Program, Socket, Stranger, chunk, eventually, frame, sample_bytes, user_claims,
+};
 
 const OPEN: &str = "print_upload_connections";
 
@@ -153,28 +160,56 @@ async fn a_connection_that_is_much_too_old_is_cut() {
     timeout(DEADLINE, answer).await.expect("an end").expect("no panic").expect_err("cut");
 }
 
-#[tokio::test]
-async fn a_client_that_reads_nothing_is_cut() {
-    const ROUTE: &str = "/print/{queues}/{queue}/jobs/{job}/documents/{document}/$value";
-    let (mut app, document) = App::stopped().await;
-    app.set_flag("admin-listen", "127.0.0.1:0");
-    app.set_flag("write-timeout", "300ms");
-    let program = Program::serve(&mut app).await;
-    let operator = Operator::of(&program);
-    // More than the buffers of a socket hold.
-    let bytes = sample_bytes(20 << 20);
-    let mut ada = app.ada();
+/// Uploads a document that is larger than the buffers of a socket, and begins to download it.
+async fn download(app: &App, bytes: &Bytes) -> Socket {
+    let (mut ada, document) = (app.ada(), app.new_document().await);
     let session = ada.create(&document, bytes.len()).await.expect("a session");
-    for start in [0, 10 << 20] {
-        ada.send(&session, &bytes, start..start + (10 << 20)).await.expect("a half");
+    for start in (0..bytes.len()).step_by(10 << 20) {
+        ada.send(&session, bytes, start..start + (10 << 20)).await.expect("a part");
     }
-
     let path = format!("/print/{document}/$value");
     let mut download = Socket::get(app.rest_address, &path, &user_claims().signed()).await;
     assert!(download.read_head().await.starts_with("HTTP/1.1 200"));
+    download
+}
+
+#[tokio::test]
+async fn a_client_that_reads_nothing_is_cut() {
+    const ROUTE: &str = "/print/{queues}/{queue}/jobs/{job}/documents/{document}/$value";
+    let (app, _program, operator) = program(&[("write-timeout", "300ms")]).await;
+    let _unread = download(&app, &sample_bytes(20 << 20)).await;
 
     let ended = format!(r#"print_upload_rest_requests_total{{method="GET",route="{ROUTE}",status="200"}}"#);
     eventually("the request has ended", async || operator.scrape().await.has(&ended, 1.0)).await;
+}
+
+/// Without a limit the system keeps megabytes of an answer, and is given more only when a third of them has been read.
+#[tokio::test]
+async fn a_client_that_reads_slowly_reads_everything() {
+    let app = App::with([("write-timeout", "6s"), ("connection-age", "1s"), ("connection-grace", "5s")]).await;
+    let bytes = sample_bytes(20 << 20);
+    let mut download = download(&app, &bytes).await;
+
+    let (mut read, mut pace) = (Vec::new(), interval(Duration::from_millis(200)));
+    while read.len() < 2 << 20 {
+        pace.tick().await;
+        read.extend(download.read(32 << 10).await);
+    }
+
+    read.extend(download.read(bytes.len() - read.len()).await);
+    assert!(read == bytes);
+}
+
+/// Over REST a call may have sent a JSON body before its credential is known.
+#[tokio::test]
+async fn a_connection_makes_fewer_calls_over_rest_than_over_grpc() {
+    let app = App::start().await;
+    for (address, expected) in [(app.address, 2047), (app.rest_address, 128)] {
+        let stranger = Stranger::connect(address).await;
+        let (response, _body) = stranger.call("/nothing").await;
+        response.await.expect("an answer");
+        assert_eq!(stranger.max_calls(), expected);
+    }
 }
 
 /// The descriptors that the program may open are not only for connections.
