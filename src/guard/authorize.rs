@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     error::{Error, StreamProblem},
+    listen::Call,
     telemetry::RequestLog,
 };
 
@@ -40,6 +41,9 @@ impl Guard {
         let rule = self.rules.of(parts.uri.path()).ok_or(Error::MethodUnknown)?;
         let credentials = self.authenticate(&parts.headers).await?;
         credentials.record(&RequestLog::of(&parts.extensions));
+        if let Some(call) = parts.extensions.get::<Call>() {
+            call.note_credential();
+        }
         credentials.require_permission(rule)?;
         require_uncompressed(&parts.headers)?;
 

@@ -103,6 +103,11 @@ impl Call {
         self.0.connection.credit()
     }
 
+    /// Notes that the call has a valid credential. A connection whose calls have none may leave less unread.
+    pub fn note_credential(&self) {
+        self.0.connection.note_credential();
+    }
+
     /// Completes when the client is asked to connect again: the connection is too old, or the program stops.
     pub async fn closing(&self) {
         self.0.connection.closing.cancelled().await;

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
     time::Duration,
@@ -24,6 +24,13 @@ const OPEN_CALLS: usize = 4;
 /// How many bytes of the answers to such calls may wait to be sent on one connection.
 const OPEN_ANSWER_BYTES: usize = 32 * 1024;
 
+/// How many calls may have come since the last one with a valid credential, before less patience is had with a client
+/// that reads nothing. HTTP/2 keeps some 3 KiB for each answer that is not sent.
+const MAX_UNPROVED_CALLS: usize = 16;
+
+/// How long such a client may read nothing.
+const UNPROVED_WRITE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// How much a client takes at least while a download goes on, however slowly. More than the PINGs of an hour.
 const MIN_PROGRESS_BYTES: u64 = 64 * 1024;
 
@@ -42,6 +49,10 @@ pub(super) struct Connection {
     unsent: AtomicUsize,
     /// How many bytes the client's side has taken.
     written: AtomicU64,
+    /// Whether a write waits until the client's side takes it.
+    is_blocked: AtomicBool,
+    /// How many calls over HTTP/2 have begun since the last one with a valid credential.
+    unproved_calls: AtomicUsize,
 }
 
 /// The calls over HTTP/2 that are in progress.
@@ -73,12 +84,31 @@ impl Connection {
             credit: Arc::new(Semaphore::new(OPEN_ANSWER_BYTES)),
             unsent: AtomicUsize::default(),
             written: AtomicU64::default(),
+            is_blocked: AtomicBool::default(),
+            unproved_calls: AtomicUsize::default(),
         })
     }
 
     pub(super) fn begin_call(self: &Arc<Self>) -> CallInProgress {
+        self.unproved_calls.fetch_add(1, Ordering::Relaxed);
         self.calls.lock().count += 1;
         CallInProgress(Arc::clone(self))
+    }
+
+    /// Notes whether a write waits until the client's side takes it.
+    pub(super) fn note_blocked(&self, is_blocked: bool) {
+        self.is_blocked.store(is_blocked, Ordering::Relaxed);
+    }
+
+    /// Notes that a call has a valid credential.
+    pub(super) fn note_credential(&self) {
+        self.unproved_calls.store(0, Ordering::Relaxed);
+    }
+
+    /// How long the client may take nothing.
+    pub(super) fn write_timeout(&self) -> Duration {
+        let is_unproved = self.unproved_calls.load(Ordering::Relaxed) > MAX_UNPROVED_CALLS;
+        if is_unproved { UNPROVED_WRITE_TIMEOUT.min(self.lifetimes.write) } else { self.lifetimes.write }
     }
 
     /// Completes when there has been no call for this long from now on.
@@ -99,12 +129,13 @@ impl Connection {
         }
     }
 
-    /// Completes when there has been no call, and nothing was sent, for this long from now on.
+    /// Completes when there has been no call, and nothing was sent or waits for the client, for this long from now on.
     pub(super) async fn quiet_for(&self, limit: Duration) {
         loop {
             let written = self.written.load(Ordering::Relaxed);
             self.idle_for(limit).await;
-            if self.written.load(Ordering::Relaxed) == written {
+            let is_quiet = self.written.load(Ordering::Relaxed) == written;
+            if is_quiet && !self.is_blocked.load(Ordering::Relaxed) {
                 return;
             }
         }
@@ -189,6 +220,13 @@ mod tests {
         };
         tokio::join!(connection.quiet_for(IDLE), writing);
         assert_eq!(begun.elapsed().as_secs(), 841, "in the first minute a byte was sent");
+        connection.note_blocked(true);
+        let unblocking = async {
+            sleep(IDLE * 3 / 2).await;
+            connection.note_blocked(false);
+        };
+        tokio::join!(connection.quiet_for(IDLE), unblocking);
+        assert_eq!(begun.elapsed().as_secs(), 961, "after the first minute a write was waiting");
     }
 
     #[tokio::test(start_paused = true)]

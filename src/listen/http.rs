@@ -181,6 +181,10 @@ async fn answer(
     let call = Call::current();
     if let Some(call) = &call {
         request.extensions_mut().insert(call.clone());
+        // Over REST nobody knows here whether there is one, and there are fewer calls.
+        if protocol == Protocol::Http {
+            call.note_credential();
+        }
     }
     let answering = router.call(request).map(|answered| answered.unwrap_or_else(|never| match never {}));
     let mut response = deadline::answer_in_time(limit, answering).await;

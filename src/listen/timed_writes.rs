@@ -9,7 +9,7 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::{Sleep, sleep},
+    time::{Instant, Sleep, sleep_until},
 };
 
 use super::connection::Connection;
@@ -18,8 +18,8 @@ use super::connection::Connection;
 pub struct TimedWrites<Transport> {
     transport: Transport,
     connection: Arc<Connection>,
-    /// Since a write has to wait.
-    waiting: Option<Pin<Box<Sleep>>>,
+    /// Since a write has to wait: when that began.
+    waiting: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
 impl<Transport> TimedWrites<Transport> {
@@ -28,13 +28,20 @@ impl<Transport> TimedWrites<Transport> {
     }
 
     fn check<T>(&mut self, written: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
+        self.connection.note_blocked(written.is_pending());
         if written.is_ready() {
             self.waiting = None;
             return written;
         }
-        let limit = self.connection.lifetimes.write;
-        let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(limit)));
-        waiting.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+        let limit = self.connection.write_timeout();
+        let now = Instant::now();
+        let (since, end) = self.waiting.get_or_insert_with(|| (now, Box::pin(sleep_until(now + limit))));
+        let deadline = *since + limit;
+        // The limit depends on the calls that have come since.
+        if end.deadline() != deadline {
+            end.as_mut().reset(deadline);
+        }
+        end.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 
     fn check_bytes(&mut self, written: Poll<io::Result<usize>>, context: &mut Context<'_>) -> Poll<io::Result<usize>> {

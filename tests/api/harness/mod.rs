@@ -43,4 +43,4 @@ pub use raw::{call_raw, frame};
 pub use rest::{Answer, RestActor, refused};
 pub use rpc::{Rpc, SIZE};
 pub use socket::Socket;
-pub use stranger::{Stranger, resident_mib, status_of};
+pub use stranger::{Stranger, call_until_cut, resident_mib, status_of};

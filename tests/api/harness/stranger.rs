@@ -9,6 +9,7 @@ use h2::{
     client::{Builder, ResponseFuture, SendRequest},
 };
 use tokio::{
+    io::AsyncWriteExt,
     net::{TcpSocket, TcpStream},
     task::JoinHandle,
 };
@@ -67,6 +68,25 @@ impl Stranger {
     /// Whether the service has closed the connection.
     pub fn is_closed(&self) -> bool {
         self.connection.is_finished()
+    }
+}
+
+/// Makes calls without a credential on one connection, and reads nothing, until the service cuts the connection.
+pub async fn call_until_cut(address: SocketAddr, path: &str) {
+    // HPACK by hand: POST and http from the static table, then a path, an authority and a content type as they are.
+    let mut head = vec![0x83, 0x86, 0x04, path.len() as u8];
+    head.extend(path.as_bytes());
+    head.extend(b"\x01\x01x\x0f\x10\x10application/grpc");
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("a small buffer");
+    let mut socket = socket.connect(address).await.expect("the listener is open");
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    socket.write_all(preface).await.expect("sent");
+    for stream in (1_u32..).step_by(2) {
+        let frame = [[0, 0, head.len() as u8, 1, 5].as_slice(), &stream.to_be_bytes(), &head].concat();
+        if socket.write_all(&frame).await.is_err() {
+            return;
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use tonic::Code;
 
 use super::{CHECK, DEADLINE, WATCH};
 use crate::harness::{
-    App, Operator, Program, Socket, Stranger, chunk, eventually, frame, sample_bytes, user_claims,
+    App, Operator, Program, Socket, Stranger, call_until_cut, chunk, eventually, frame, sample_bytes, user_claims,
 };
 
 const OPEN: &str = "print_upload_connections";
@@ -181,6 +181,14 @@ async fn a_client_that_reads_nothing_is_cut() {
 
     let ended = format!(r#"print_upload_rest_requests_total{{method="GET",route="{ROUTE}",status="200"}}"#);
     eventually("the request has ended", async || operator.scrape().await.has(&ended, 1.0)).await;
+}
+
+/// Each refusal that it does not read costs more memory than it has cost to ask for it.
+#[tokio::test]
+async fn a_stranger_that_reads_no_refusals_is_cut_soon() {
+    let app = App::with([("write-timeout", "1h")]).await;
+    let calling = call_until_cut(app.address, "/print.upload.v1.UploadSessions/GetUploadSession");
+    timeout(DEADLINE, calling).await.expect("it is cut");
 }
 
 /// Without a limit the system keeps megabytes of an answer, and is given more only when a third of them has been read.
