@@ -143,17 +143,16 @@ impl Blobs {
         Ok(first?.is_none())
     }
 
-    /// Whether each session may have bytes. Only for local files is this known without listing objects. In a store that
-    /// is not the one that the database belongs to, every session may.
+    /// Whether each session may have bytes. Only for local files is this known without listing objects.
     pub async fn may_have_bytes(&self, folders: Vec<Folder>) -> Vec<bool> {
         let unknown = vec![true; folders.len()];
         let Some(root) = &self.local else { return unknown };
+        // In a store that is another one, no session has a folder. The pass over each session reports that.
         if self.confirm_now().await.is_err() {
             return unknown;
         }
-        let Ok(exist) = local::exist(root, folders).await else { return unknown };
-        // It may have become the right store after the folders were looked for.
-        if self.confirm_now().await.is_ok() { exist } else { unknown }
+        let exist = local::exist(root, folders).await;
+        if self.confirm_now().await.is_err() { unknown } else { exist.unwrap_or(unknown) }
     }
 
     /// Drops every object of the session except those in `keep`. Unfinished objects are dropped as well. Fails if this

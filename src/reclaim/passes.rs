@@ -30,10 +30,6 @@ async fn spawn_for_bytes<F: Future<Output = ()> + Send + 'static>(
     claimed: Vec<Claimed>,
     work: impl Fn(AppState, Claimed) -> F,
 ) -> Vec<Claimed> {
-    // What this database records must be true of its own store.
-    if let Some(identity) = claimed.iter().find_map(|claimed| claimed.reclaim.object_store) {
-        app.blobs.expect(identity);
-    }
     let folders = claimed.iter().map(|claimed| folder(&claimed.reclaim)).collect();
     let may_have_bytes = app.blobs.may_have_bytes(folders).await;
     let mut empty = Vec::new();

@@ -48,6 +48,10 @@ async fn claim(app: &AppState) -> Result<(), Error> {
     loop {
         let Some(mut permits) = app.claims.reserve_many(CLAIM_BATCH).await else { return Ok(()) };
         let reclaims = app.store.claim_reclaims().await?;
+        // What this database records must be true of its own store.
+        if let Some(identity) = reclaims.first().and_then(|reclaim| reclaim.object_store) {
+            app.blobs.expect(identity);
+        }
         let is_last = reclaims.len() < CLAIM_BATCH;
         let claimed = reclaims.into_iter().filter_map(|reclaim| Some(Claimed::new(reclaim, permits.split(1)?)));
         let (new, others): (Vec<_>, Vec<_>) = claimed.partition(|claimed| claimed.reclaim.is_new);
