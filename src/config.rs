@@ -45,7 +45,7 @@ pub struct Config {
     #[command(flatten)]
     pub database: DatabaseUrl,
 
-    /// Largest number of connections to Postgres in the pool. A replica opens up to eleven more.
+    /// Largest number of connections to Postgres in the pool. A replica opens up to fourteen more.
     #[arg(long, env = "DATABASE_CONNECTIONS", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     pub database_connections: u32,
 

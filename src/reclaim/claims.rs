@@ -5,7 +5,7 @@ use std::{mem, sync::Arc};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
-use super::{MAX_CLAIMED, MAX_HASTENED, MAX_PASSES};
+use super::{MAX_CLAIMED, MAX_HASTENED, MAX_PASSES, MAX_RECORDS};
 use crate::{
     name::{SessionId, TenantId},
     store::Reclaim,
@@ -18,6 +18,8 @@ pub struct Claims {
     claimed: Arc<Semaphore>,
     /// One permit for each pass in progress.
     passes: Semaphore,
+    /// One permit for each statement that records passes.
+    records: Semaphore,
     state: Mutex<State>,
     /// Wakes the worker that takes the sessions that this replica has ended and claimed.
     begun: Notify,
@@ -44,6 +46,7 @@ impl Claims {
         Arc::new(Self {
             claimed: Arc::new(Semaphore::new(MAX_CLAIMED)),
             passes: Semaphore::new(MAX_PASSES),
+            records: Semaphore::new(MAX_RECORDS),
             state: Mutex::default(),
             begun: Notify::new(),
             queued: Notify::new(),
@@ -110,6 +113,11 @@ impl Claims {
     /// Waits until one more pass may begin. The permit is held during the pass.
     pub(super) async fn begin_pass(&self) -> Option<SemaphorePermit<'_>> {
         self.passes.acquire().await.ok()
+    }
+
+    /// Waits until one more statement may record passes. The permit is held during the statement.
+    pub(super) async fn begin_record(&self) -> Option<SemaphorePermit<'_>> {
+        self.records.acquire().await.ok()
     }
 }
 

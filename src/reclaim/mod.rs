@@ -58,7 +58,7 @@ pub const LEASE: Duration = Duration::from_secs(5);
 const PASS_TIMEOUT: Duration = Duration::from_secs(4);
 const _: () = assert!(SECOND_PASS.as_millis() + PASS_TIMEOUT.as_millis() < LEASE.as_millis());
 
-/// How soon after the first pass the second follows.
+/// How soon after the beginning of the first pass the second follows.
 pub const SECOND_PASS: Duration = Duration::from_millis(500);
 
 /// How often a replica reads the queue without being woken: for sessions that other replicas ended, for second and last
@@ -75,6 +75,9 @@ const _: () = assert!(CLAIM_BATCH <= MAX_CLAIMED);
 
 /// How many sessions wait to be hastened.
 const MAX_HASTENED: usize = 1024;
+
+/// How many statements record passes at once, so that they leave the connections of the pool to calls.
+const MAX_RECORDS: usize = 2;
 
 /// How many passes a replica makes at once, each over the bytes of one session. A slow session does not delay the
 /// others.

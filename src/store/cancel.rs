@@ -20,8 +20,8 @@ use crate::{
 pub enum CancelOutcome {
     /// This call has ended it.
     Ended(End),
-    /// It had ended before. Its writers must be notified all the same, and its bytes dropped: the replica that ended it
-    /// may have lost the answer of the database.
+    /// It had ended before. Its writers must be notified all the same, and its bytes must be dropped: the replica that
+    /// ended it may have lost the answer of the database.
     EndedBefore(End),
     /// It is completed: there is nothing left to cancel.
     Completed,

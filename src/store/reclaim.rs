@@ -103,11 +103,11 @@ impl Store {
     ) -> Result<(), Error> {
         let settled: Vec<_> = reclaims.map(|reclaim| Settle::new(reclaim, passes)).collect();
         let settle = async |connection: &mut PgConnection| settle(connection, &self.terms, &settled).await;
-        self.database.statement(debug_span!("store.settle_reclaims"), settle).await
+        self.database.statement(Span::none(), settle).await
     }
 
-    /// Lets the first passes over ended sessions begin at once. A replica that ended and claimed one may not know of it,
-    /// because the answer of the database was lost.
+    /// Lets the first passes over ended sessions begin at once, if only the statement that ended them has claimed them: the
+    /// replica may not know of it, because the answer of the database was lost. So a session is hastened once at most.
     pub async fn hasten_reclaims(&self, sessions: &[(TenantId, SessionId)]) -> Result<(), Error> {
         let (tenants, ids) = columns(sessions);
         // A session that was completed waits for its final_time.
@@ -117,7 +117,7 @@ impl Store {
              cross join lateral (
                  select r.tenant_id, r.session_id from reclaim r
                  where (r.tenant_id, r.session_id) = (asked.tenant_id, asked.session_id)
-                       and passes = 0 and due_time > now() and due_time < final_time
+                       and passes = 0 and attempts = 1 and due_time > now() and due_time < final_time
                  for update skip locked
              ) waiting
              where (r.tenant_id, r.session_id) = (waiting.tenant_id, waiting.session_id)",
@@ -182,9 +182,12 @@ impl Operation for Settle {
     }
 }
 
-/// A row is locked by a job's deletion only, and for a moment only. That may have queued a completed session again,
-/// with another `final_time`: then nothing is recorded, and the passes over the whole session follow.
+/// Waits for rows that are locked: for a moment by a claim of another replica or by a job's deletion. The rows are taken
+/// in the order of their key, so that two of these statements do not deadlock. A deletion may have queued a completed
+/// session again, with a later `final_time`: then its row stays.
 async fn settle(connection: &mut PgConnection, terms: &Terms, settled: &[Settle]) -> Result<(), sqlx::Error> {
+    let mut settled: Vec<_> = settled.iter().collect();
+    settled.sort_unstable_by_key(|settle| (settle.tenant.0, settle.session.0));
     let tenants: Vec<_> = settled.iter().map(|settle| settle.tenant.0).collect();
     let sessions: Vec<_> = settled.iter().map(|settle| settle.session.0).collect();
     let claim_times: Vec<_> = settled.iter().map(|settle| settle.claim_time).collect();

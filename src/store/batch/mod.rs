@@ -10,8 +10,8 @@
 //! operations of later callers gather for the next one. So an operation that is alone waits for nothing. If many changes
 //! have gathered, the next batch begins while the first is committed.
 //!
-//! - A batch never waits for a row: it skips rows that another transaction has locked. The operations that were skipped
-//!   run alone, and wait.
+//! - A batch for callers never waits for a row: it skips rows that another transaction has locked. The operations that
+//!   were skipped run alone, and wait.
 //! - If Postgres refuses a batch, nothing of it was done, and each of its operations runs alone. So a bad operation does
 //!   not harm the others.
 //! - If the connection is lost, nobody knows whether the batch was done. It runs once more if that does no harm;
@@ -48,7 +48,7 @@ const MAX_RUNNING: usize = 4;
 /// How many batches of changes run at once while none takes long. Postgres works on one while the disk syncs the other.
 const LANES: usize = 2;
 
-/// How many changes must wait for a second batch to begin beside the first. For fewer, it costs more than it gains.
+/// From how many waiting changes on a second batch begins beside the first. For fewer, it costs more than it gains.
 const SECOND_LANE: usize = 16;
 
 /// What one caller asks of the database. Many of a kind fit into one statement.
@@ -66,7 +66,7 @@ pub(super) trait Operation: Debug + Clone + Send + Sync + 'static {
         None
     }
 
-    /// Runs one statement for all, without waiting for locked rows. Returns an answer for each, in their order; `None`
+    /// Runs one statement for all, if callers wait for it without waiting for locked rows. Returns an answer for each, in their order; `None`
     /// for an operation that must run alone.
     fn run_batch(
         connection: &mut PgConnection,
@@ -272,7 +272,9 @@ impl<O: Operation> Batcher<O> {
         let answers = connection.statement(run).await?;
         // Kept only if all went well. Whatever is wrong with it, a new one is better.
         let mut state = self.state.lock();
-        if state.connections.len() < LANES {
+        // Reads have no second lane.
+        let lanes = if batch.iter().any(|operation| operation.changes().is_some()) { LANES } else { 1 };
+        if state.connections.len() < lanes {
             state.connections.push(connection);
         }
         Ok(answers)

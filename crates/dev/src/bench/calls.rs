@@ -116,7 +116,7 @@ struct Compared {
     p99: Vec<f64>,
     /// How often a call was made again because the service was unavailable.
     repeats: usize,
-    /// Sessions that had not had their first pass yet when the last call was answered.
+    /// Sessions whose first passes were not recorded yet when the last call was answered.
     backlog: Vec<f64>,
 }
 

@@ -32,7 +32,8 @@ const BATCH: u64 = 20_000;
 /// The numbers of jobs are nine digits in no order, as random ones are, but no two are equal.
 const FILL: &str = "
     with made as materialized (
-        select n, (lpad(to_hex(FIRST_TIME + n), 12, '0') || 'REST_OF_ID')::uuid as document_id, (n * JOB_STEP % 1000000000)::text as job_id,
+        select n, (lpad(to_hex(FIRST_TIME + n), 12, '0') || 'REST_OF_ID')::uuid as document_id,
+               (n * JOB_STEP % 1000000000)::text as job_id,
                (lpad(to_hex(FIRST_TIME + n), 12, '0') || 'REST_OF_ID')::uuid as session_id,
                to_timestamp((FIRST_TIME + n) / 1000.0) as time
         from generate_series($1::bigint, $2) n

@@ -127,7 +127,7 @@ async fn deletes(
     load::open(&service.target(8, 8), DELETE, frames, rate, stop).await
 }
 
-/// Waits until each of the sessions has had its first pass.
+/// Waits until the first passes over each of the sessions are recorded.
 async fn wait_until_passed(bench: &Bench, first: uuid::Uuid, end: uuid::Uuid) -> anyhow::Result<()> {
     let deadline = Instant::now() + LONGEST;
     let mut connection = bench.system.connect().await?;
