@@ -172,11 +172,9 @@ async fn a_fifth_writer_learns_when_to_retry() {
 
 #[tokio::test]
 async fn without_its_database_the_service_is_unavailable_and_nothing_is_not_found() {
-    let mut app = App::start().await;
+    let (app, mut proxy) = App::behind_proxy().await;
     let document = app.new_document().await;
-    app.stop().await;
-    app.set_flag("database-url", "postgres://nobody@127.0.0.1:1/none");
-    app.run().await;
+    proxy.stop().await;
     let ada = app.rest(&app.ada());
     let answers =
         [ada.cancel(&document).await, ada.get(&format!("/print/{document}")).await, ada.create(&document, 1).await];
