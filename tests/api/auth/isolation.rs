@@ -253,7 +253,7 @@ async fn health_is_open_to_everyone_and_nothing_else_is() {
     }
     // Messages of anonymous callers are kept in memory until they are complete.
     let long = health.check(HealthCheckRequest { service: "x".repeat(5000) }).await.expect_err("too long");
-    assert_eq!(long.code(), Code::OutOfRange);
+    assert_eq!(long.code(), Code::ResourceExhausted);
     let anyone = Identity::User("anyone".into());
     let (document, session) = (app.new_document_by(anyone).await, never_existed().1);
     let mut nobody = Actor::with(app.address, print_upload_client::Credential::None);

@@ -25,8 +25,9 @@ use tonic::{Code, Status};
 use super::{assert_unavailable, is_healthy, serve_to_its_end, watched};
 use crate::harness::{Actor, App, Database, ErrorExt, eventually, sample_bytes};
 
-const SIZE: usize = 100_000;
-const RANGE: usize = 100;
+const RANGE: usize = 48 * 1024;
+/// At most the largest range. A document of this size may have 222 pieces.
+const SIZE: usize = 210 * RANGE;
 
 /// A primary whose commits wait for its standby.
 async fn clusters(folder: &ScratchFolder) -> (Cluster, Cluster) {
@@ -50,7 +51,7 @@ async fn clusters(folder: &ScratchFolder) -> (Cluster, Cluster) {
 struct Load {
     stop: CancellationToken,
     acknowledged: Arc<AtomicUsize>,
-    uploads: Vec<JoinHandle<(UploadSession, usize)>>,
+    uploads: Vec<JoinHandle<Vec<(UploadSession, usize)>>>,
     cancels: JoinHandle<Vec<UploadSession>>,
 }
 
@@ -59,9 +60,12 @@ impl Load {
         let (stop, acknowledged) = (CancellationToken::new(), Arc::<AtomicUsize>::default());
         let mut uploads = Vec::new();
         for _ in 0..3 {
-            let session = app.ada().create(&app.new_document().await, SIZE).await.expect("a session");
+            let mut sessions = Vec::new();
+            for _ in 0..8 {
+                sessions.push(app.ada().create(&app.new_document().await, SIZE).await.expect("a session"));
+            }
             let (ada, bytes) = (app.ada(), bytes.clone());
-            uploads.push(tokio::spawn(upload(ada, session, bytes, stop.clone(), Arc::clone(&acknowledged))));
+            uploads.push(tokio::spawn(upload(ada, sessions, bytes, stop.clone(), Arc::clone(&acknowledged))));
         }
         let mut doomed = Vec::new();
         for _ in 0..60 {
@@ -78,27 +82,34 @@ impl Load {
     }
 }
 
-/// Sends one range after the other. Returns how many bytes were acknowledged.
+/// Sends one range after the other, to one session after the other. Returns the sessions that it has begun with, and how
+/// many bytes of each were acknowledged.
 async fn upload(
     mut ada: Actor,
-    session: UploadSession,
+    sessions: Vec<UploadSession>,
     bytes: Bytes,
     stop: CancellationToken,
     acknowledged: Arc<AtomicUsize>,
-) -> (UploadSession, usize) {
-    let mut received = 0;
-    while received < SIZE && !stop.is_cancelled() {
-        match ada.send(&session, &bytes, received..received + RANGE).await {
-            Ok(_) => {
-                received += RANGE;
-                acknowledged.fetch_add(1, Ordering::Relaxed);
+) -> Vec<(UploadSession, usize)> {
+    let mut begun = Vec::new();
+    for session in sessions {
+        let mut received = 0;
+        while received < SIZE && !stop.is_cancelled() {
+            match ada.send(&session, &bytes, received..received + RANGE).await {
+                Ok(_) => {
+                    received += RANGE;
+                    acknowledged.fetch_add(1, Ordering::Relaxed);
+                }
+                // The answer to the same range was lost.
+                Err(refused) if refused.code() == Code::AlreadyExists => received += RANGE,
+                Err(refused) => wait_if_unavailable(&refused).await,
             }
-            // The answer to the same range was lost.
-            Err(refused) if refused.code() == Code::AlreadyExists => received += RANGE,
-            Err(refused) => wait_if_unavailable(&refused).await,
+        }
+        if received > 0 {
+            begun.push((session, received));
         }
     }
-    (session, received)
+    begun
 }
 
 /// Cancels one session after the other, slowly. Returns those whose cancel was acknowledged.
@@ -165,8 +176,11 @@ async fn a_standby_is_refused_until_it_is_promoted_and_nothing_acknowledged_is_l
     eventually("it is healthy", async || is_healthy(&app).await).await;
     load.stop.cancel();
     let mut ada = app.ada();
+    let mut begun = Vec::new();
     for upload in load.uploads {
-        let (session, received) = upload.await.expect("no wrong answer");
+        begun.extend(upload.await.expect("no wrong answer"));
+    }
+    for (session, received) in begun {
         let seen = ada.get(&session.name).await.expect("the session");
         assert!(seen.received_bytes as usize >= received, "{received} bytes were acknowledged: {seen:?}");
         let rest = seen.received_bytes as usize..SIZE;
