@@ -66,7 +66,7 @@ impl Claims {
     /// Otherwise any replica claims it.
     pub fn begin(&self, reclaim: Reclaim, reserved: Option<OwnedSemaphorePermit>) {
         let Some(permit) = reserved else { return self.wake() };
-        self.state.lock().begun.push(Claimed { reclaim, _permit: permit });
+        self.state.lock().begun.push(Claimed::new(reclaim, permit));
         self.begun.notify_one();
     }
 

@@ -4,7 +4,12 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::task::TaskTracker;
 
 use super::{PASS_TIMEOUT, SECOND_PASS, back_off, claims::Claimed};
-use crate::{app_state::AppState, blobs::Folder, store::Error, store::Reclaim, telemetry::meters};
+use crate::{
+    app_state::AppState,
+    blobs::Folder,
+    store::{Error, Reclaim},
+    telemetry::meters,
+};
 
 /// The passes of one replica, each in a task that is finished when the replica stops.
 #[derive(Debug, Clone)]

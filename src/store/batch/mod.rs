@@ -66,8 +66,8 @@ pub(super) trait Operation: Debug + Clone + Send + Sync + 'static {
         None
     }
 
-    /// Runs one statement for all, if callers wait for it without waiting for locked rows. Returns an answer for each, in their order; `None`
-    /// for an operation that must run alone.
+    /// Runs one statement for all. If callers wait for it, it does not wait for locked rows. Returns an answer for each,
+    /// in their order; `None` for an operation that must run alone.
     fn run_batch(
         connection: &mut PgConnection,
         terms: &Terms,
@@ -86,6 +86,11 @@ async fn run_as_batch_of_one<O: Operation>(operation: O, database: &Database, te
     let run = async |connection: &mut PgConnection| O::run_batch(connection, terms, &batch).await;
     let mut answers = database.statement(Span::current(), run).await?;
     answers.pop().flatten().unwrap_or(Err(Error::Impossible("a read was not answered")))
+}
+
+/// How many batches of the operation's kind run at once while none takes long. Reads have one lane.
+fn lanes_of<O: Operation>(operation: &O) -> usize {
+    if operation.changes().is_some() { LANES } else { 1 }
 }
 
 /// The operation that a row of a batch's result belongs to, and its answer. `number` counts from 1.
@@ -205,12 +210,12 @@ impl<O: Operation> Batcher<O> {
             if batch.is_empty() {
                 return;
             }
-            let may_be_joined = batch.first().is_some_and(|member| member.operation.changes().is_some());
+            let lanes = batch.first().map_or(1, |first| lanes_of(&first.operation));
             let run = tokio::spawn(Arc::clone(&self).run(batch, permit));
             // A batch that takes longer goes on in its task.
             tokio::select! {
                 _ = run => {}
-                () = self.wait_for_second_lane(), if may_be_joined => {}
+                () = self.wait_for_second_lane(), if lanes > 1 => {}
                 () = sleep(PATIENCE) => {}
             }
         }
@@ -272,9 +277,7 @@ impl<O: Operation> Batcher<O> {
         let answers = connection.statement(run).await?;
         // Kept only if all went well. Whatever is wrong with it, a new one is better.
         let mut state = self.state.lock();
-        // Reads have no second lane.
-        let lanes = if batch.iter().any(|operation| operation.changes().is_some()) { LANES } else { 1 };
-        if state.connections.len() < lanes {
+        if state.connections.len() < batch.first().map_or(1, lanes_of) {
             state.connections.push(connection);
         }
         Ok(answers)
