@@ -34,6 +34,7 @@ pub mod http_options;
 pub mod issuer_options;
 pub mod listen;
 pub mod name;
+pub mod permits;
 pub mod process;
 pub mod proto;
 pub mod range;

@@ -7,7 +7,7 @@ use axum::{Router, middleware};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::{
     net::TcpListener,
-    sync::{Notify, Semaphore},
+    sync::Notify,
     time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -24,9 +24,10 @@ use crate::{
     blobs::Blobs,
     config::Config,
     gateway,
-    guard::{self, Guard, Issuers, RangePermits, Rules, UploadUrls},
+    guard::{self, Guard, Issuers, Rules, UploadUrls},
     http_options::HttpOptions,
     listen::{self, Drained, Endpoint, Protocol},
+    permits::{Kind, Permits},
     proto::{DESCRIPTOR, print_catalog_server, print_documents_server, print_jobs_server, upload_sessions_server},
     reclaim,
     relay::Relay,
@@ -88,13 +89,15 @@ impl Server {
                 .context("the address of the database")?;
         let spool = config.spool_dir.clone().unwrap_or_else(env::temp_dir);
         let blobs = Blobs::open(&config.store, config.store_settings.as_deref(), &spool).context("--store")?;
+        let permits = |kind| Permits::new(kind, config.max_transfers as usize, config.fair_transfers);
+        let range_permits = permits(Kind::Range);
         let guard = Guard {
             rules: Rules::load()?,
             issuers: Arc::new(issuers),
             upload_urls: Arc::clone(&upload_urls),
             store: store.clone(),
             catalog_clients: config.catalog_clients.clone(),
-            range_permits: RangePermits::new(config.max_transfers as usize),
+            range_permits: range_permits.clone(),
         };
         let writers = Writers::new(config.max_writers as usize);
         let app = AppState {
@@ -103,7 +106,8 @@ impl Server {
             relay: Arc::new(Relay::new(store, Arc::clone(&writers))),
             writers,
             upload_urls,
-            downloads: Arc::new(Semaphore::new(config.max_transfers as usize)),
+            range_permits,
+            download_permits: permits(Kind::Download),
             limits: config.limits(),
             wake_reclaim: Arc::new(Notify::new()),
         };

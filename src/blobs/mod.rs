@@ -16,12 +16,16 @@ use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, future};
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
 use tokio::{sync::Semaphore, time::timeout};
+use tracing::Instrument;
 use uuid::Uuid;
 
 pub use fragment::{Fragment, PUT_TIMEOUT};
 pub use open::OpenError;
 
-use crate::name::{SessionId, TenantId};
+use crate::{
+    name::{SessionId, TenantId},
+    permits::Permit,
+};
 
 /// How many whole fragments may be in memory at once while they are put. Local files need no such limit.
 const MAX_BUFFERED_FRAGMENTS: usize = 16;
@@ -87,18 +91,27 @@ impl Blobs {
         checked.map_err(|_| timed_out().into()).and_then(|checked| checked).map_err(OpenError::Unusable)
     }
 
-    /// Begins a fragment, which is not visible before it is published.
-    pub async fn begin(&self, folder: Folder, object: Uuid) -> Result<Fragment, Error> {
-        Fragment::begin(self, folder, object).await
+    /// Begins a fragment, which is not visible before it is published. It keeps the permit until nothing is left to do.
+    pub async fn begin(&self, folder: Folder, object: Uuid, permit: Arc<Permit>) -> Result<Fragment, Error> {
+        Fragment::begin(self, folder, object, permit).await
     }
 
-    /// Reads bytes of an object.
+    /// Reads bytes of an object. Keeps the permit until the store has answered.
     #[tracing::instrument(name = "blobs.read", level = "debug", skip_all)]
-    pub async fn read(&self, folder: Folder, object: Uuid, range: Range<u64>) -> Result<Bytes, Error> {
+    pub async fn read(
+        &self,
+        folder: Folder,
+        object: Uuid,
+        range: Range<u64>,
+        permit: Arc<Permit>,
+    ) -> Result<Bytes, Error> {
         let path = folder.object(object);
         let (length, end) = (range.end - range.start, range.end);
-        let read = timeout(READ_TIMEOUT, self.store.get_range(&path, range)).await;
-        match read.map_err(|_| timed_out())? {
+        let (store, location) = (Arc::clone(&self.store), path.clone());
+        // The store's error is a part of the result. What it means is found out below.
+        let reading = async move { Ok::<_, Error>(store.get_range(&location, range).await) };
+        let read = timeout(READ_TIMEOUT, to_the_end(permit, reading)).await;
+        match read.map_err(|_| timed_out())?? {
             Ok(bytes) if bytes.len() as u64 == length => Ok(bytes),
             Ok(_) | Err(object_store::Error::NotFound { .. }) => Err(Error::Missing(path)),
             Err(_) if self.is_shorter(&path, end).await => Err(Error::Missing(path)),
@@ -174,6 +187,25 @@ impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {
         object_store::Error::Generic { store: "local", source: error.into() }.into()
     }
+}
+
+/// Runs work of the store in a task, to its end, and keeps the permit until then. A caller that hangs up leaves the task
+/// behind, for example while a blocking thread waits for the disk: the work still counts, so there is never more of it
+/// than there are permits.
+async fn to_the_end<T, E>(
+    permit: Arc<Permit>,
+    work: impl Future<Output = Result<T, E>> + Send + 'static,
+) -> Result<T, Error>
+where
+    T: Send + 'static,
+    E: Into<Error> + Send + 'static,
+{
+    let counted = async move {
+        let done = work.await;
+        drop(permit);
+        done
+    };
+    tokio::spawn(counted.in_current_span()).await.map_err(io::Error::other)?.map_err(Into::into)
 }
 
 fn timed_out() -> io::Error {

@@ -16,7 +16,7 @@ use print_upload_client::ended_session_message;
 pub use problem::{Limited, StreamProblem, TokenProblem};
 pub use status::DOMAIN;
 
-use crate::{blobs, name::SessionId, proto::upload_session::State, session::End, store};
+use crate::{blobs, name::SessionId, permits, proto::upload_session::State, session::End, store};
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -173,8 +173,8 @@ pub enum Error {
     #[error("the upload session already has {0} writers")]
     TooManyWriters(usize),
     /// No permit is free on this replica, or the caller or tenant has as many as it may.
-    #[error("the service has as many transfers as it can take at the moment")]
-    TooManyTransfers,
+    #[error(transparent)]
+    TooManyTransfers(#[from] permits::Refused),
     /// The document would have too many fragments.
     #[error("the upload session already has {0} fragments; send larger ranges")]
     TooManyFragments(u32),

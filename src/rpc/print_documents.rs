@@ -3,7 +3,7 @@
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::{Stream, StreamExt, stream};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use tracing::Instrument;
@@ -16,6 +16,7 @@ use crate::{
     app_state::AppState,
     blobs::{self, Folder},
     error::Error,
+    permits::Permit,
     proto::{
         DownloadPrintDocumentRequest, DownloadPrintDocumentResponse, GetPrintDocumentRequest,
         ListPrintDocumentsRequest, ListPrintDocumentsResponse, PrintDocument,
@@ -79,17 +80,18 @@ impl PrintDocuments for PrintDocumentsService {
         let Ok(offset) = u64::try_from(offset) else {
             return Err(Error::invalid_field("offset", "must not be negative").into());
         };
+        // First: what waits for Postgres counts as well.
+        let permit = self.0.download_permits.take_for(permitted.caller()).map_err(Error::from)?;
         let session = self.0.store.current_session(&permitted).await.map_err(Error::from)?;
         let session = session.filter(|session| session.state == State::Completed).ok_or(Error::DocumentNotUploaded)?;
         log.set_upload(session.id.0);
-        let permit = self.0.download_permit()?;
         let size_bytes = session.properties.size_bytes;
         if offset > size_bytes {
             return Err(Error::OffsetOutOfRange(size_bytes).into());
         }
         let manifest = self.0.store.manifest(&permitted, &session).await.map_err(Error::from)?;
         let document = reply::uploaded_document(&session, &manifest)?;
-        let chunks = self.chunks(Download { permitted, session, manifest }, permit, offset);
+        let chunks = self.chunks(Download { permitted, session, manifest }, Arc::new(permit), offset);
         let chunks = complete(chunks, size_bytes - offset, self.0.limits.range_timeout);
         let first = DownloadPrintDocumentResponse { content: Some(Content::Document(document)) };
         Ok(Response::new(Box::pin(stream::iter([Ok(first)]).chain(chunks))))
@@ -111,11 +113,11 @@ impl PrintDocumentsService {
     }
 
     /// The document's bytes from `offset` on. A task reads them ahead. It ends when the caller hangs up, or does not
-    /// read for as long as a range may take. The task holds the permit until it ends.
+    /// read for as long as a range may take. The task and its reads hold the permit until they end.
     fn chunks(
         &self,
         download: Download,
-        permit: OwnedSemaphorePermit,
+        permit: Arc<Permit>,
         offset: u64,
     ) -> ReceiverStream<Result<DownloadPrintDocumentResponse, Status>> {
         let app = Arc::clone(&self.0);
@@ -125,7 +127,8 @@ impl PrintDocumentsService {
             let folder = Folder { tenant: download.permitted.document().tenant, session: download.session.id };
             let slices: Vec<Slice> =
                 download.manifest.iter().flat_map(|stored| slices(stored, offset..u64::MAX)).collect();
-            let reads = stream::iter(slices).map(|slice| app.blobs.read(folder, slice.object, slice.bytes));
+            let reads = stream::iter(slices)
+                .map(|slice| app.blobs.read(folder, slice.object, slice.bytes, Arc::clone(&permit)));
             let mut reads = reads.buffered(READ_AHEAD);
             while let Some(read) = reads.next().await {
                 let message = match read {
@@ -137,7 +140,6 @@ impl PrintDocumentsService {
                     break;
                 }
             }
-            drop(permit);
         };
         tokio::spawn(reading.in_current_span());
         ReceiverStream::new(receiver)

@@ -10,8 +10,8 @@ use super::{from_guard, range_body::RangeBody, reply, request_id, task_result, u
 use crate::{
     app_state::AppState,
     error::{Error, Limited},
-    guard::RangePermit,
     name::SessionId,
+    permits::Permit,
     proto::{
         CreateUploadSessionRequest, DeleteUploadSessionRequest, DocumentProperties, GetUploadSessionRequest,
         UploadRangeRequest, UploadRangeResponse, UploadSession, upload_sessions_server::UploadSessions,
@@ -83,7 +83,7 @@ impl UploadSessions for UploadSessionsService {
         mut request: Request<Streaming<UploadRangeRequest>>,
     ) -> Result<Response<UploadRangeResponse>, Status> {
         let owned: OwnedSession = from_guard(request.extensions())?;
-        let permit: RangePermit = from_guard(request.extensions())?;
+        let permit: Arc<Permit> = from_guard(request.extensions())?;
         let request_id = request_id(request.extensions());
         let bytes = RangeBytes::take(request.extensions_mut());
         let body = RangeBody::new(request.into_inner(), bytes);
