@@ -5,10 +5,10 @@ use std::{fmt, io, mem, sync::Arc, task::Poll, time::Duration};
 use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture, poll};
 use object_store::{MultipartUpload, ObjectStoreExt, path::Path};
-use tokio::{runtime::Handle, sync::OwnedSemaphorePermit, task::spawn_blocking, time::timeout};
+use tokio::{runtime::Handle, task::spawn_blocking, time::timeout};
 use uuid::Uuid;
 
-use super::{Blobs, Error, Folder, local, part::Part, spool::Spool, timed_out, to_the_end};
+use super::{Blobs, Error, Folder, local, part::Part, spool::Spool, timed_out, to_the_end, turns::Turn};
 use crate::permits::Permit;
 
 /// How long a put may take. Its object may still appear after that, but only soon after. The rename of a local file has
@@ -46,8 +46,8 @@ enum Sink {
     /// upload would stay in the store if it were interrupted, and not be listed. A client that stalls needs little
     /// memory, whatever it has sent.
     Spooled(Spool),
-    /// All bytes, in memory. The permit limits the number of such fragments.
-    Whole(Bytes, OwnedSemaphorePermit),
+    /// All bytes, in memory. Turns limit the number of such fragments.
+    Whole(Bytes, Turn),
     /// The put has begun: the object may exist.
     Put,
 }
@@ -87,9 +87,9 @@ impl Fragment {
         self.flush().await?;
         self.flush().await?;
         if let Sink::Spooled(spool) = &self.sink {
-            let put = self.blobs.put_permits.clone().acquire_owned().await.map_err(io::Error::other)?;
+            let turn = self.blobs.put_turns.take(self.folder.tenant).await;
             let reading = spool.read();
-            let whole = async move { Ok::<_, io::Error>(Sink::Whole(reading.await?.into(), put)) };
+            let whole = async move { Ok::<_, io::Error>(Sink::Whole(reading.await?.into(), turn)) };
             self.sink = to_the_end(Arc::clone(&self.permit), whole).await?;
         }
         crash_point!("fragment.prepared");
@@ -108,7 +108,7 @@ impl Fragment {
                 upload.complete().await?;
                 crash_point!("fragment.renamed");
             }
-            Sink::Whole(bytes, _put) => {
+            Sink::Whole(bytes, _turn) => {
                 let put = self.blobs.store.put(&self.path, bytes.into());
                 timeout(PUT_TIMEOUT, put).await.map_err(|_| timed_out())??;
                 crash_point!("fragment.put");

@@ -9,19 +9,21 @@ mod open;
 mod part;
 mod probe;
 mod spool;
+mod turns;
 
 use std::{collections::HashSet, io, ops::Range, path, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, future};
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::time::timeout;
 use tracing::Instrument;
 use uuid::Uuid;
 
 pub use fragment::{Fragment, PUT_TIMEOUT};
 pub use open::OpenError;
 
+use self::turns::Turns;
 use crate::{
     name::{SessionId, TenantId},
     permits::Permit,
@@ -41,8 +43,8 @@ pub struct Blobs {
     local: Option<PathBuf>,
     /// The folder where the bytes of a fragment are kept until all have arrived. Not used for local files.
     spool: PathBuf,
-    /// The permits to put a whole fragment.
-    put_permits: Arc<Semaphore>,
+    /// The turns to put a whole fragment.
+    put_turns: Arc<Turns>,
 }
 
 /// The folder of a session's objects.
@@ -81,8 +83,8 @@ impl Blobs {
             let failed = |source| OpenError::Spool { folder: spool.to_owned(), source };
             tempfile::tempfile_in(spool).map_err(failed)?;
         }
-        let put_permits = Arc::new(Semaphore::new(MAX_BUFFERED_FRAGMENTS));
-        Ok(Self { store, local, spool: spool.to_owned(), put_permits })
+        let put_turns = Turns::new(MAX_BUFFERED_FRAGMENTS);
+        Ok(Self { store, local, spool: spool.to_owned(), put_turns })
     }
 
     /// Fails unless an object can be put, read, listed and dropped.
