@@ -3,7 +3,8 @@
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::{Stream, StreamExt, stream};
-use tokio::sync::mpsc;
+use parking_lot::Mutex;
+use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use tracing::Instrument;
@@ -33,6 +34,9 @@ const READ_AHEAD: usize = 2;
 /// The handlers of `PrintDocuments`.
 #[derive(Debug)]
 pub struct PrintDocumentsService(pub Arc<AppState>);
+
+/// A message on its way to the caller. It is taken back if the caller stalls, so that nothing is kept without a permit.
+type Slot = Arc<Mutex<Option<Result<DownloadPrintDocumentResponse, Status>>>>;
 
 /// A document that is being sent.
 struct Download {
@@ -112,14 +116,10 @@ impl PrintDocumentsService {
         }
     }
 
-    /// The document's bytes from `offset` on. A task reads them ahead. It ends when the caller hangs up, or does not
-    /// read for as long as a range may take. The task and its reads hold the permit until they end.
-    fn chunks(
-        &self,
-        download: Download,
-        permit: Arc<Permit>,
-        offset: u64,
-    ) -> ReceiverStream<Result<DownloadPrintDocumentResponse, Status>> {
+    /// The document's bytes from `offset` on. A task reads them ahead. It ends when all of them have been sent, or the
+    /// caller hangs up, or does not read for as long as a range may take. The task and its reads hold the permit until
+    /// they end.
+    fn chunks(&self, download: Download, permit: Arc<Permit>, offset: u64) -> ReceiverStream<Slot> {
         let app = Arc::clone(&self.0);
         let stall_timeout = app.limits.range_timeout;
         let (chunks, receiver) = mpsc::channel(1);
@@ -130,15 +130,27 @@ impl PrintDocumentsService {
             let reads = stream::iter(slices)
                 .map(|slice| app.blobs.read(folder, slice.object, slice.bytes, Arc::clone(&permit)));
             let mut reads = reads.buffered(READ_AHEAD);
+            let mut last = Slot::default();
             while let Some(read) = reads.next().await {
                 let message = match read {
                     Ok(chunk) => Ok(DownloadPrintDocumentResponse { content: Some(Content::Chunk(chunk)) }),
                     Err(error) => Err(explain(error, &app, &download).await.into()),
                 };
                 let has_failed = message.is_err();
-                if chunks.send_timeout(message, stall_timeout).await.is_err() || has_failed {
+                let next = Arc::new(Mutex::new(Some(message)));
+                if chunks.send_timeout(Arc::clone(&next), stall_timeout).await.is_err() {
+                    drop(last.lock().take());
+                    return;
+                }
+                last = next;
+                if has_failed {
                     break;
                 }
+            }
+            // There is capacity again when the last one has been taken. The channel is closed once it has been sent.
+            match timeout(stall_timeout, chunks.reserve()).await {
+                Ok(_) => drop(timeout(stall_timeout, chunks.closed()).await),
+                Err(_) => drop(last.lock().take()),
             }
         };
         tokio::spawn(reading.in_current_span());
@@ -149,20 +161,23 @@ impl PrintDocumentsService {
 /// The chunks of `left` bytes. If they end early, the caller has stalled, and the last message is an error: a part must
 /// not look like the whole document.
 fn complete(
-    chunks: ReceiverStream<Result<DownloadPrintDocumentResponse, Status>>,
+    chunks: ReceiverStream<Slot>,
     left: u64,
     stall_timeout: Duration,
 ) -> impl Stream<Item = Result<DownloadPrintDocumentResponse, Status>> {
     stream::unfold(Some((chunks, left)), move |state| async move {
         let (mut chunks, left) = state?;
-        match chunks.next().await {
+        if left == 0 {
+            return None;
+        }
+        let message = chunks.next().await.and_then(|slot| slot.lock().take());
+        match message {
             Some(Ok(message)) => {
                 let length = if let Some(Content::Chunk(chunk)) = &message.content { chunk.len() as u64 } else { 0 };
                 Some((Ok(message), Some((chunks, left.saturating_sub(length)))))
             }
             Some(Err(status)) => Some((Err(status), None)),
-            None if left > 0 => Some((Err(Error::DownloadTimeout(stall_timeout).into()), None)),
-            None => None,
+            None => Some((Err(Error::DownloadTimeout(stall_timeout).into()), None)),
         }
     })
 }
