@@ -2,8 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::Notify;
-
 use crate::{
     blobs::Blobs,
     error::Error,
@@ -11,6 +9,7 @@ use crate::{
     name::SessionId,
     permits::Permits,
     range::ByteRange,
+    reclaim::Claims,
     relay::Relay,
     session::{End, OwnedSession, RangeView, UploadSession},
     store::Store,
@@ -35,8 +34,8 @@ pub struct AppState {
     /// Downloads have permits of their own, so that they never block uploads.
     pub download_permits: Permits,
     pub limits: Limits,
-    /// Wakes a worker of `reclaim` when a session has ended, so that its bytes are dropped at once.
-    pub wake_reclaim: Arc<Notify>,
+    /// The ended sessions whose bytes this replica drops.
+    pub claims: Arc<Claims>,
 }
 
 /// The limits of what a caller may request.
@@ -53,10 +52,14 @@ pub struct Limits {
 }
 
 impl AppState {
-    /// Reads the session as it is now. `None` if it was purged.
+    /// Reads the session as it is now. `None` if it was purged. Fails if the upload URL that authorized the call was
+    /// renewed since: its holder must not get a newer one.
     pub async fn upload_session(&self, owned: &OwnedSession) -> Result<Option<UploadSession>, Error> {
         loop {
             let session = self.store.upload_session(owned).await?;
+            if session.as_ref().is_some_and(|session| owned.is_renewed(session.url_generation)) {
+                return Err(Error::UploadUrlRenewed);
+            }
             if !session.as_ref().is_some_and(|session| session.is_overdue) {
                 return Ok(session);
             }
@@ -64,10 +67,14 @@ impl AppState {
         }
     }
 
-    /// Reads the session as this writer's range sees it now. `None` if it was purged.
+    /// Reads the session as this writer's range sees it now. `None` if it was purged. Fails if the upload URL that the
+    /// writer came with was renewed since.
     pub async fn range_view(&self, writer: &Writer, range: ByteRange) -> Result<Option<RangeView>, Error> {
         loop {
             let view = self.store.range_view(writer, range).await?;
+            if view.as_ref().is_some_and(|view| writer.session().is_renewed(view.url_generation)) {
+                return Err(Error::UploadUrlRenewed);
+            }
             if !view.as_ref().is_some_and(|view| view.is_overdue) {
                 return Ok(view);
             }
@@ -84,12 +91,24 @@ impl AppState {
         Ok(())
     }
 
-    /// Announces that a session has ended. Notifies its writers on this replica at once. Leaves the session for the
-    /// relay to announce to other replicas. Wakes a worker that drops the bytes. Waits for none of them.
+    /// Announces that a session has ended, and wakes the worker that claims it and drops its bytes. Waits for nobody.
     pub fn announce_end(&self, session: SessionId, end: End) {
+        self.notify_writers(session, end);
+        self.claims.wake();
+    }
+
+    /// Notifies the writers of an ended session on this replica at once. Leaves the session for the relay to announce to
+    /// other replicas. Waits for none of them.
+    pub fn notify_writers(&self, session: SessionId, end: End) {
         self.writers.notify(session, end);
         crash_point!("end.notified");
         self.relay.announce(session);
-        self.wake_reclaim.notify_one();
+    }
+
+    /// Announces that a session's upload URL was renewed. Notifies the writers that came with an earlier one, on this
+    /// replica at once, and leaves the session for the relay to announce to other replicas. Waits for none of them.
+    pub fn announce_renewal(&self, session: &UploadSession) {
+        self.writers.notify_of_renewal(session.id, session.url_generation);
+        self.relay.announce(session.id);
     }
 }

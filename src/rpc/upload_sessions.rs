@@ -1,4 +1,4 @@
-//! `UploadSessions`: create, get, send, delete.
+//! `UploadSessions`: create, get, renew the URL, send, delete.
 
 use std::{sync::Arc, time::Instant};
 
@@ -10,15 +10,17 @@ use super::{from_guard, range_body::RangeBody, reply, request_id, task_result, u
 use crate::{
     app_state::AppState,
     error::{Error, Limited},
+    guard::MaySend,
     name::SessionId,
     permits::Permit,
     proto::{
         CreateUploadSessionRequest, DeleteUploadSessionRequest, DocumentProperties, GetUploadSessionRequest,
-        UploadRangeRequest, UploadRangeResponse, UploadSession, upload_sessions_server::UploadSessions,
+        RenewUploadUrlRequest, UploadRangeRequest, UploadRangeResponse, UploadSession,
+        upload_sessions_server::UploadSessions,
     },
     range_bytes::RangeBytes,
-    session::{End, MissingSession, OwnedSession, PermittedDocument, Properties},
-    store::{CancelOutcome, Created},
+    session::{End, MissingSession, OwnedSession, PermittedDocument, Properties, State},
+    store::{CancelOutcome, Created, Reclaim},
     telemetry::{RequestLog, meters},
     text::is_invisible,
 };
@@ -42,6 +44,7 @@ impl UploadSessions for UploadSessionsService {
         let app = Arc::clone(&self.0);
         let permitted: PermittedDocument = from_guard(request.extensions())?;
         let (request_id, log) = (request_id(request.extensions()), RequestLog::of(request.extensions()));
+        let may_send = MaySend::is_in(request.extensions());
         let properties = parse_properties(request.into_inner().properties, app.limits.max_document_bytes)?;
         let id = SessionId(Uuid::now_v7());
 
@@ -54,7 +57,8 @@ impl UploadSessions for UploadSessionsService {
             match create.created {
                 Created::Session(session) => {
                     log.set_upload(session.id.0);
-                    reply::upload_session(&session, permitted.document().tenant, &app.upload_urls)
+                    let upload_urls = may_send.then_some(&*app.upload_urls);
+                    reply::upload_session(&session, permitted.document().tenant, upload_urls)
                 }
                 Created::OtherActive(session) => Err(Error::SessionActive(session)),
                 Created::AlreadyUploaded => Err(Error::DocumentAlreadyUploaded),
@@ -70,12 +74,42 @@ impl UploadSessions for UploadSessionsService {
         request: Request<GetUploadSessionRequest>,
     ) -> Result<Response<UploadSession>, Status> {
         let owned: OwnedSession = from_guard(request.extensions())?;
+        let upload_urls = MaySend::is_in(request.extensions()).then_some(&*self.0.upload_urls);
         // The guard has read all of it. Only an overdue session must be ended before it is reported.
         let session = match owned.contents().filter(|session| !session.is_overdue) {
             Some(session) => Arc::clone(session),
             None => Arc::new(self.0.upload_session(&owned).await?.ok_or(Error::SessionNotFound)?),
         };
-        Ok(Response::new(reply::upload_session(&session, owned.tenant(), &self.0.upload_urls)?))
+        Ok(Response::new(reply::upload_session(&session, owned.tenant(), upload_urls)?))
+    }
+
+    async fn renew_upload_url(
+        &self,
+        request: Request<RenewUploadUrlRequest>,
+    ) -> Result<Response<UploadSession>, Status> {
+        let app = Arc::clone(&self.0);
+        let owned: OwnedSession = from_guard(request.extensions())?;
+        let may_send = MaySend::is_in(request.extensions());
+
+        // In its own task: if the caller hangs up, the writers that came with an earlier URL must still be notified.
+        let renewal = async move {
+            loop {
+                if let Some(session) = app.store.renew_upload_url(&owned).await? {
+                    app.announce_renewal(&session);
+                    let upload_urls = may_send.then_some(&*app.upload_urls);
+                    return reply::upload_session(&session, owned.tenant(), upload_urls);
+                }
+                // Nothing was changed: one more read finds out why.
+                let session = app.upload_session(&owned).await?.ok_or(Error::SessionNotFound)?;
+                match session.state.end() {
+                    Some(end) => return Err(end.into()),
+                    None if session.state == State::Completed => return Err(Error::SessionCompleted),
+                    // It was overdue, and a range has prolonged it.
+                    None => {}
+                }
+            }
+        };
+        Ok(Response::new(task_result(tokio::spawn(renewal.in_current_span()).await)?))
     }
 
     async fn upload_range(
@@ -105,13 +139,19 @@ impl UploadSessions for UploadSessionsService {
         // In its own task: if the caller hangs up, the writers of the ended session must still be notified.
         let deletion = async move {
             let begun = Instant::now();
-            match app.store.cancel(&owned, &request_id).await? {
+            let reserved = app.claims.reserve();
+            match app.store.cancel(&owned, &request_id, reserved.is_some()).await? {
                 CancelOutcome::Ended(end) => {
-                    app.announce_end(owned.id(), end);
-                    metrics::histogram!(meters::CANCEL_DURATION).record(begun.elapsed());
+                    app.notify_writers(owned.id(), end);
+                    app.claims.begin(Reclaim::of_ended(owned.tenant(), owned.id()), reserved);
+                }
+                CancelOutcome::EndedBefore(end) => {
+                    app.notify_writers(owned.id(), end);
+                    app.claims.hasten(owned.tenant(), owned.id());
                 }
                 CancelOutcome::Completed => return Err(Error::SessionCompleted),
             }
+            metrics::histogram!(meters::CANCEL_DURATION).record(begun.elapsed());
             Ok(())
         };
         task_result(tokio::spawn(deletion.in_current_span()).await)?;

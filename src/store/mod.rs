@@ -15,6 +15,7 @@ mod database;
 mod ending;
 mod error;
 mod find_document;
+mod fitness;
 mod health;
 mod notify;
 mod print_job;
@@ -22,8 +23,10 @@ mod purge;
 mod range;
 mod read_session;
 mod reclaim;
+mod renew;
 mod resolve;
 mod session;
+mod store_identity;
 mod view_range;
 
 use std::{
@@ -45,8 +48,9 @@ use self::{batchers::Batchers, database::Database, error::corrupt};
 pub use cancel::CancelOutcome;
 pub use catalog::{CatalogError, PrintTask, Printer, PrinterShare, Tenant};
 pub use catalog_job::{CatalogPrintJob, DeleteJobOutcome};
-pub use ending::Swept;
+pub use ending::{SessionChange, Swept};
 pub use error::Error;
+pub use fitness::Unfit;
 pub use health::{Backlog, Connections, MissingMigrations, Schema};
 pub use notify::Announcements;
 pub use print_job::{CancelJobOutcome, CreateJobOutcome, NewPrintJob, PrintJob, StartOutcome};
@@ -55,6 +59,7 @@ pub use range::{Committed, NewRange, StoredPiece};
 pub use reclaim::{CLAIM_BATCH, Reclaim};
 pub use resolve::{FoundDocument, FoundPrinter, FoundSession, Purpose, Wanted};
 pub use session::{CreateOutcome, Created};
+pub use store_identity::replace_object_store;
 
 /// The schema.
 pub static MIGRATOR: Migrator = sqlx::migrate!();

@@ -19,3 +19,4 @@ mod replicas;
 mod rest;
 mod sessions;
 mod stores;
+mod strangers;

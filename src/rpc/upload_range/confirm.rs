@@ -48,7 +48,7 @@ impl Transfer {
         for slice in pieces.iter().flat_map(|stored| slices(stored, range.clone())) {
             let read = self.app.blobs.read(self.folder(), slice.object, slice.bytes, Arc::clone(&self.permit));
             let bytes = match read.await {
-                Err(error @ blobs::Error::Missing(_)) => return Err(self.explain_missing(error).await?),
+                Err(error @ blobs::Error::Missing(_)) => return Err(self.explain_store_failure(error).await),
                 read => read?,
             };
             crc32c = crc32c::crc32c_append(crc32c, &bytes);

@@ -3,6 +3,7 @@
 mod failover;
 mod late_create;
 mod notifications;
+mod renewals;
 mod repeats;
 
 use crate::harness::{Actor, App, Program, Proxy};
