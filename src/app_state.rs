@@ -2,13 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
 use crate::{
     blobs::Blobs,
     error::Error,
     guard::UploadUrls,
     name::SessionId,
+    permits::Permits,
     range::ByteRange,
     reclaim::Claims,
     relay::Relay,
@@ -30,8 +29,10 @@ pub struct AppState {
     pub relay: Arc<Relay>,
     /// The signer of upload URLs.
     pub upload_urls: Arc<UploadUrls>,
-    /// One permit per download in progress. Ranges have their own permits, so that downloads never block uploads.
-    pub downloads: Arc<Semaphore>,
+    /// The permits of ranges, which the guard takes.
+    pub range_permits: Permits,
+    /// Downloads have permits of their own, so that they never block uploads.
+    pub download_permits: Permits,
     pub limits: Limits,
     /// The ended sessions whose bytes this replica drops.
     pub claims: Arc<Claims>,
@@ -51,11 +52,6 @@ pub struct Limits {
 }
 
 impl AppState {
-    /// A permit for one download, returned when dropped. Fails if all permits are taken.
-    pub fn download_permit(&self) -> Result<OwnedSemaphorePermit, Error> {
-        Arc::clone(&self.downloads).try_acquire_owned().map_err(|_| Error::TooManyTransfers)
-    }
-
     /// Reads the session as it is now. `None` if it was purged. Fails if the upload URL that authorized the call was
     /// renewed since: its holder must not get a newer one.
     pub async fn upload_session(&self, owned: &OwnedSession) -> Result<Option<UploadSession>, Error> {

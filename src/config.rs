@@ -115,6 +115,12 @@ pub struct Config {
     #[arg(long, env = "MAX_TRANSFERS", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub max_transfers: u32,
 
+    /// Whether each tenant and each caller may have only a part of --max-transfers: a tenant at most half, a caller at
+    /// most a quarter, both less while other tenants have some. A quarter is kept for tenants that have none. Turn this
+    /// off where there is only one tenant.
+    #[arg(long, env = "FAIR_TRANSFERS", default_value_t = true, action = ArgAction::Set)]
+    pub fair_transfers: bool,
+
     /// How long one range may take, and how long a download may stall.
     #[arg(long, env = "RANGE_TIMEOUT", default_value = "10m", value_parser = duration)]
     pub range_timeout: Duration,

@@ -37,6 +37,7 @@ pub mod issuer_options;
 pub mod listen;
 pub mod name;
 mod open_calls;
+pub mod permits;
 pub mod process;
 pub mod proto;
 pub mod range;

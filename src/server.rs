@@ -7,7 +7,6 @@ use axum::{Router, middleware};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::{
     net::TcpListener,
-    sync::Semaphore,
     time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -19,11 +18,12 @@ use crate::{
     blobs::{self, Blobs, OpenError},
     config::Config,
     gateway,
-    guard::{self, Guard, Issuers, RangePermits, Rules, UploadUrls},
+    guard::{self, Guard, Issuers, Rules, UploadUrls},
     health,
     http_options::HttpOptions,
     listen::{self, Drained, Endpoint, Protocol},
     open_calls,
+    permits::{Kind, Permits},
     reclaim::{self, Claims},
     relay::Relay,
     rpc,
@@ -82,13 +82,15 @@ impl Server {
             Store::connect_lazily(database_url.expose_secret(), connections, config.batch_limits(), config.terms())
                 .context("the address of the database")?;
         let blobs = Box::pin(open_blobs(config, &store)).await?;
+        let permits = |kind| Permits::new(kind, config.max_transfers as usize, config.fair_transfers);
+        let range_permits = permits(Kind::Range);
         let guard = Guard {
             rules: Rules::load()?,
             issuers: Arc::new(issuers),
             upload_urls: Arc::clone(&upload_urls),
             store: store.clone(),
             catalog_clients: config.catalog_clients.clone(),
-            range_permits: RangePermits::new(config.max_transfers as usize),
+            range_permits: range_permits.clone(),
         };
         let writers = Writers::new(config.max_writers as usize);
         let app = AppState {
@@ -97,7 +99,8 @@ impl Server {
             relay: Arc::new(Relay::new(store, Arc::clone(&writers))),
             writers,
             upload_urls,
-            downloads: Arc::new(Semaphore::new(config.max_transfers as usize)),
+            range_permits,
+            download_permits: permits(Kind::Download),
             limits: config.limits(),
             claims: Claims::new(),
         };

@@ -81,6 +81,9 @@ impl Probe for ServiceProbe {
     async fn update_gauges(&self) {
         gauge!(meters::WRITERS).set(self.app.writers.count() as f64);
         gauge!(meters::CONNECTIONS).set(self.connections.count() as f64);
+        for permits in [&self.app.range_permits, &self.app.download_permits] {
+            gauge!(meters::TRANSFERS, "kind" => permits.kind().as_str()).set(permits.held() as f64);
+        }
         let connections = self.app.store.connections();
         gauge!(meters::DATABASE_MAX_CONNECTIONS).set(connections.max);
         gauge!(meters::DATABASE_CONNECTIONS, "state" => "idle").set(connections.idle as f64);

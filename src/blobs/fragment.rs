@@ -1,14 +1,15 @@
 //! A fragment that is being written into the store.
 
-use std::{fmt, io, mem, task::Poll, time::Duration};
+use std::{fmt, io, mem, sync::Arc, task::Poll, time::Duration};
 
 use bytes::Bytes;
-use futures_util::{FutureExt, TryFutureExt, future::BoxFuture, poll};
+use futures_util::{FutureExt, future::BoxFuture, poll};
 use object_store::{MultipartUpload, ObjectStoreExt, path::Path};
-use tokio::{runtime::Handle, sync::OwnedSemaphorePermit, task::spawn_blocking, time::timeout};
+use tokio::{runtime::Handle, task::spawn_blocking, time::timeout};
 use uuid::Uuid;
 
-use super::{Blobs, Error, Folder, local, part::Part, spool::Spool, timed_out};
+use super::{Blobs, Error, Folder, local, part::Part, spool::Spool, timed_out, to_the_end, turns::Turn};
+use crate::permits::Permit;
 
 /// How long a put may take. Its object may still appear after that, but only soon after. The rename of a local file has
 /// no such limit.
@@ -29,9 +30,11 @@ pub struct Fragment {
     /// The part before that, which is being written. So a range has at most two parts in memory.
     writing: Option<Writing>,
     sink: Sink,
+    /// The permit of the range.
+    permit: Arc<Permit>,
 }
 
-/// A write that a blocking thread makes, whether or not somebody waits for it.
+/// A write that a task makes, whether or not somebody waits for it.
 struct Writing(BoxFuture<'static, Result<(), Error>>);
 
 /// Where the bytes of a fragment are.
@@ -43,14 +46,14 @@ enum Sink {
     /// upload would stay in the store if it were interrupted, and not be listed. A client that stalls needs little
     /// memory, whatever it has sent.
     Spooled(Spool),
-    /// All bytes, in memory. The permit limits the number of such fragments.
-    Whole(Bytes, OwnedSemaphorePermit),
+    /// All bytes, in memory. Turns limit the number of such fragments.
+    Whole(Bytes, Turn),
     /// The put has begun: the object may exist.
     Put,
 }
 
 impl Fragment {
-    pub(super) async fn begin(blobs: &Blobs, folder: Folder, object: Uuid) -> Result<Self, Error> {
+    pub(super) async fn begin(blobs: &Blobs, folder: Folder, object: Uuid, permit: Arc<Permit>) -> Result<Self, Error> {
         let path = folder.object(object);
         let sink = if let Some(root) = &blobs.local {
             let (store, path, runtime) = (blobs.store.clone(), path.clone(), Handle::current());
@@ -61,13 +64,14 @@ impl Fragment {
                 identity.confirm_folder(&root)?;
                 Ok::<_, Error>(runtime.block_on(store.put_multipart(&path))?)
             });
-            Sink::Staged(opening.await.map_err(io::Error::other)??)
+            let opened = async move { opening.await.map_err(io::Error::other)? };
+            Sink::Staged(to_the_end(Arc::clone(&permit), opened).await?)
         } else {
             blobs.confirm().await?;
-            Sink::Spooled(Spool::open(blobs.spool.clone()).await?)
+            Sink::Spooled(to_the_end(Arc::clone(&permit), Spool::open(blobs.spool.clone())).await?)
         };
         crash_point!("fragment.begun");
-        Ok(Self { blobs: blobs.clone(), folder, path, part: Part::default(), writing: None, sink })
+        Ok(Self { blobs: blobs.clone(), folder, path, part: Part::default(), writing: None, sink, permit })
     }
 
     /// Appends the next bytes. Returns while they are being written, or before. If that fails, a later call does.
@@ -89,8 +93,10 @@ impl Fragment {
         self.flush().await?;
         self.flush().await?;
         if let Sink::Spooled(spool) = &self.sink {
-            let permit = self.blobs.put_permits.clone().acquire_owned().await.map_err(io::Error::other)?;
-            self.sink = Sink::Whole(spool.read().await?.into(), permit);
+            let turn = self.blobs.put_turns.take(self.folder.tenant).await;
+            let reading = spool.read();
+            let whole = async move { Ok::<_, io::Error>(Sink::Whole(reading.await?.into(), turn)) };
+            self.sink = to_the_end(Arc::clone(&self.permit), whole).await?;
         }
         crash_point!("fragment.prepared");
         Ok(())
@@ -108,7 +114,7 @@ impl Fragment {
                 upload.complete().await?;
                 crash_point!("fragment.renamed");
             }
-            Sink::Whole(bytes, _permit) => {
+            Sink::Whole(bytes, _turn) => {
                 let put = self.blobs.store.put(&self.path, bytes.into());
                 timeout(PUT_TIMEOUT, put).await.map_err(|_| timed_out())??;
                 crash_point!("fragment.put");
@@ -148,20 +154,21 @@ impl Fragment {
             return Ok(());
         }
         let part = self.part.take();
+        let permit = Arc::clone(&self.permit);
         let mut writing = match &mut self.sink {
             Sink::Staged(upload) => {
                 let written = upload.put_part(part);
                 let staged = async {
                     written.await?;
                     crash_point!("fragment.staged");
-                    Ok(())
+                    Ok::<_, Error>(())
                 };
-                staged.boxed()
+                to_the_end(permit, staged).boxed()
             }
-            Sink::Spooled(spool) => spool.append(part).map_err(Error::from).boxed(),
+            Sink::Spooled(spool) => to_the_end(permit, spool.append(part)).boxed(),
             Sink::Whole(..) | Sink::Put => return Ok(()),
         };
-        // The first poll passes the write to a thread.
+        // The first poll begins the write, in a task of its own.
         match poll!(&mut writing) {
             Poll::Ready(written) => written,
             Poll::Pending => {
@@ -183,7 +190,15 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::name::{SessionId, TenantId};
+    use crate::{
+        name::{SessionId, TenantId},
+        permits::{Holder, Kind, Permits},
+    };
+
+    fn permit() -> Arc<Permit> {
+        let (permits, session) = (Permits::new(Kind::Range, 1, true), SessionId(Uuid::nil()));
+        Arc::new(permits.take(TenantId(Uuid::nil()), Holder::UploadUrl(session)).expect("the only permit"))
+    }
 
     /// A store that is used as the one that the database belongs to.
     async fn adopted(url: &str, spool: &std::path::Path) -> Blobs {
@@ -201,14 +216,14 @@ mod tests {
             let blobs = adopted(store, root.path()).await;
             let folder = Folder { tenant: TenantId(Uuid::nil()), session: SessionId(Uuid::nil()) };
             let object = Uuid::now_v7();
-            let mut fragment = blobs.begin(folder, object).await.expect("a fragment");
+            let mut fragment = blobs.begin(folder, object, permit()).await.expect("a fragment");
             for start in (0..bytes.len()).step_by(length) {
                 let chunk = bytes.slice(start..bytes.len().min(start + length));
                 fragment.write(chunk).await.expect("taken");
             }
             fragment.prepare().await.expect("prepared");
             fragment.publish().await.expect("published");
-            let stored = blobs.read(folder, object, 0..bytes.len() as u64).await.expect("bytes");
+            let stored = blobs.read(folder, object, 0..bytes.len() as u64, permit()).await.expect("bytes");
             assert!(stored == bytes, "{store} in buffers of {length} bytes");
         }
     }
@@ -220,7 +235,7 @@ mod tests {
         let blobs = adopted(&store, root.path()).await;
         let folder = Folder { tenant: TenantId(Uuid::nil()), session: SessionId(Uuid::nil()) };
         let object = Uuid::now_v7();
-        let mut fragment = blobs.begin(folder, object).await.expect("a fragment");
+        let mut fragment = blobs.begin(folder, object, permit()).await.expect("a fragment");
         fragment.write(Bytes::from_static(b"bytes")).await.expect("taken");
         fragment.prepare().await.expect("prepared");
         // Nothing can be renamed to a folder.

@@ -10,21 +10,26 @@ mod open;
 mod part;
 mod probe;
 mod spool;
+mod turns;
 
 use std::{collections::HashSet, io, ops::Range, path, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, future};
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::time::timeout;
+use tracing::Instrument;
 use uuid::Uuid;
 
-use self::{identity::Identity, open::Opened};
+use self::{identity::Identity, open::Opened, turns::Turns};
 pub use fragment::{Fragment, PUT_TIMEOUT};
 pub use identity::Mismatch;
 pub use open::OpenError;
 
-use crate::name::{SessionId, TenantId};
+use crate::{
+    name::{SessionId, TenantId},
+    permits::Permit,
+};
 
 /// How many whole fragments may be in memory at once while they are put. Local files need no such limit.
 const MAX_BUFFERED_FRAGMENTS: usize = 16;
@@ -43,8 +48,8 @@ pub struct Blobs {
     identity: Arc<Identity>,
     /// The folder where the bytes of a fragment are kept until all have arrived. Not used for local files.
     spool: PathBuf,
-    /// The permits to put a whole fragment.
-    put_permits: Arc<Semaphore>,
+    /// The turns to put a whole fragment.
+    put_turns: Arc<Turns>,
 }
 
 /// The folder of a session's objects.
@@ -86,8 +91,8 @@ impl Blobs {
             let failed = |source| OpenError::Spool { folder: spool.to_owned(), source };
             tempfile::tempfile_in(spool).map_err(failed)?;
         }
-        let put_permits = Arc::new(Semaphore::new(MAX_BUFFERED_FRAGMENTS));
-        Ok(Self { store, local, is_lasting, identity: Arc::default(), spool: spool.to_owned(), put_permits })
+        let put_turns = Turns::new(MAX_BUFFERED_FRAGMENTS);
+        Ok(Self { store, local, is_lasting, identity: Arc::default(), spool: spool.to_owned(), put_turns })
     }
 
     /// The folder at a URL, if it does not exist. `None` for every other store.
@@ -101,28 +106,37 @@ impl Blobs {
         checked.map_err(|_| timed_out().into()).and_then(|checked| checked).map_err(OpenError::Unusable)
     }
 
-    /// Begins a fragment, which is not visible before it is published.
-    pub async fn begin(&self, folder: Folder, object: Uuid) -> Result<Fragment, Error> {
-        Fragment::begin(self, folder, object).await
+    /// Begins a fragment, which is not visible before it is published. It keeps the permit until nothing is left to do.
+    pub async fn begin(&self, folder: Folder, object: Uuid, permit: Arc<Permit>) -> Result<Fragment, Error> {
+        Fragment::begin(self, folder, object, permit).await
     }
 
-    /// Reads bytes of an object.
+    /// Reads bytes of an object. Keeps the permit until the store has answered.
     #[tracing::instrument(name = "blobs.read", level = "debug", skip_all)]
-    pub async fn read(&self, folder: Folder, object: Uuid, range: Range<u64>) -> Result<Bytes, Error> {
+    pub async fn read(
+        &self,
+        folder: Folder,
+        object: Uuid,
+        range: Range<u64>,
+        permit: Arc<Permit>,
+    ) -> Result<Bytes, Error> {
         let path = folder.object(object);
-        let read = self.read_once(&path, range.clone()).await;
+        let read = self.read_once(&path, range.clone(), Arc::clone(&permit)).await;
         if !matches!(read, Err(Error::Missing(_))) {
             return read;
         }
         // Its bytes are lost, unless this is another store, or was when the object was looked for.
         self.confirm_now().await?;
-        self.read_once(&path, range).await
+        self.read_once(&path, range, permit).await
     }
 
-    async fn read_once(&self, path: &Path, range: Range<u64>) -> Result<Bytes, Error> {
+    async fn read_once(&self, path: &Path, range: Range<u64>, permit: Arc<Permit>) -> Result<Bytes, Error> {
         let (length, end) = (range.end - range.start, range.end);
-        let read = timeout(READ_TIMEOUT, self.store.get_range(path, range)).await;
-        match read.map_err(|_| timed_out())? {
+        let (store, location) = (Arc::clone(&self.store), path.clone());
+        // The store's error is a part of the result. What it means is found out below.
+        let reading = async move { Ok::<_, Error>(store.get_range(&location, range).await) };
+        let read = timeout(READ_TIMEOUT, to_the_end(permit, reading)).await;
+        match read.map_err(|_| timed_out())?? {
             Ok(bytes) if bytes.len() as u64 == length => Ok(bytes),
             Ok(_) | Err(object_store::Error::NotFound { .. }) => Err(Error::Missing(path.clone())),
             Err(_) if self.is_shorter(path, end).await => Err(Error::Missing(path.clone())),
@@ -218,6 +232,25 @@ impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {
         object_store::Error::Generic { store: "local", source: error.into() }.into()
     }
+}
+
+/// Runs work of the store in a task, to its end, and keeps the permit until then. A caller that hangs up leaves the task
+/// behind, for example while a blocking thread waits for the disk: the work still counts, so there is never more of it
+/// than there are permits.
+async fn to_the_end<T, E>(
+    permit: Arc<Permit>,
+    work: impl Future<Output = Result<T, E>> + Send + 'static,
+) -> Result<T, Error>
+where
+    T: Send + 'static,
+    E: Into<Error> + Send + 'static,
+{
+    let counted = async move {
+        let done = work.await;
+        drop(permit);
+        done
+    };
+    tokio::spawn(counted.in_current_span()).await.map_err(io::Error::other)?.map_err(Into::into)
 }
 
 fn timed_out() -> io::Error {

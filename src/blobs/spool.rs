@@ -36,16 +36,14 @@ impl Spool {
     }
 
     /// All bytes that were appended.
-    pub async fn read(&self) -> io::Result<Vec<u8>> {
-        let file = Arc::clone(&self.file);
-        let mut bytes = vec![0; self.length];
+    pub fn read(&self) -> impl Future<Output = io::Result<Vec<u8>>> + Send + use<> {
+        let (file, length) = (Arc::clone(&self.file), self.length);
         blocking(move || {
-            let mut file = &*file;
+            let (mut file, mut bytes) = (&*file, vec![0; length]);
             file.rewind()?;
             file.read_exact(&mut bytes)?;
             Ok(bytes)
         })
-        .await
     }
 }
 

@@ -19,6 +19,7 @@ pub use status::DOMAIN;
 use crate::{
     blobs,
     name::SessionId,
+    permits,
     proto::upload_session::State,
     session::{End, WriterEnd},
     store,
@@ -182,8 +183,8 @@ pub enum Error {
     #[error("the upload session already has {0} writers")]
     TooManyWriters(usize),
     /// No permit is free on this replica, or the caller or tenant has as many as it may.
-    #[error("the service has as many transfers as it can take at the moment")]
-    TooManyTransfers,
+    #[error(transparent)]
+    TooManyTransfers(#[from] permits::Refused),
     /// The document would have more pieces than one of its size may have.
     #[error("the document may have {0} pieces, and would have more with this range; send larger ranges")]
     TooManyFragments(u32),

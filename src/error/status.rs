@@ -55,7 +55,7 @@ impl Error {
             Self::RangeTimeout(_) => (DeadlineExceeded, Reason::RangeTimeout),
             Self::DownloadTimeout(_) => (DeadlineExceeded, Reason::DownloadTimeout),
             Self::TooManyWriters(_) => (ResourceExhausted, Reason::TooManyWriters),
-            Self::TooManyTransfers => (ResourceExhausted, Reason::TooManyTransfers),
+            Self::TooManyTransfers(_) => (ResourceExhausted, Reason::TooManyTransfers),
             Self::TooManyFragments(_) => (ResourceExhausted, Reason::TooManyFragments),
             Self::RequestIdReused => (InvalidArgument, Reason::RequestIdReused),
             Self::PrintJobChanged => (FailedPrecondition, Reason::PrintJobChanged),
@@ -73,7 +73,7 @@ impl Error {
     /// How long to wait before the same call can succeed. `None` where it would fail again.
     fn retry_after(&self) -> Option<Duration> {
         match (self.code_and_reason().0, self) {
-            (Code::Unavailable, _) | (_, Self::TooManyWriters(_) | Self::TooManyTransfers) => {
+            (Code::Unavailable, _) | (_, Self::TooManyWriters(_) | Self::TooManyTransfers(_)) => {
                 Some(Duration::from_secs(1))
             }
             (_, Self::Blobs(blobs::Error::Full(_))) => Some(Duration::from_secs(30)),
@@ -84,6 +84,10 @@ impl Error {
 
     /// The values that a program may need besides the reason.
     fn metadata(&self) -> HashMap<String, String> {
+        if let Self::TooManyTransfers(refused) = self {
+            let (limit, max) = (refused.limit.as_str().to_owned(), refused.max.to_string());
+            return HashMap::from([("limit".to_owned(), limit), ("max_transfers".to_owned(), max)]);
+        }
         let pair = match self {
             Self::SessionActive(session) => ("session", session.to_string()),
             Self::MissingPermission { needed } => ("any_of", needed.clone()),

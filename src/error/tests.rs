@@ -9,7 +9,17 @@ use tonic::Status;
 use uuid::Uuid;
 
 use super::{Error, Limited, StreamProblem as S, TokenProblem as T};
-use crate::{blobs, name::SessionId, proto::DESCRIPTOR, store};
+use crate::{
+    blobs,
+    name::SessionId,
+    permits::{Limit, Refused},
+    proto::DESCRIPTOR,
+    store,
+};
+
+fn too_many() -> Refused {
+    Refused { limit: Limit::Tenant, max: 256 }
+}
 
 /// At least one error of each reason.
 fn errors() -> Vec<Error> {
@@ -53,7 +63,7 @@ fn errors() -> Vec<Error> {
         Error::RangeTimeout(second),
         Error::DownloadTimeout(second),
         Error::TooManyWriters(4),
-        Error::TooManyTransfers,
+        Error::from(too_many()),
         Error::TooManyFragments(1),
         Error::PrintJobChanged,
         Error::RequestIdReused,
@@ -133,7 +143,7 @@ fn the_proto_names_the_code_of_every_reason() {
 fn a_client_retries_what_is_transient() {
     let table = [
         (Error::KeysUnavailable, Some(1)),
-        (Error::TooManyTransfers, Some(1)),
+        (Error::from(too_many()), Some(1)),
         (Error::TooManyWriters(4), Some(1)),
         (Error::RangeRaced, Some(0)),
         (Error::RangeTimeout(Duration::from_secs(1)), Some(0)),

@@ -81,7 +81,9 @@ pub fn of_error(code: Code, reason: Reason) -> Row {
 
         // A limit is reached.
         (R::TooManyFragments, _) => row(S::CONFLICT, "quotaLimitReached"),
-        (R::TooManyWriters, _) => inner(S::TOO_MANY_REQUESTS, "activityLimitReached", "throttledRequest"),
+        (R::TooManyWriters | R::TooManyTransfers, _) => {
+            inner(S::TOO_MANY_REQUESTS, "activityLimitReached", "throttledRequest")
+        }
         (R::StoreFull, _) => row(S::INSUFFICIENT_STORAGE, "quotaLimitReached"),
 
         (R::Unspecified, _)
@@ -96,7 +98,7 @@ pub fn of_error(code: Code, reason: Reason) -> Row {
         | (R::PrinterNotFound | R::PrintJobNotFound | R::DocumentNotFound | R::ParentNotFound, _)
         | (R::DocumentAlreadyUploaded | R::PrintJobChanged | R::PrintJobCanceled | R::PrintJobDeleted, _)
         | (R::RequestIdReused | R::UploadUrlRenewed, _)
-        | (R::OffsetOutOfRange | R::TooManyTransfers | R::IssuerKeysUnavailable | R::ServiceUnreachable, _)
+        | (R::OffsetOutOfRange | R::IssuerKeysUnavailable | R::ServiceUnreachable, _)
         | (R::DatabaseUnavailable | R::StoreUnavailable | R::BytesMissing | R::Internal | R::MethodUnknown, _) => {
             of_code(code)
         }
@@ -173,10 +175,10 @@ mod tests {
         (416, Code::AlreadyExists, "RANGE_ALREADY_RECEIVED"),
         (416, Code::OutOfRange, "OFFSET_OUT_OF_RANGE"),
         (429, Code::ResourceExhausted, "TOO_MANY_WRITERS"),
+        (429, Code::ResourceExhausted, "TOO_MANY_TRANSFERS"),
         (431, Code::ResourceExhausted, "CREDENTIAL_TOO_LARGE"),
         (500, Code::Internal, "INTERNAL"),
         (501, Code::Unimplemented, "METHOD_UNKNOWN"),
-        (503, Code::ResourceExhausted, "TOO_MANY_TRANSFERS"),
         (503, Code::Unavailable, "SERVICE_UNREACHABLE"),
         (504, Code::DeadlineExceeded, "DOWNLOAD_TIMEOUT"),
         (504, Code::DeadlineExceeded, "FIRST_MESSAGE_TIMEOUT"),

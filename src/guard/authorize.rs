@@ -22,6 +22,8 @@ use super::{
 use crate::{
     error::{Error, StreamProblem},
     listen::Call,
+    permits::Permit,
+    session::OwnedSession,
     telemetry::RequestLog,
 };
 
@@ -51,14 +53,23 @@ impl Guard {
         }
         require_uncompressed(&parts.headers)?;
 
-        let unproven_range =
-            if rule.takes_range_permit() { Some(self.range_permits.take(credentials.holders())?) } else { None };
+        let permit = if rule.takes_range_permit() { Some(self.range_permit(&credentials)?) } else { None };
         let (message, body) = first_message::read(body, rule).await?;
         self.prove(&credentials, &message, &mut parts.extensions).await?;
-        if let Some(range) = unproven_range {
-            parts.extensions.insert(range.proven());
+        if let Some(mut permit) = permit {
+            if let Some(session) = parts.extensions.get::<OwnedSession>() {
+                permit = permit.counted_for(session.owner())?;
+            }
+            parts.extensions.insert(Arc::new(permit));
         }
         Ok(Request::from_parts(parts, body))
+    }
+
+    /// Taken before the first byte of the range is read, because the bytes that the connection buffers for it must be
+    /// bounded as well.
+    fn range_permit(&self, credentials: &Credentials) -> Result<Permit, Error> {
+        let (tenant, holder) = credentials.holder();
+        Ok(self.range_permits.take(tenant, holder)?)
     }
 
     /// If the call has an upload token, only that is verified: it replaces the access token and its permissions.

@@ -1,8 +1,10 @@
 //! The credential that a call presents in its headers.
 
-use super::{PERSONAL_ACCOUNTS_TENANT, access_token::AccessToken, permission, permits::Holder, rules::Rule};
+use super::{PERSONAL_ACCOUNTS_TENANT, access_token::AccessToken, permission, rules::Rule};
 use crate::{
     error::Error,
+    name::TenantId,
+    permits::Holder,
     session::{Caller, Capability, Principal},
     telemetry::{CallerKind, RequestLog},
 };
@@ -31,11 +33,13 @@ impl Credentials {
         }
     }
 
-    /// The tenant and the caller that the call is counted for.
-    pub(super) fn holders(&self) -> [Holder; 2] {
+    /// The tenant and the holder that a permit of the call counts for.
+    pub(super) fn holder(&self) -> (TenantId, Holder) {
         match self {
-            Self::Token(token) => [Holder::Tenant(token.caller.tenant), Holder::Caller(token.caller.clone())],
-            Self::Capability(capability) => [Holder::Tenant(capability.tenant), Holder::Session(capability.session)],
+            Self::Token(AccessToken { caller: Caller { tenant, principal }, .. }) => {
+                (*tenant, Holder::Principal(principal.clone()))
+            }
+            Self::Capability(capability) => (capability.tenant, Holder::UploadUrl(capability.session)),
         }
     }
 

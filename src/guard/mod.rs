@@ -13,7 +13,6 @@ mod first_message;
 mod issuer;
 mod key;
 mod permission;
-mod permits;
 mod prove;
 mod remembered_tokens;
 mod rules;
@@ -28,11 +27,10 @@ use uuid::{Uuid, uuid};
 
 pub use authorize::check;
 pub use issuer::Issuers;
-pub use permits::{RangePermit, RangePermits};
 pub use rules::{RuleError, Rules};
 pub use upload_url::UploadUrls;
 
-use crate::store::Store;
+use crate::{permits::Permits, store::Store};
 
 /// The tenant of personal Microsoft accounts, see "access token claims reference" of the Microsoft identity platform,
 /// claim `tid`.
@@ -64,5 +62,5 @@ pub struct Guard {
     /// The client ids of the applications that maintain the catalog.
     pub catalog_clients: Vec<String>,
     /// The permits to receive ranges. Their number is limited, because each range holds a few MiB.
-    pub range_permits: RangePermits,
+    pub range_permits: Permits,
 }

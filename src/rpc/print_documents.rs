@@ -3,7 +3,8 @@
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::{Stream, StreamExt, stream};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use parking_lot::Mutex;
+use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use tracing::Instrument;
@@ -16,6 +17,7 @@ use crate::{
     app_state::AppState,
     blobs::{self, Folder},
     error::Error,
+    permits::Permit,
     proto::{
         DownloadPrintDocumentRequest, DownloadPrintDocumentResponse, GetPrintDocumentRequest,
         ListPrintDocumentsRequest, ListPrintDocumentsResponse, PrintDocument,
@@ -32,6 +34,9 @@ const READ_AHEAD: usize = 2;
 /// The handlers of `PrintDocuments`.
 #[derive(Debug)]
 pub struct PrintDocumentsService(pub Arc<AppState>);
+
+/// A message on its way to the caller. It is taken back if the caller stalls, so that nothing is kept without a permit.
+type Slot = Arc<Mutex<Option<Result<DownloadPrintDocumentResponse, Status>>>>;
 
 /// A document that is being sent.
 struct Download {
@@ -79,17 +84,18 @@ impl PrintDocuments for PrintDocumentsService {
         let Ok(offset) = u64::try_from(offset) else {
             return Err(Error::invalid_field("offset", "must not be negative").into());
         };
+        // First: what waits for Postgres counts as well.
+        let permit = self.0.download_permits.take_for(permitted.caller()).map_err(Error::from)?;
         let session = self.0.store.current_session(&permitted).await.map_err(Error::from)?;
         let session = session.filter(|session| session.state == State::Completed).ok_or(Error::DocumentNotUploaded)?;
         log.set_upload(session.id.0);
-        let permit = self.0.download_permit()?;
         let size_bytes = session.properties.size_bytes;
         if offset > size_bytes {
             return Err(Error::OffsetOutOfRange(size_bytes).into());
         }
         let manifest = self.0.store.manifest(&permitted, &session).await.map_err(Error::from)?;
         let document = reply::uploaded_document(&session, &manifest)?;
-        let chunks = self.chunks(Download { permitted, session, manifest }, permit, offset);
+        let chunks = self.chunks(Download { permitted, session, manifest }, Arc::new(permit), offset);
         let chunks = complete(chunks, size_bytes - offset, self.0.limits.range_timeout);
         let first = DownloadPrintDocumentResponse { content: Some(Content::Document(document)) };
         Ok(Response::new(Box::pin(stream::iter([Ok(first)]).chain(chunks))))
@@ -110,14 +116,10 @@ impl PrintDocumentsService {
         }
     }
 
-    /// The document's bytes from `offset` on. A task reads them ahead. It ends when the caller hangs up, or does not
-    /// read for as long as a range may take. The task holds the permit until it ends.
-    fn chunks(
-        &self,
-        download: Download,
-        permit: OwnedSemaphorePermit,
-        offset: u64,
-    ) -> ReceiverStream<Result<DownloadPrintDocumentResponse, Status>> {
+    /// The document's bytes from `offset` on. A task reads them ahead. It ends when all of them have been sent, or the
+    /// caller hangs up, or does not read for as long as a range may take. The task and its reads hold the permit until
+    /// they end.
+    fn chunks(&self, download: Download, permit: Arc<Permit>, offset: u64) -> ReceiverStream<Slot> {
         let app = Arc::clone(&self.0);
         let stall_timeout = app.limits.range_timeout;
         let (chunks, receiver) = mpsc::channel(1);
@@ -125,19 +127,31 @@ impl PrintDocumentsService {
             let folder = Folder { tenant: download.permitted.document().tenant, session: download.session.id };
             let slices: Vec<Slice> =
                 download.manifest.iter().flat_map(|stored| slices(stored, offset..u64::MAX)).collect();
-            let reads = stream::iter(slices).map(|slice| app.blobs.read(folder, slice.object, slice.bytes));
+            let reads = stream::iter(slices)
+                .map(|slice| app.blobs.read(folder, slice.object, slice.bytes, Arc::clone(&permit)));
             let mut reads = reads.buffered(READ_AHEAD);
+            let mut last = Slot::default();
             while let Some(read) = reads.next().await {
                 let message = match read {
                     Ok(chunk) => Ok(DownloadPrintDocumentResponse { content: Some(Content::Chunk(chunk)) }),
                     Err(error) => Err(explain(error, &app, &download).await.into()),
                 };
                 let has_failed = message.is_err();
-                if chunks.send_timeout(message, stall_timeout).await.is_err() || has_failed {
+                let next = Arc::new(Mutex::new(Some(message)));
+                if chunks.send_timeout(Arc::clone(&next), stall_timeout).await.is_err() {
+                    drop(last.lock().take());
+                    return;
+                }
+                last = next;
+                if has_failed {
                     break;
                 }
             }
-            drop(permit);
+            // There is capacity again when the last one has been taken. The channel is closed once it has been sent.
+            match timeout(stall_timeout, chunks.reserve()).await {
+                Ok(_) => drop(timeout(stall_timeout, chunks.closed()).await),
+                Err(_) => drop(last.lock().take()),
+            }
         };
         tokio::spawn(reading.in_current_span());
         ReceiverStream::new(receiver)
@@ -147,20 +161,23 @@ impl PrintDocumentsService {
 /// The chunks of `left` bytes. If they end early, the caller has stalled, and the last message is an error: a part must
 /// not look like the whole document.
 fn complete(
-    chunks: ReceiverStream<Result<DownloadPrintDocumentResponse, Status>>,
+    chunks: ReceiverStream<Slot>,
     left: u64,
     stall_timeout: Duration,
 ) -> impl Stream<Item = Result<DownloadPrintDocumentResponse, Status>> {
     stream::unfold(Some((chunks, left)), move |state| async move {
         let (mut chunks, left) = state?;
-        match chunks.next().await {
+        if left == 0 {
+            return None;
+        }
+        let message = chunks.next().await.and_then(|slot| slot.lock().take());
+        match message {
             Some(Ok(message)) => {
                 let length = if let Some(Content::Chunk(chunk)) = &message.content { chunk.len() as u64 } else { 0 };
                 Some((Ok(message), Some((chunks, left.saturating_sub(length)))))
             }
             Some(Err(status)) => Some((Err(status), None)),
-            None if left > 0 => Some((Err(Error::DownloadTimeout(stall_timeout).into()), None)),
-            None => None,
+            None => Some((Err(Error::DownloadTimeout(stall_timeout).into()), None)),
         }
     })
 }

@@ -10,8 +10,9 @@ use super::{from_guard, range_body::RangeBody, reply, request_id, task_result, u
 use crate::{
     app_state::AppState,
     error::{Error, Limited},
-    guard::{MaySend, RangePermit},
+    guard::MaySend,
     name::SessionId,
+    permits::Permit,
     proto::{
         CreateUploadSessionRequest, DeleteUploadSessionRequest, DocumentProperties, GetUploadSessionRequest,
         RenewUploadUrlRequest, UploadRangeRequest, UploadRangeResponse, UploadSession,
@@ -116,7 +117,7 @@ impl UploadSessions for UploadSessionsService {
         mut request: Request<Streaming<UploadRangeRequest>>,
     ) -> Result<Response<UploadRangeResponse>, Status> {
         let owned: OwnedSession = from_guard(request.extensions())?;
-        let permit: RangePermit = from_guard(request.extensions())?;
+        let permit: Arc<Permit> = from_guard(request.extensions())?;
         let request_id = request_id(request.extensions());
         let bytes = RangeBytes::take(request.extensions_mut());
         let body = RangeBody::new(request.into_inner(), bytes);

@@ -26,6 +26,10 @@ pub const REST_DURATION: &str = "print_upload_rest_duration_seconds";
 pub const ACTIVE_SESSIONS: &str = "print_upload_active_sessions";
 /// Ranges that are being received on this replica.
 pub const WRITERS: &str = "print_upload_writers";
+/// Permits that are held on this replica, by `kind`.
+pub const TRANSFERS: &str = "print_upload_transfers";
+/// Transfers that got no permit, by `kind` and `limit`.
+pub const REFUSED_TRANSFERS: &str = "print_upload_refused_transfers_total";
 /// From the start of the deletion until the session has ended and its writers on this replica have been notified.
 pub const CANCEL_DURATION: &str = "print_upload_cancel_duration_seconds";
 /// Expired sessions that this replica has swept.
@@ -102,6 +106,11 @@ pub fn init_service() {
         counter!(RPC_RECEIVED_BYTES, "method" => method).increment(0);
         counter!(RPC_SENT_BYTES, "method" => method).increment(0);
     }
+    for kind in ["range", "download"] {
+        for limit in ["caller", "tenant", "replica"] {
+            counter!(REFUSED_TRANSFERS, "kind" => kind, "limit" => limit).increment(0);
+        }
+    }
     drop(histogram!(CANCEL_DURATION));
     counter!(EXPIRED_SESSIONS).increment(0);
     counter!(RECLAIM_PASSES, "result" => "done").increment(0);
@@ -113,6 +122,11 @@ pub fn init_service() {
     describe_counter!(RPC_SENT_BYTES, "Bytes of the bodies of responses, counted when the call has ended.");
     describe_gauge!(ACTIVE_SESSIONS, "Active upload sessions, of all replicas; at most 100000 are counted.");
     describe_gauge!(WRITERS, "Ranges that this replica is receiving.");
+    describe_gauge!(TRANSFERS, "Permits that are held on this replica, by kind: range or download.");
+    describe_counter!(
+        REFUSED_TRANSFERS,
+        "Transfers that got no permit, by kind and by the limit that was reached: caller, tenant or replica."
+    );
     describe_histogram!(
         CANCEL_DURATION,
         "Of a deletion: until the session has ended and its writers on this replica are notified."

@@ -51,6 +51,21 @@ const MODULES: &[(&str, &[&str])] = &[
     ),
     ("range.rs", &["tonic", "sqlx", "tokio", "axum", "crate::"]),
     ("name.rs", &["tonic", "sqlx", "tokio", "axum", "crate::"]),
+    (
+        "permits",
+        &[
+            "tonic",
+            "sqlx",
+            "axum",
+            "crate::rpc",
+            "crate::guard",
+            "crate::store",
+            "crate::blobs",
+            "crate::app_state",
+            "crate::server",
+            "crate::config",
+        ],
+    ),
     ("text.rs", &["tonic", "sqlx", "tokio", "axum", "crate::"]),
     (
         "store",

@@ -144,7 +144,7 @@ mod tests {
             (call(Refusal::SessionExpired), 5),
             (call(Refusal::SessionCompleted), 5),
             (Error::Ended(State::Canceled), 5),
-            (call(Refusal::TooManyTransfers), 6),
+            (call(Refusal::TooManyWriters(4)), 6),
             (Error::Call(tonic::Status::unavailable("refused")), 6),
             (call(Refusal::DigestConflict), 7),
             (Error::DigestMismatch { service: None, local: 1 }, 7),

@@ -1,5 +1,7 @@
 //! Confirms a repeated range: it is acknowledged once more if it has the bytes that are committed.
 
+use std::sync::Arc;
+
 use aws_lc_rs::digest::{Context, SHA256};
 
 use super::Transfer;
@@ -44,7 +46,8 @@ impl Transfer {
         let pieces = self.app.store.pieces_of(self.owned(), self.header.range).await?;
         let range = self.header.range.start()..self.header.range.end();
         for slice in pieces.iter().flat_map(|stored| slices(stored, range.clone())) {
-            let bytes = match self.app.blobs.read(self.folder(), slice.object, slice.bytes).await {
+            let read = self.app.blobs.read(self.folder(), slice.object, slice.bytes, Arc::clone(&self.permit));
+            let bytes = match read.await {
                 Err(error @ blobs::Error::Missing(_)) => return Err(self.explain_store_failure(error).await),
                 read => read?,
             };

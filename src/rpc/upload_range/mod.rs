@@ -28,7 +28,7 @@ use crate::{
     app_state::AppState,
     blobs::Folder,
     error::Error,
-    guard::RangePermit,
+    permits::Permit,
     proto::UploadRangeResponse,
     session::{self, OwnedSession, Plan, RangeRequest, RangeView},
     writers::Writer,
@@ -42,25 +42,27 @@ struct Transfer {
     /// When the range times out. A commit that has begun by then still goes on, but its caller gets an error.
     deadline: Instant,
     writer: Writer,
+    /// Kept until nothing of the range is left to do, also if its caller has hung up.
+    permit: Arc<Permit>,
 }
 
 /// Receives one range of the session, and commits or confirms it.
 pub async fn upload_range(
     app: Arc<AppState>,
     owned: OwnedSession,
-    permit: RangePermit,
+    permit: Arc<Permit>,
     request_id: String,
     mut body: RangeBody,
 ) -> Result<UploadRangeResponse, Error> {
     let header = Header::parse(&body.header().await?, app.limits.max_range_bytes)?;
     let deadline = Instant::now() + app.limits.range_timeout;
     let writer = app.writers.register(owned).ok_or(Error::TooManyWriters(app.writers.limit()))?;
-    let transfer = Arc::new(Transfer { app, request_id, header, deadline, writer });
+    let transfer = Arc::new(Transfer { app, request_id, header, deadline, writer, permit });
     let response = tokio::select! {
         biased;
         end = transfer.writer.wait_for_end() => return Err(end.into()),
         () = sleep_until(deadline) => return Err(transfer.timed_out()),
-        response = transfer.run(body, permit) => response?,
+        response = transfer.run(body) => response?,
     };
     // The range may have been committed before the session ended. But its bytes are dropped with the session, so it
     // must not be acknowledged any more.
@@ -74,11 +76,9 @@ pub async fn upload_range(
 }
 
 impl Transfer {
-    /// Keeps the permit until it returns. If the caller hangs up during the commit, the permit is kept until the commit
-    /// is done.
-    async fn run(self: &Arc<Self>, body: RangeBody, permit: RangePermit) -> Result<UploadRangeResponse, Error> {
+    async fn run(self: &Arc<Self>, body: RangeBody) -> Result<UploadRangeResponse, Error> {
         let response = match self.plan(self.view().await?) {
-            Plan::Take(pieces) => self.take(body, pieces, permit).await,
+            Plan::Take(pieces) => self.take(body, pieces).await,
             Plan::Confirm(expected) => self.confirm(body, expected).await,
             Plan::Refuse(refusal) => Err(self.refused(refusal)),
         };

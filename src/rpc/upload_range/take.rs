@@ -8,7 +8,6 @@ use uuid::Uuid;
 use super::Transfer;
 use crate::{
     error::Error,
-    guard::RangePermit,
     proto::UploadRangeResponse,
     range::ByteRange,
     rpc::{range_body::RangeBody, task_result},
@@ -20,10 +19,9 @@ impl Transfer {
         self: &Arc<Self>,
         body: RangeBody,
         pieces: Vec<ByteRange>,
-        permit: RangePermit,
     ) -> Result<UploadRangeResponse, Error> {
         let object = Uuid::now_v7();
-        let mut fragment = self.app.blobs.begin(self.folder(), object).await?;
+        let mut fragment = self.app.blobs.begin(self.folder(), object, Arc::clone(&self.permit)).await?;
         let received = body.receive(self.header.range, &pieces, &self.header.digests, Some(&mut fragment)).await;
         let checksums = match received {
             Ok(checksums) => checksums,
@@ -34,11 +32,7 @@ impl Transfer {
         };
         // In its own task: if the caller hangs up now, the commit is still made, or the object deleted.
         let transfer = Arc::clone(self);
-        let commit = async move {
-            let response = transfer.commit(object, fragment, &pieces, &checksums).await;
-            permit.release();
-            response
-        };
+        let commit = async move { transfer.commit(object, fragment, &pieces, &checksums).await };
         task_result(tokio::spawn(commit.in_current_span()).await)
     }
 }

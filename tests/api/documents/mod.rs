@@ -1,4 +1,5 @@
 //! Documents: their names, their state and their bytes.
 
 mod content;
+mod fairness;
 mod names;

@@ -163,6 +163,13 @@ impl Actor {
         Ok(id.to_str().expect("text").to_owned())
     }
 
+    /// Creates a job on printer `p`, and a session for its document.
+    pub async fn create_with_job(&mut self, size_bytes: usize) -> Result<UploadSession, Status> {
+        let job = self.create_job("printers/p").await?;
+        let documents = self.documents_of(&job.name).await?;
+        self.create(&documents[0].name, size_bytes).await
+    }
+
     /// Uploads a whole document in one session of one range.
     pub async fn upload(&mut self, document: &str, bytes: &Bytes) -> Result<UploadSession, Status> {
         let session = self.create(document, bytes.len()).await?;

@@ -24,6 +24,11 @@ impl App {
         self.actor(tenant, &Subject::User { oid: oid.into(), scopes })
     }
 
+    /// A user of a tenant who creates jobs, and uploads and downloads their documents.
+    pub fn uploader(&self, tenant: Uuid, oid: &str) -> Actor {
+        self.user(tenant, oid, &["PrintJob.ReadWrite", "PrintJob.Create", "Printer.Read.All"])
+    }
+
     /// An application in a tenant, with roles.
     pub fn application(&self, tenant: Uuid, app_id: &str, roles: &[&str]) -> Actor {
         let roles = roles.iter().map(|&role| role.into()).collect();

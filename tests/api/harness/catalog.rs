@@ -59,16 +59,21 @@ impl App {
 
     /// Pushes printer `p` and share `s` in both tenants.
     pub async fn push_printers(&self) {
-        let catalog = &mut self.catalog().client.catalog;
         for tenant in [TENANT, FOREIGN_TENANT] {
-            let name = |entry: &str| format!("tenants/{tenant}{entry}");
-            let tenant = proto::Tenant { name: name(""), subscription_active: true, revision: 1 };
-            catalog.upsert_tenant(proto::UpsertTenantRequest { tenant: Some(tenant) }).await.expect("a tenant");
-            let printer = proto::Printer { name: name("/printers/p"), revision: 1 };
-            catalog.upsert_printer(proto::UpsertPrinterRequest { printer: Some(printer) }).await.expect("a printer");
-            let printer_share = proto::PrinterShare { name: name("/shares/s"), printer: "p".into(), revision: 1 };
-            let request = proto::UpsertPrinterShareRequest { printer_share: Some(printer_share) };
-            catalog.upsert_printer_share(request).await.expect("a share");
+            self.push_tenant(tenant).await;
         }
+    }
+
+    /// Pushes a tenant with printer `p` and share `s`.
+    pub async fn push_tenant(&self, tenant: Uuid) {
+        let catalog = &mut self.catalog().client.catalog;
+        let name = |entry: &str| format!("tenants/{tenant}{entry}");
+        let tenant = proto::Tenant { name: name(""), subscription_active: true, revision: 1 };
+        catalog.upsert_tenant(proto::UpsertTenantRequest { tenant: Some(tenant) }).await.expect("a tenant");
+        let printer = proto::Printer { name: name("/printers/p"), revision: 1 };
+        catalog.upsert_printer(proto::UpsertPrinterRequest { printer: Some(printer) }).await.expect("a printer");
+        let printer_share = proto::PrinterShare { name: name("/shares/s"), printer: "p".into(), revision: 1 };
+        let request = proto::UpsertPrinterShareRequest { printer_share: Some(printer_share) };
+        catalog.upsert_printer_share(request).await.expect("a share");
     }
 }

@@ -16,6 +16,8 @@ pub trait ErrorExt {
     fn bad_fields(&self) -> Vec<String>;
     /// The field that was too large, and its limit. The reason must be `{what}_TOO_LARGE`.
     fn too_large(&self, what: &str) -> (String, u64);
+    /// The limit and its number. The error must be `TOO_MANY_TRANSFERS`, and say when to retry.
+    fn too_many_transfers(&self) -> (String, usize);
     /// How long to wait before a retry; `None` when a retry does not help.
     fn retry_delay(&self) -> Option<Duration>;
 }
@@ -44,6 +46,13 @@ impl ErrorExt for Status {
         assert_eq!(self.code_and_reason(), (Code::InvalidArgument, format!("{what}_TOO_LARGE")), "{self:?}");
         let limit = self.metadata_of("max_bytes").expect("the limit").parse().expect("a number");
         (violations(self).pop().expect("a field"), limit)
+    }
+
+    fn too_many_transfers(&self) -> (String, usize) {
+        assert_eq!(self.code_and_reason(), (Code::ResourceExhausted, "TOO_MANY_TRANSFERS".into()), "{self:?}");
+        assert_eq!(self.retry_delay(), Some(Duration::from_secs(1)), "{self:?}");
+        let max = self.metadata_of("max_transfers").expect("the number").parse().expect("a number");
+        (self.metadata_of("limit").expect("the limit"), max)
     }
 
     fn retry_delay(&self) -> Option<Duration> {

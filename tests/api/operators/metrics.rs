@@ -1,6 +1,6 @@
 //! Metrics, their documentation, and the alerts on them.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 use print_upload_client as client;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
@@ -64,6 +64,45 @@ async fn a_canceled_upload_shows_in_the_metrics() {
     assert!(after.value(received) >= 99_999.0);
     let duration = r#"print_upload_rpc_duration_seconds_bucket{method="print.upload.v1.UploadSessions/DeleteUploadSession",le="+Inf"}"#;
     assert_eq!(after.value(duration), 2.0);
+}
+
+/// A range is compared with its committed bytes, and the disk does not answer: a pipe without a writer takes the place
+/// of the object. The caller hangs up, but a thread still waits for the disk.
+#[tokio::test]
+async fn a_range_that_waits_for_the_disk_holds_its_permit_also_when_its_caller_has_gone() {
+    let (mut app, document) = App::stopped().await;
+    app.set_flag("max-transfers", "4");
+    let (_program, operator) = watched(&mut app).await;
+    let (mut ada, bytes) = (app.ada(), sample_bytes(1000));
+    let session = ada.create(&document, bytes.len()).await.expect("a session");
+    ada.send(&session, &bytes, 0..500).await.expect("a range");
+    let object = app.session_folder(&session).join(&app.files_of(&session)[0]);
+    fs::remove_file(&object).expect("it is removed");
+    assert!(Command::new("mkfifo").arg(&object).status().expect("mkfifo").success());
+    let held = r#"print_upload_transfers{kind="range"}"#;
+    let refused = r#"print_upload_refused_transfers_total{kind="range",limit="caller"}"#;
+    assert_eq!(operator.scrape().await.value(refused), 0.0);
+
+    eventually("a thread waits for the disk, and the caller has gone", async || {
+        let (mut sender, compared, repeated) = (ada.clone(), session.clone(), bytes.clone());
+        let repeating = tokio::spawn(async move { sender.send_with_crc32c(&compared, &repeated, 0..500).await });
+        eventually("it is being compared", async || operator.scrape().await.has("print_upload_writers", 1.0)).await;
+        repeating.abort();
+        eventually("the service has noticed that its caller has gone", async || {
+            operator.scrape().await.has("print_upload_writers", 0.0)
+        })
+        .await;
+        // If the caller was too fast, the comparison had not begun.
+        operator.scrape().await.has(held, 1.0)
+    })
+    .await;
+
+    ada.send(&session, &bytes, 500..600).await.expect_err("ada may have one permit");
+    assert_eq!(operator.scrape().await.value(refused), 1.0);
+    // The pipe gets a writer: the disk answers.
+    drop(fs::OpenOptions::new().write(true).open(&object).expect("somebody reads"));
+    eventually("the permit is returned", async || operator.scrape().await.has(held, 0.0)).await;
+    ada.send(&session, &bytes, 500..600).await.expect("a range");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 mod bad_bodies;
 mod bad_headers;
 mod digests;
+mod fairness;
 mod limits;
 mod model;
 mod writers;

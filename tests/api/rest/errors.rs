@@ -171,6 +171,25 @@ async fn a_fifth_writer_learns_when_to_retry() {
 }
 
 #[tokio::test]
+async fn a_user_with_too_many_ranges_learns_the_limit_and_when_to_retry() {
+    let app = App::with([("max-transfers", "4")]).await;
+    let (ada, document) = (app.rest(&app.ada()), app.new_document().await);
+    let (url, bytes) = (ada.begin(&document, 1000).await, crate::harness::sample_bytes(1000));
+    let session = app.ada().get(&format!("{document}/uploadSession")).await.expect("the session");
+    let (_still_held, stalled) = app.ada().stall(&session, &bytes, 0..500);
+    crate::harness::eventually("a writer is under way", async || app.files_of(&session).len() == 1).await;
+
+    let answer = ada.put(&url, &bytes, 500..1000).await;
+
+    assert_eq!(answer.refusal(), (429, "activityLimitReached".into(), "TOO_MANY_TRANSFERS".into()));
+    assert_eq!(answer.header("retry-after"), "1");
+    let inner = &answer.json()["error"]["innerError"];
+    assert_eq!((inner["limit"].as_str(), inner["maxTransfers"].as_str()), (Some("caller"), Some("1")));
+    assert_eq!(ada.cancel(&document).await.status, 204, "a cancel is never refused for load");
+    stalled.await.expect("no panic").expect_err("canceled");
+}
+
+#[tokio::test]
 async fn without_its_database_the_service_is_unavailable_and_nothing_is_not_found() {
     let (app, mut proxy) = App::behind_proxy().await;
     let document = app.new_document().await;

@@ -166,6 +166,8 @@ impl System {
             format!("--issuer={}", self.issuer),
             format!("--audience={AUDIENCE}"),
             "--upload-token-key=a key that signs the upload URLs of a measurement".into(),
+            // All calls are those of one user.
+            "--fair-transfers=false".into(),
         ])
     }
 
