@@ -84,8 +84,11 @@ impl Store {
         let (printer, creator) = (permitted.printer(), &permitted.caller().principal);
         let query = sqlx::query_scalar!(
             "with job as (
-                 insert into print_job (tenant_id, printer_id, job_id, created_by, revision, configuration, request_id)
-                 values ($1, $2, $3, $4, 0, $6, $7)
+                 insert into print_job
+                     (tenant_id, printer_id, job_id, created_by, revision, configuration, request_id, created_here,
+                      create_time)
+                 -- Not the transaction's start: it may have waited for its turn.
+                 values ($1, $2, $3, $4, 0, $6, $7, true, clock_timestamp())
                  on conflict do nothing
                  returning tenant_id, printer_id, job_id, create_time
              ), document as (
