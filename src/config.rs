@@ -9,6 +9,7 @@ use crate::{
     app_state::Limits,
     http_options::HttpOptions,
     issuer_options::IssuerOptions,
+    quota_options::QuotaOptions,
     reclaim,
     secret_files::{DatabaseUrl, UploadTokenKeys},
     session::identity,
@@ -127,6 +128,10 @@ pub struct Config {
     #[arg(long, env = "TOMBSTONE_RETENTION", default_value = "24h", value_parser = duration)]
     pub tombstone_retention: Duration,
 
+    /// What tenants may hold.
+    #[command(flatten)]
+    pub quotas: QuotaOptions,
+
     /// Browsers, idle connections, and stopping.
     #[command(flatten)]
     pub http: HttpOptions,
@@ -174,6 +179,7 @@ impl Config {
             second_pass: reclaim::SECOND_PASS,
             tombstone_retention: self.tombstone_retention,
             max_fragments: self.max_fragments,
+            quotas: self.quotas.quotas(),
         }
     }
 }

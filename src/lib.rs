@@ -11,7 +11,7 @@
 //! Read in this order: [`session`] has the rules of sessions and the proofs that callers need; [`store`] keeps sessions
 //! in Postgres, where the row of a session decides whether a cancel or a range came first; [`blobs`] keeps the bytes;
 //! [`guard`] authorizes a call and makes its proof; [`rpc`] handles it; [`sweeper`] expires and purges sessions;
-//! [`reclaim`] drops their bytes; [`gateway`] translates REST calls in the form of Microsoft Graph; [`telemetry`] and
+//! [`reclaim`] drops their bytes; [`quotas`] has the limits of what callers and tenants use; [`gateway`] translates REST calls in the form of Microsoft Graph; [`telemetry`] and
 //! [`admin`] are for operators; [`server`] starts and stops everything.
 //!
 //! Programs that upload need the crate `print-upload-client` and nothing of this one. `print-upload-dev` runs the whole
@@ -36,6 +36,8 @@ pub mod listen;
 pub mod name;
 pub mod process;
 pub mod proto;
+pub mod quota_options;
+pub mod quotas;
 pub mod range;
 mod range_bytes;
 pub mod reclaim;

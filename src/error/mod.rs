@@ -16,7 +16,7 @@ use print_upload_client::ended_session_message;
 pub use problem::{Limited, StreamProblem, TokenProblem};
 pub use status::DOMAIN;
 
-use crate::{blobs, name::SessionId, proto::upload_session::State, session::End, store};
+use crate::{blobs, name::SessionId, proto::upload_session::State, quotas::Reached, session::End, store};
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -178,6 +178,9 @@ pub enum Error {
     /// The document would have too many fragments.
     #[error("the upload session already has {0} fragments; send larger ranges")]
     TooManyFragments(u32),
+    /// A limit of the printer, the user, the tenant or the caller is reached.
+    #[error("{0}")]
+    LimitReached(Reached),
     /// The job was sent with another creator or document.
     #[error("the print job exists with another creator or document, which never change")]
     PrintJobChanged,

@@ -9,7 +9,17 @@ use tonic::Status;
 use uuid::Uuid;
 
 use super::{Error, Limited, StreamProblem as S, TokenProblem as T};
-use crate::{blobs, name::SessionId, proto::DESCRIPTOR, store};
+use crate::{
+    blobs,
+    name::SessionId,
+    proto::DESCRIPTOR,
+    quotas::{Limit, Reached},
+    store,
+};
+
+fn reached(limit: Limit, retry_after: Option<Duration>) -> Error {
+    Error::LimitReached(Reached { limit, max: 1, window: None, retry_after })
+}
 
 /// At least one error of each reason.
 fn errors() -> Vec<Error> {
@@ -54,6 +64,7 @@ fn errors() -> Vec<Error> {
         Error::TooManyWriters(4),
         Error::TooManyTransfers,
         Error::TooManyFragments(1),
+        reached(Limit::UserJobs, None),
         Error::PrintJobChanged,
         Error::RequestIdReused,
         Error::PrintJobCanceled,
@@ -136,6 +147,8 @@ fn a_client_retries_what_is_transient() {
         (Error::RangeRaced, Some(0)),
         (Error::RangeTimeout(Duration::from_secs(1)), Some(0)),
         (Error::TooManyFragments(1), None),
+        (reached(Limit::UserJobs, Some(Duration::from_secs(7))), Some(7)),
+        (reached(Limit::TenantBytes, None), None),
         (Error::SessionCanceled, None),
         (Error::SessionExpired, None),
         (Error::EtagMismatch, None),

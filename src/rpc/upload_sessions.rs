@@ -60,6 +60,7 @@ impl UploadSessions for UploadSessionsService {
                 Created::AlreadyUploaded => Err(Error::DocumentAlreadyUploaded),
                 Created::JobCanceled => Err(Error::PrintJobCanceled),
                 Created::JobDeleted => Err(Error::DocumentNotFound),
+                Created::LimitReached(reached) => Err(Error::LimitReached(reached)),
             }
         };
         Ok(Response::new(task_result(tokio::spawn(creation.in_current_span()).await)?))

@@ -24,6 +24,7 @@ mod read_session;
 mod reclaim;
 mod resolve;
 mod session;
+mod tenant_limits;
 mod view_range;
 
 use std::{
@@ -41,6 +42,7 @@ use time::OffsetDateTime;
 use tokio::sync::Mutex;
 
 use self::{batchers::Batchers, database::Database, error::corrupt};
+use crate::quotas::{Quotas, TenantUsage};
 
 pub use cancel::CancelOutcome;
 pub use catalog::{CatalogError, PrintTask, Printer, PrinterShare, Tenant};
@@ -66,6 +68,8 @@ pub struct Store {
     batchers: Arc<Batchers>,
     /// The connection of the readiness probe. It is not in the pool, so that a probe never waits for calls.
     probe: Arc<Mutex<Option<PgConnection>>>,
+    /// What each tenant holds, for its limits.
+    tenant_usage: Arc<TenantUsage>,
     terms: Terms,
 }
 
@@ -95,6 +99,8 @@ pub struct Terms {
     pub tombstone_retention: Duration,
     /// How many pieces a document may have.
     pub max_fragments: u32,
+    /// What callers and tenants may use.
+    pub quotas: Quotas,
 }
 
 impl Store {
@@ -102,7 +108,7 @@ impl Store {
     pub fn connect_lazily(url: &str, max_connections: u32, batches: BatchLimits, terms: Terms) -> Result<Self, Error> {
         let database = Database::connect_lazily(url, max_connections)?;
         let batchers = Arc::new(Batchers::new(&database, &terms, batches));
-        Ok(Self { database, batchers, probe: Arc::default(), terms })
+        Ok(Self { database, batchers, probe: Arc::default(), tenant_usage: Arc::default(), terms })
     }
 
     /// New connections use the address `url`. Open ones stay.

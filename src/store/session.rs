@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::{Error, Store, corrupt, interval, range::byte_ranges, read_session::ReadSession, system_time};
 use crate::{
     name::{DocumentId, DocumentName, JobKey, SessionId},
+    quotas::Reached,
     session::{Caller, EndReason, OwnedSession, PermittedDocument, Principal, Properties, State, UploadSession},
 };
 
@@ -33,6 +34,8 @@ pub enum Created {
     JobCanceled,
     /// The job was deleted after the guard had resolved it.
     JobDeleted,
+    /// A new session would exceed a limit.
+    LimitReached(Reached),
 }
 
 pub(super) struct SessionRow {
@@ -80,11 +83,17 @@ impl Store {
     ) -> Result<CreateOutcome, Error> {
         let create = async {
             let mut expired = None;
+            if let Some(reached) = self.tenant_reached(permitted, properties.size_bytes).await? {
+                return Ok(CreateOutcome { created: Created::LimitReached(reached), expired });
+            }
             loop {
                 let Some(session) = self.open_session(permitted, id, properties, request_id).await? else {
                     return Ok(CreateOutcome { created: self.why_not_created(permitted).await?, expired });
                 };
                 if !session.is_overdue {
+                    if session.id == id {
+                        self.tenant_usage.created(permitted.document().tenant, properties.size_bytes);
+                    }
                     let created = Created::of(session, permitted.caller(), properties);
                     return Ok(CreateOutcome { created, expired });
                 }

@@ -9,6 +9,7 @@ use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gau
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use super::methods;
+use crate::quotas::Limit;
 
 /// Calls by `method` and `code`.
 pub const RPC_REQUESTS: &str = "print_upload_rpc_requests_total";
@@ -26,6 +27,8 @@ pub const REST_DURATION: &str = "print_upload_rest_duration_seconds";
 pub const ACTIVE_SESSIONS: &str = "print_upload_active_sessions";
 /// Ranges that are being received on this replica.
 pub const WRITERS: &str = "print_upload_writers";
+/// Calls that a limit has refused, by `limit`.
+pub const LIMITS_REACHED: &str = "print_upload_limits_reached_total";
 /// From the start of the deletion until the session has ended and its writers on this replica have been notified.
 pub const CANCEL_DURATION: &str = "print_upload_cancel_duration_seconds";
 /// Expired sessions that this replica has swept.
@@ -88,6 +91,9 @@ pub fn init_service() {
         counter!(RPC_RECEIVED_BYTES, "method" => method).increment(0);
         counter!(RPC_SENT_BYTES, "method" => method).increment(0);
     }
+    for limit in Limit::ALL {
+        counter!(LIMITS_REACHED, "limit" => limit.name()).increment(0);
+    }
     drop(histogram!(CANCEL_DURATION));
     counter!(EXPIRED_SESSIONS).increment(0);
     counter!(RECLAIM_PASSES, "result" => "done").increment(0);
@@ -99,6 +105,7 @@ pub fn init_service() {
     describe_counter!(RPC_SENT_BYTES, "Bytes of the bodies of responses, counted when the call has ended.");
     describe_gauge!(ACTIVE_SESSIONS, "Active upload sessions, of all replicas; at most 100000 are counted.");
     describe_gauge!(WRITERS, "Ranges that this replica is receiving.");
+    describe_counter!(LIMITS_REACHED, "Calls that a limit has refused, by the limit's name.");
     describe_histogram!(
         CANCEL_DURATION,
         "Of a deletion: until the session has ended and its writers on this replica are notified."
