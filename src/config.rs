@@ -120,15 +120,15 @@ pub struct Config {
     #[arg(long, env = "SESSION_IDLE_TIMEOUT", default_value = "1h", value_parser = duration)]
     pub session_idle_timeout: Duration,
 
-    /// How long a session lives at most.
-    #[arg(long, env = "SESSION_LIFETIME", default_value = "24h", value_parser = duration)]
+    /// How long a session lives at most. With --limits universal-print the default is 1h.
+    #[arg(long, env = "SESSION_LIFETIME", default_value = "24h", value_parser = duration, default_value_if("limits", "universal-print", "1h"))]
     pub session_lifetime: Duration,
 
     /// How long canceled and expired sessions, and deleted jobs, are kept.
     #[arg(long, env = "TOMBSTONE_RETENTION", default_value = "24h", value_parser = duration)]
     pub tombstone_retention: Duration,
 
-    /// What tenants may hold.
+    /// What tenants, printers and users may use.
     #[command(flatten)]
     pub quotas: QuotaOptions,
 

@@ -19,12 +19,15 @@ mod health;
 mod notify;
 mod print_job;
 mod purge;
+mod quotas;
 mod range;
 mod read_session;
 mod reclaim;
 mod resolve;
 mod session;
 mod tenant_limits;
+mod turns;
+mod uses;
 mod view_range;
 
 use std::{
@@ -41,7 +44,7 @@ use sqlx::{
 use time::OffsetDateTime;
 use tokio::sync::Mutex;
 
-use self::{batchers::Batchers, database::Database, error::corrupt};
+use self::{batchers::Batchers, database::Database, error::corrupt, turns::Turns};
 use crate::quotas::{Quotas, TenantUsage};
 
 pub use cancel::CancelOutcome;
@@ -70,6 +73,8 @@ pub struct Store {
     probe: Arc<Mutex<Option<PgConnection>>>,
     /// What each tenant holds, for its limits.
     tenant_usage: Arc<TenantUsage>,
+    /// Who may create something with a limit next.
+    turns: Arc<Turns>,
     terms: Terms,
 }
 
@@ -108,7 +113,8 @@ impl Store {
     pub fn connect_lazily(url: &str, max_connections: u32, batches: BatchLimits, terms: Terms) -> Result<Self, Error> {
         let database = Database::connect_lazily(url, max_connections)?;
         let batchers = Arc::new(Batchers::new(&database, &terms, batches));
-        Ok(Self { database, batchers, probe: Arc::default(), tenant_usage: Arc::default(), terms })
+        let (probe, tenant_usage, turns) = (Arc::default(), Arc::default(), Arc::default());
+        Ok(Self { database, batchers, probe, tenant_usage, turns, terms })
     }
 
     /// New connections use the address `url`. Open ones stay.

@@ -5,7 +5,10 @@ use time::OffsetDateTime;
 use tracing::{Instrument, Span, debug_span};
 use uuid::Uuid;
 
-use super::{Error, Store, corrupt, interval, range::byte_ranges, read_session::ReadSession, system_time};
+use super::{
+    Error, Store, corrupt, database::Transaction, interval, quotas::Stop, range::byte_ranges,
+    read_session::ReadSession, system_time,
+};
 use crate::{
     name::{DocumentId, DocumentName, JobKey, SessionId},
     quotas::Reached,
@@ -87,7 +90,14 @@ impl Store {
                 return Ok(CreateOutcome { created: Created::LimitReached(reached), expired });
             }
             loop {
-                let Some(session) = self.open_session(permitted, id, properties, request_id).await? else {
+                let opened = match self.open_within_limits(permitted, id, properties, request_id).await {
+                    Ok(opened) => opened,
+                    Err(Stop::Reached(reached)) => {
+                        return Ok(CreateOutcome { created: Created::LimitReached(reached), expired });
+                    }
+                    Err(Stop::Failed(error)) => return Err(error),
+                };
+                let Some(session) = opened else {
                     return Ok(CreateOutcome { created: self.why_not_created(permitted).await?, expired });
                 };
                 if !session.is_overdue {
@@ -108,8 +118,9 @@ impl Store {
     /// Inserts a session, or finds the document's active or completed one. A row that is found is locked. Its
     /// `expire_time` is prolonged only if the caller owns the session, its properties are the same, and it is not
     /// overdue. `None` if the job is canceled or deleted.
-    async fn open_session(
+    pub(super) async fn open_session(
         &self,
+        transaction: Option<&mut Transaction>,
         permitted: &PermittedDocument,
         id: SessionId,
         properties: &Properties,
@@ -167,8 +178,14 @@ impl Store {
             document.job.job,
         );
         let opened = async |connection: &mut PgConnection| query.fetch_optional(connection).await;
-        let row = self.database.statement(Span::current(), opened).await?;
-        crash_point!("create.committed");
+        let row = match transaction {
+            Some(transaction) => transaction.statement(opened).await?,
+            None => {
+                let row = self.database.statement(Span::current(), opened).await?;
+                crash_point!("create.committed");
+                row
+            }
+        };
         row.map(SessionRow::into_session).transpose()
     }
 

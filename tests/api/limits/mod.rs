@@ -1,6 +1,9 @@
 //! What callers and tenants may use: nobody gets more than a limit, and everybody learns which one it was.
 
+mod bytes;
+mod jobs;
 mod tenants;
+mod waiting_jobs;
 
 use tonic::{Code, Status};
 
