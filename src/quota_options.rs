@@ -1,6 +1,6 @@
-//! The options about limits: what tenants, printers and users may use.
+//! The options about limits: what tenants, printers and users may use, and how often callers may call.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 use clap::{Args, ValueEnum};
 
@@ -8,6 +8,9 @@ use crate::{
     config::duration,
     quotas::{Quotas, Rolling},
 };
+
+/// Fewer cancels in a second are never a limit.
+const FEWEST_CANCELS: u32 = 100;
 
 /// A set of limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -102,6 +105,16 @@ pub struct QuotaOptions {
     /// limit. A few more uploads may be created at the same time.
     #[arg(long, env = "LIMIT_TENANT_BYTES", default_value_t = 100 << 40)]
     pub limit_tenant_bytes: u64,
+
+    /// Largest number of calls that one user, application or upload URL makes in a second, to one replica. 0 is no
+    /// limit. Cancels are not counted, and neither are the calls that maintain the catalog.
+    #[arg(long, env = "LIMIT_REQUESTS", default_value_t = 0)]
+    pub limit_requests: u32,
+
+    /// Largest number of cancels (DeleteUploadSession, CancelPrintJob) that one of them makes in a second, to one
+    /// replica; at least 100. 0 is no limit.
+    #[arg(long, env = "LIMIT_CANCELS", default_value_t = 0, value_parser = cancels)]
+    pub limit_cancels: u32,
 }
 
 impl QuotaOptions {
@@ -121,6 +134,11 @@ impl QuotaOptions {
             tenant_bytes: number(self.limit_tenant_bytes),
         }
     }
+
+    /// How many calls and how many cancels a caller may make in a second.
+    pub fn rates(&self) -> [Option<NonZeroU32>; 2] {
+        [self.limit_requests, self.limit_cancels].map(NonZeroU32::new)
+    }
 }
 
 /// Parses `100/10m`: how much in any period of which length. `0` is no limit.
@@ -131,6 +149,14 @@ fn rolling(text: &str) -> Result<Rolling, String> {
     let form = || "must be a number and a period, for example 100/10m, or 0".to_owned();
     let (max, window) = text.split_once('/').ok_or_else(form)?;
     Ok(Rolling { max: max.parse().map_err(|_| form())?, window: duration(window)? })
+}
+
+/// Parses a number of cancels that is not too small for a person or a program that stops what it has begun.
+fn cancels(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(max) if max == 0 || max >= FEWEST_CANCELS => Ok(max),
+        _ => Err(format!("must be 0 or at least {FEWEST_CANCELS}")),
+    }
 }
 
 #[cfg(test)]
@@ -159,6 +185,7 @@ mod tests {
         let quotas = config.quotas.quotas();
         assert!(!quotas.limits_printer() && !quotas.limits_user_jobs() && !quotas.limits_user_bytes());
         assert!(quotas.tenant_sessions.is_some() && quotas.tenant_bytes.is_some());
+        assert_eq!(config.quotas.rates(), [None, None]);
         assert_eq!(config.session_lifetime, Duration::from_secs(24 * 3600));
     }
 
@@ -192,8 +219,9 @@ mod tests {
     }
 
     #[test]
-    fn limits_that_are_malformed_are_refused() {
-        for (flag, value) in [("limit-user-jobs", "7"), ("limit-user-jobs", "x/1h")] {
+    fn cancels_are_never_limited_to_a_few() {
+        assert!(config(&[("limit-cancels", "100")]).is_ok() && config(&[("limit-cancels", "0")]).is_ok());
+        for (flag, value) in [("limit-cancels", "99"), ("limit-user-jobs", "7"), ("limit-user-jobs", "x/1h")] {
             assert!(config(&[(flag, value)]).is_err(), "{flag}={value}");
         }
     }

@@ -24,7 +24,7 @@ use crate::{
     blobs::Blobs,
     config::Config,
     gateway,
-    guard::{self, Guard, Issuers, RangePermits, Rules, UploadUrls},
+    guard::{self, Guard, Issuers, RangePermits, Rates, Rules, UploadUrls},
     http_options::HttpOptions,
     listen::{self, Drained, Endpoint, Protocol},
     proto::{DESCRIPTOR, print_catalog_server, print_documents_server, print_jobs_server, upload_sessions_server},
@@ -95,6 +95,7 @@ impl Server {
             store: store.clone(),
             catalog_clients: config.catalog_clients.clone(),
             range_permits: RangePermits::new(config.max_transfers as usize),
+            rates: Rates::new(config.quotas.rates()),
         };
         let writers = Writers::new(config.max_writers as usize);
         let app = AppState {

@@ -57,6 +57,9 @@ impl Error {
             Self::TooManyWriters(_) => (ResourceExhausted, Reason::TooManyWriters),
             Self::TooManyTransfers => (ResourceExhausted, Reason::TooManyTransfers),
             Self::TooManyFragments(_) => (ResourceExhausted, Reason::TooManyFragments),
+            Self::LimitReached(reached) if reached.limit.is_rate_of_calls() => {
+                (ResourceExhausted, Reason::TooManyRequests)
+            }
             Self::LimitReached(_) => (ResourceExhausted, Reason::LimitReached),
             Self::RequestIdReused => (InvalidArgument, Reason::RequestIdReused),
             Self::PrintJobChanged => (FailedPrecondition, Reason::PrintJobChanged),

@@ -65,6 +65,7 @@ fn errors() -> Vec<Error> {
         Error::TooManyTransfers,
         Error::TooManyFragments(1),
         reached(Limit::UserJobs, None),
+        reached(Limit::Requests, None),
         Error::PrintJobChanged,
         Error::RequestIdReused,
         Error::PrintJobCanceled,

@@ -76,7 +76,7 @@ pub fn of_error(code: Code, reason: Reason) -> Row {
 
         // A limit is reached.
         (R::TooManyFragments, _) => row(S::CONFLICT, "quotaLimitReached"),
-        (R::TooManyWriters | R::LimitReached, _) => {
+        (R::TooManyWriters | R::LimitReached | R::TooManyRequests, _) => {
             inner(S::TOO_MANY_REQUESTS, "activityLimitReached", "throttledRequest")
         }
         (R::StoreFull, _) => row(S::INSUFFICIENT_STORAGE, "quotaLimitReached"),
@@ -159,7 +159,7 @@ mod tests {
     ];
 
     /// The status of the other reasons.
-    const SINGULAR: [(u16, Code, &str); 19] = [
+    const SINGULAR: [(u16, Code, &str); 20] = [
         (405, Code::Unimplemented, "METHOD_NOT_ALLOWED"),
         (408, Code::DeadlineExceeded, "BODY_TIMEOUT"),
         (408, Code::DeadlineExceeded, "RANGE_TIMEOUT"),
@@ -170,6 +170,7 @@ mod tests {
         (416, Code::AlreadyExists, "RANGE_ALREADY_RECEIVED"),
         (416, Code::OutOfRange, "OFFSET_OUT_OF_RANGE"),
         (429, Code::ResourceExhausted, "LIMIT_REACHED"),
+        (429, Code::ResourceExhausted, "TOO_MANY_REQUESTS"),
         (429, Code::ResourceExhausted, "TOO_MANY_WRITERS"),
         (431, Code::ResourceExhausted, "CREDENTIAL_TOO_LARGE"),
         (500, Code::Internal, "INTERNAL"),

@@ -40,6 +40,7 @@ impl Guard {
         let rule = self.rules.of(parts.uri.path()).ok_or(Error::MethodUnknown)?;
         let credentials = self.authenticate(&parts.headers).await?;
         credentials.record(&RequestLog::of(&parts.extensions));
+        self.rates.check(&credentials, rule)?;
         credentials.require_permission(rule)?;
         require_uncompressed(&parts.headers)?;
 

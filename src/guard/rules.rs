@@ -12,6 +12,9 @@ use crate::{
 const PACKAGE: &str = "print.upload.v1";
 const OPTION: &str = "print.upload.v1.rule";
 
+/// The methods that cancel.
+const CANCELS: [&str; 2] = ["DeleteUploadSession", "CancelPrintJob"];
+
 /// Every RPC of the package with its rule.
 #[derive(Debug)]
 pub struct Rules {
@@ -35,6 +38,8 @@ pub struct Rule {
     pub only_session_ids: bool,
     /// Whether more messages follow the first one.
     pub is_client_streaming: bool,
+    /// Whether the call cancels an upload, or a job with its upload.
+    pub is_cancel: bool,
     /// The field that names the resource, with dots between its parts.
     pub resource_field: String,
     /// The field that holds the etag, if the RPC takes one.
@@ -115,6 +120,7 @@ impl Rule {
             processing_task: rule.processing_task,
             only_session_ids: rule.only_session_ids,
             is_client_streaming: method.is_client_streaming(),
+            is_cancel: CANCELS.contains(&method.name()),
             etag_field: optional(&rule.etag_field),
             allow_missing_field: optional(&rule.allow_missing_field),
             resource_field: rule.resource_field,

@@ -103,6 +103,7 @@ async fn what_the_catalog_pushes_is_never_refused_and_never_counted() {
         ("limit-printer-jobs", "1/10m"),
         ("limit-user-jobs", "1/10m"),
         ("limit-printer-waiting-jobs", "1"),
+        ("limit-requests", "5"),
     ];
     let app = App::with(flags).await;
     let mut catalog = app.catalog();

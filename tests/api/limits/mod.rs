@@ -2,6 +2,7 @@
 
 mod bytes;
 mod jobs;
+mod rates;
 mod tenants;
 mod waiting_jobs;
 

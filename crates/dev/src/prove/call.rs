@@ -134,7 +134,8 @@ impl Outcome {
             Reason::TooManyWriters
             | Reason::TooManyTransfers
             | Reason::StoreFull
-            | Reason::LimitReached => Self::Nothing,
+            | Reason::LimitReached
+            | Reason::TooManyRequests => Self::Nothing,
             reason => Self::Refused(reason),
         }
     }
