@@ -9,7 +9,10 @@ use axum::{
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{answer::message_and_id, body, call::GraphCall, error::Error, json, odata, path::GraphPath, status};
+use super::{
+    answer::message_and_id, body, call::GraphCall, error::Error, json, odata, path::GraphPath, status,
+    upload_limit::limit_of,
+};
 use crate::proto::{
     CreateUploadSessionRequest, DeleteUploadSessionRequest, DocumentProperties, GetUploadSessionRequest, Reason,
     UploadSession, upload_session::State as SessionState,
@@ -47,7 +50,8 @@ pub async fn create(
     };
     let request = CreateUploadSessionRequest { parent: path.document(), properties: Some(properties) };
     let (session, id) = message_and_id(client.sessions.create_upload_session(request).await)?;
-    Ok((id, etag(&session), in_context(&path, json::upload_session(&session))).into_response())
+    let shape = in_context(&path, json::upload_session(&session));
+    Ok((id, etag(&session), limit_of(&session), shape).into_response())
 }
 
 /// `GET …/uploadSession`: the session's state, and a new upload URL for an owner who has lost the old one.
@@ -57,7 +61,8 @@ pub async fn get(GraphCall { mut client, path }: GraphCall) -> Result<Response, 
     if session.state() != SessionState::Active {
         return Err(Error::session_ended(&session, id));
     }
-    Ok((id, etag(&session), in_context(&path, json::own_upload_session(&session))).into_response())
+    let shape = in_context(&path, json::own_upload_session(&session));
+    Ok((id, etag(&session), limit_of(&session), shape).into_response())
 }
 
 /// `DELETE …/uploadSession`: cancels the upload permanently. A request body is ignored.

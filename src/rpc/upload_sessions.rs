@@ -14,7 +14,8 @@ use crate::{
     name::SessionId,
     proto::{
         CreateUploadSessionRequest, DeleteUploadSessionRequest, DocumentProperties, GetUploadSessionRequest,
-        UploadRangeRequest, UploadRangeResponse, UploadSession, upload_sessions_server::UploadSessions,
+        UploadRangeRequest, UploadRangeResponse, UploadSession, upload_session::State,
+        upload_sessions_server::UploadSessions,
     },
     range_bytes::RangeBytes,
     session::{End, MissingSession, OwnedSession, PermittedDocument, Properties},
@@ -54,7 +55,8 @@ impl UploadSessions for UploadSessionsService {
             match create.created {
                 Created::Session(session) => {
                     log.set_upload(session.id.0);
-                    reply::upload_session(&session, permitted.document().tenant, &app.upload_urls)
+                    let created = reply::upload_session(&session, permitted.document().tenant, &app.upload_urls)?;
+                    Ok(with_limits(created, &app))
                 }
                 Created::OtherActive(session) => Err(Error::SessionActive(session)),
                 Created::AlreadyUploaded => Err(Error::DocumentAlreadyUploaded),
@@ -76,7 +78,8 @@ impl UploadSessions for UploadSessionsService {
             Some(session) => Arc::clone(session),
             None => Arc::new(self.0.upload_session(&owned).await?.ok_or(Error::SessionNotFound)?),
         };
-        Ok(Response::new(reply::upload_session(&session, owned.tenant(), &self.0.upload_urls)?))
+        let session = reply::upload_session(&session, owned.tenant(), &self.0.upload_urls)?;
+        Ok(Response::new(with_limits(session, &self.0)))
     }
 
     async fn upload_range(
@@ -89,7 +92,8 @@ impl UploadSessions for UploadSessionsService {
         let bytes = RangeBytes::take(request.extensions_mut());
         let body = RangeBody::new(request.into_inner(), bytes);
         let response = upload_range(Arc::clone(&self.0), owned, permit, request_id, body).await?;
-        Ok(Response::new(response))
+        let limits = (response.state() == State::Active).then(|| reply::upload_limits(&self.0));
+        Ok(Response::new(UploadRangeResponse { limits, ..response }))
     }
 
     async fn delete_upload_session(
@@ -118,6 +122,12 @@ impl UploadSessions for UploadSessionsService {
         task_result(tokio::spawn(deletion.in_current_span()).await)?;
         Ok(Response::new(()))
     }
+}
+
+/// The session with what it accepts, if it is active.
+fn with_limits(session: UploadSession, app: &AppState) -> UploadSession {
+    let limits = (session.state() == State::Active).then(|| reply::upload_limits(app));
+    UploadSession { limits, ..session }
 }
 
 fn parse_properties(properties: Option<DocumentProperties>, max_document_bytes: u64) -> Result<Properties, Error> {
