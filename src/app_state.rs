@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     blobs::Blobs,
@@ -10,6 +10,7 @@ use crate::{
     guard::UploadUrls,
     name::SessionId,
     range::ByteRange,
+    reclaim::Claims,
     relay::Relay,
     session::{End, OwnedSession, RangeView, UploadSession},
     store::Store,
@@ -32,8 +33,8 @@ pub struct AppState {
     /// One permit per download in progress. Ranges have their own permits, so that downloads never block uploads.
     pub downloads: Arc<Semaphore>,
     pub limits: Limits,
-    /// Wakes a worker of `reclaim` when a session has ended, so that its bytes are dropped at once.
-    pub wake_reclaim: Arc<Notify>,
+    /// The ended sessions whose bytes this replica drops.
+    pub claims: Arc<Claims>,
 }
 
 /// The limits of what a caller may request.
@@ -55,10 +56,14 @@ impl AppState {
         Arc::clone(&self.downloads).try_acquire_owned().map_err(|_| Error::TooManyTransfers)
     }
 
-    /// Reads the session as it is now. `None` if it was purged.
+    /// Reads the session as it is now. `None` if it was purged. Fails if the upload URL that authorized the call was
+    /// renewed since: its holder must not get a newer one.
     pub async fn upload_session(&self, owned: &OwnedSession) -> Result<Option<UploadSession>, Error> {
         loop {
             let session = self.store.upload_session(owned).await?;
+            if session.as_ref().is_some_and(|session| owned.is_renewed(session.url_generation)) {
+                return Err(Error::UploadUrlRenewed);
+            }
             if !session.as_ref().is_some_and(|session| session.is_overdue) {
                 return Ok(session);
             }
@@ -66,10 +71,14 @@ impl AppState {
         }
     }
 
-    /// Reads the session as this writer's range sees it now. `None` if it was purged.
+    /// Reads the session as this writer's range sees it now. `None` if it was purged. Fails if the upload URL that the
+    /// writer came with was renewed since.
     pub async fn range_view(&self, writer: &Writer, range: ByteRange) -> Result<Option<RangeView>, Error> {
         loop {
             let view = self.store.range_view(writer, range).await?;
+            if view.as_ref().is_some_and(|view| writer.session().is_renewed(view.url_generation)) {
+                return Err(Error::UploadUrlRenewed);
+            }
             if !view.as_ref().is_some_and(|view| view.is_overdue) {
                 return Ok(view);
             }
@@ -86,12 +95,24 @@ impl AppState {
         Ok(())
     }
 
-    /// Announces that a session has ended. Notifies its writers on this replica at once. Leaves the session for the
-    /// relay to announce to other replicas. Wakes a worker that drops the bytes. Waits for none of them.
+    /// Announces that a session has ended, and wakes the worker that claims it and drops its bytes. Waits for nobody.
     pub fn announce_end(&self, session: SessionId, end: End) {
+        self.notify_writers(session, end);
+        self.claims.wake();
+    }
+
+    /// Notifies the writers of an ended session on this replica at once. Leaves the session for the relay to announce to
+    /// other replicas. Waits for none of them.
+    pub fn notify_writers(&self, session: SessionId, end: End) {
         self.writers.notify(session, end);
         crash_point!("end.notified");
         self.relay.announce(session);
-        self.wake_reclaim.notify_one();
+    }
+
+    /// Announces that a session's upload URL was renewed. Notifies the writers that came with an earlier one, on this
+    /// replica at once, and leaves the session for the relay to announce to other replicas. Waits for none of them.
+    pub fn announce_renewal(&self, session: &UploadSession) {
+        self.writers.notify_of_renewal(session.id, session.url_generation);
+        self.relay.announce(session.id);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, builder::Resettable};
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, builder::Resettable};
 use url::Url;
 
 use crate::{
@@ -29,6 +29,10 @@ pub struct Config {
     /// is no gateway.
     #[arg(long, env = "REST_LISTEN")]
     pub rest_listen: Option<SocketAddr>,
+
+    /// Whether gRPC reflection is served. It describes the API to everybody who asks.
+    #[arg(long, env = "REFLECTION", default_value_t = true, action = ArgAction::Set)]
+    pub reflection: bool,
 
     /// TLS, on the gRPC and the REST listener.
     #[command(flatten)]
@@ -99,7 +103,8 @@ pub struct Config {
     #[arg(long, env = "MAX_RANGE_BYTES", default_value_t = 10 << 20, value_parser = clap::value_parser!(u64).range(1..=1 << 30))]
     pub max_range_bytes: u64,
 
-    /// Largest number of pieces of a document. A range adds one piece for each gap that it fills.
+    /// Largest number of pieces of a document. A range adds one piece for each gap that it fills. A document may have
+    /// fewer if it is small: 64, and one for each 64 KiB that it begins.
     #[arg(long, env = "MAX_FRAGMENTS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_fragments: u32,
 
@@ -132,7 +137,7 @@ pub struct Config {
     #[command(flatten)]
     pub quotas: QuotaOptions,
 
-    /// Browsers, idle connections, and stopping.
+    /// Browsers, connections, and stopping.
     #[command(flatten)]
     pub http: HttpOptions,
 }

@@ -20,6 +20,8 @@ macro_rules! crash_points {
 // `before_commit` is inside the transaction. `committed` is after Postgres has answered the commit, or the statement.
 crash_points! {
     "folder.checked"
+    "identity.put"
+    "object_store.adopted"
     "probe.put"
 
     "create.committed"
@@ -35,6 +37,8 @@ crash_points! {
     "range.answering"
     "fragment.discarded"
     "fragment.rest_removed"
+
+    "renew.committed"
 
     "end.executed"
     "cancel.committed"
@@ -62,6 +66,7 @@ crash_points! {
     "task_upsert.committed"
 
     "reclaim.claimed"
+    "reclaim.hastened"
     "reclaim.first_dropped"
     "reclaim.folder_removed"
     "reclaim.passed"

@@ -1,12 +1,16 @@
-//! The options that `serve` and `gateway` share: pages in browsers, idle connections, and how the program stops.
+//! The options that `serve` and `gateway` share: pages in browsers, connections, and how the program stops.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::http::HeaderValue;
 use clap::Args;
 use url::Url;
 
-use crate::{config::duration, listen::Lifetimes};
+use crate::{
+    config::duration,
+    connection_options::ConnectionOptions,
+    listen::{Connections, Lifetimes},
+};
 
 /// How the listeners treat their clients.
 #[derive(Debug, Clone, Args)]
@@ -16,10 +20,9 @@ pub struct HttpOptions {
     #[arg(long = "cors-origin", env = "CORS_ORIGIN", value_delimiter = ',', value_parser = origin)]
     pub cors_origins: Vec<HeaderValue>,
 
-    /// How long an HTTP/1.1 connection may wait for its next request. Longer than a balancer in front keeps its idle
-    /// connections: otherwise it sends requests on connections that are being closed.
-    #[arg(long, env = "IDLE_TIMEOUT", default_value = "2m", value_parser = duration)]
-    pub idle_timeout: Duration,
+    /// The connections of clients.
+    #[command(flatten)]
+    pub connections: ConnectionOptions,
 
     /// How long the listeners stay open after the program was asked to stop and reports that it is not ready: as long
     /// as a balancer needs to notice.
@@ -32,9 +35,18 @@ pub struct HttpOptions {
 }
 
 impl HttpOptions {
-    /// The times for the listeners.
-    pub fn lifetimes(&self) -> Lifetimes {
-        Lifetimes { idle: self.idle_timeout, drain: self.drain_timeout }
+    /// The limits of the listeners' connections. `answer` is how long a caller may take nothing of an answer.
+    pub fn connections_with(&self, answer: Duration) -> Arc<Connections> {
+        let options = &self.connections;
+        let lifetimes = Lifetimes {
+            idle: options.idle_timeout,
+            age: options.connection_age,
+            grace: options.connection_grace,
+            write: options.write_timeout,
+            answer,
+            drain: self.drain_timeout,
+        };
+        Connections::new(options.limits(), lifetimes)
     }
 }
 
@@ -83,7 +95,7 @@ mod tests {
             http: HttpOptions,
         }
         let Flags { http } = clap::Parser::parse_from(["serve"]);
-        assert!(http.lifetimes().idle > Duration::from_secs(60), "{http:?}");
+        assert!(http.connections.idle_timeout > Duration::from_secs(60), "{http:?}");
         assert!(!http.shutdown_delay.is_zero());
     }
 

@@ -11,8 +11,10 @@ use crate::config::duration;
 #[derive(Debug, Clone, Args)]
 pub struct IssuerOptions {
     /// Issuer of access tokens, as in their claim `iss`. In a template issuer, {tenantid} stands for the tenant; its
-    /// metadata are those of the tenant "common". Repeat it, or separate several with commas.
-    #[arg(long = "issuer", env = "ISSUER", value_delimiter = ',', required = true)]
+    /// metadata are those of the tenant "common". With tenants behind it, only tokens for these tenants are accepted
+    /// from the issuer: ADDRESS=TENANT,TENANT. Beside other issuers, one without {tenantid} must have them. Repeat the
+    /// option, or separate several with commas.
+    #[arg(long = "issuer", env = "ISSUER", value_delimiter = ',', value_name = "ADDRESS[=TENANT]", required = true)]
     pub issuers: Vec<String>,
 
     /// Where an issuer's metadata are found, if not at {issuer}/.well-known/openid-configuration: the issuer as in

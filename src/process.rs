@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::Context;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::{
     runtime::Runtime,
     signal::unix::{SignalKind, signal},
@@ -37,6 +38,14 @@ pub fn run(
         telemetry::write_in_time(move || drop(writeln!(io::stderr(), "{name}: {error:#}")));
         ExitCode::FAILURE
     })
+}
+
+/// Raises the number of descriptors that this process may open as far as it may, and returns it. Shells and service
+/// managers often start programs with a low number, for the sake of programs that use `select`.
+pub fn raise_descriptor_limit() -> usize {
+    let Ok((current, most)) = getrlimit(Resource::RLIMIT_NOFILE) else { return usize::MAX };
+    let limit = if setrlimit(Resource::RLIMIT_NOFILE, most, most).is_ok() { most } else { current };
+    usize::try_from(limit).unwrap_or(usize::MAX)
 }
 
 /// Waits for SIGINT or SIGTERM. From this call on, not only while the future is awaited, a signal no longer ends the

@@ -1,10 +1,11 @@
-//! The relay notifies a writer of its session's end, whichever replica ended the session.
+//! The relay notifies a writer of its session's end, whichever replica ended the session. It does the same if the
+//! upload URL was renewed that the writer came with.
 //!
-//! The code that ends a session notifies the writers on the same replica at once, and adds the session to the relay's
-//! queue. One task announces the queued sessions to the other replicas. Every replica listens. It reads the state of
-//! its own writers' sessions from the database: the announced ones at once, and all of them after it has reconnected
-//! and every five seconds. A writer is notified only of an end that the database contains. So nothing depends on an
-//! announcement, and a false one does nothing.
+//! The code that ends a session, or renews its URL, notifies the writers on the same replica at once, and adds the
+//! session to the relay's queue. One task announces the queued sessions to the other replicas. Every replica listens.
+//! It reads the state of its own writers' sessions from the database: the announced ones at once, and all of them after
+//! it has reconnected and every five seconds. A writer is notified only of what the database contains. So nothing
+//! depends on an announcement, and a false one does nothing.
 
 use std::{collections::HashSet, mem, sync::Arc, time::Duration};
 
@@ -15,7 +16,13 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{error::Error, name::SessionId, repeat::repeat, store::Store, writers::Writers};
+use crate::{
+    error::Error,
+    name::SessionId,
+    repeat::repeat,
+    store::{SessionChange, Store},
+    writers::Writers,
+};
 
 /// How often this replica reads the state of all its writers' sessions.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
@@ -38,7 +45,8 @@ const LAST_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct Relay {
     store: Store,
     writers: Arc<Writers>,
-    /// The sessions that this replica has ended and not announced yet. Never locked across an await.
+    /// The sessions that this replica has ended, or whose URL it has renewed, and not announced yet. Never locked
+    /// across an await.
     unannounced: Mutex<HashSet<SessionId>>,
     has_unannounced: Notify,
 }
@@ -48,8 +56,8 @@ impl Relay {
         Self { store, writers, unannounced: Mutex::default(), has_unannounced: Notify::new() }
     }
 
-    /// Queues the announcement that a session has ended. It is sent within milliseconds, together with those of other
-    /// sessions.
+    /// Queues the announcement that a session has ended, or that its URL was renewed. It is sent within milliseconds,
+    /// together with those of other sessions.
     pub fn announce(&self, session: SessionId) {
         self.unannounced.lock().insert(session);
         self.has_unannounced.notify_one();
@@ -98,15 +106,18 @@ impl Relay {
     }
 
     /// Of the sessions that have writers on this replica, reads the state of the selected ones. Notifies the writers of
-    /// those that have ended.
+    /// those that have ended, and those whose upload URL was renewed.
     async fn check_sessions(&self, is_selected: impl Fn(&SessionId) -> bool) -> Result<(), Error> {
         let mut sessions = self.writers.sessions();
         sessions.retain(|(_, session)| is_selected(session));
         if sessions.is_empty() {
             return Ok(());
         }
-        for (session, end) in self.store.ends_of(&sessions).await? {
-            self.writers.notify(session, end);
+        for SessionChange { session, end, url_generation } in self.store.changes_of(&sessions).await? {
+            if let Some(end) = end {
+                self.writers.notify(session, end);
+            }
+            self.writers.notify_of_renewal(session, url_generation);
         }
         Ok(())
     }

@@ -54,26 +54,10 @@ impl DatabaseUrl {
         if given(&self.database_url_file).is_none() {
             return;
         }
-        let mut current = self.read().unwrap_or_default();
-        let mut is_failing = false;
-        loop {
-            sleep(RELOAD_INTERVAL).await;
-            let database = self.clone();
-            let read = spawn_blocking(move || database.read()).await.unwrap_or_else(|error| Err(error.into()));
-            let is_same = |address: &SecretString| address.expose_secret() == current.expose_secret();
-            let used = match read {
-                Ok(address) if is_same(&address) => Ok(()),
-                Ok(address) => use_address(&address).map(|()| {
-                    tracing::info!("the address of the database was read again: new connections use it");
-                    current = address;
-                }),
-                Err(error) => Err(error),
-            };
-            if let (Err(error), false) = (&used, is_failing) {
-                tracing::warn!(error = format!("{error:#}"), "the old address of the database stays in use");
-            }
-            is_failing = used.is_err();
-        }
+        let database = self.clone();
+        let read = move || Ok(vec![database.read()?]);
+        let use_addresses = |addresses: &[SecretString]| addresses.iter().try_for_each(&use_address);
+        follow(read, use_addresses, ADDRESS_MESSAGES).await;
     }
 }
 
@@ -86,7 +70,7 @@ pub struct UploadTokenKeys {
     #[arg(long = "upload-token-key", env = "UPLOAD_TOKEN_KEY", value_delimiter = ',', hide_env_values = true)]
     upload_token_keys: Vec<SecretString>,
 
-    /// File that holds these secrets, one per line, instead of --upload-token-key.
+    /// File that holds these secrets, one per line, instead of --upload-token-key. Read again when it changes.
     #[arg(long, env = "UPLOAD_TOKEN_KEY_FILE", value_name = "FILE")]
     upload_token_key_file: Option<String>,
 }
@@ -104,6 +88,65 @@ impl UploadTokenKeys {
         ensure!(!keys.is_empty(), "--upload-token-key-file {file} holds no key");
         Ok(keys)
     }
+
+    /// Reads the file again every second, and passes on keys that have changed. Returns at once if there is no file.
+    /// While the new keys cannot be used, the old ones stay.
+    pub async fn follow(&self, use_keys: impl Fn(&[SecretString]) -> anyhow::Result<()>) {
+        if given(&self.upload_token_key_file).is_none() {
+            return;
+        }
+        let keys = self.clone();
+        follow(move || keys.read(), use_keys, KEY_MESSAGES).await;
+    }
+}
+
+/// What is logged of a file that is followed.
+struct Messages {
+    read_again: &'static str,
+    old_stays: &'static str,
+}
+
+const ADDRESS_MESSAGES: Messages = Messages {
+    read_again: "the address of the database was read again: new connections use it",
+    old_stays: "the old address of the database stays in use",
+};
+
+const KEY_MESSAGES: Messages = Messages {
+    read_again: "the keys of upload URLs were read again: the first one signs from now on",
+    old_stays: "the old keys of upload URLs stay in use",
+};
+
+/// Reads secrets every second, and passes them on when they have changed. Passes them on the first time as well: they
+/// may have changed since the program read them at its start.
+async fn follow(
+    read: impl Fn() -> anyhow::Result<Vec<SecretString>> + Clone + Send + 'static,
+    use_secrets: impl Fn(&[SecretString]) -> anyhow::Result<()>,
+    messages: Messages,
+) {
+    let mut current: Option<Vec<SecretString>> = None;
+    let mut is_failing = false;
+    loop {
+        let secrets = spawn_blocking(read.clone()).await.unwrap_or_else(|error| Err(error.into()));
+        let used = match secrets {
+            Ok(secrets) if current.as_ref().is_some_and(|current| are_same(&secrets, current)) => Ok(()),
+            Ok(secrets) => use_secrets(&secrets).map(|()| {
+                if current.replace(secrets).is_some() || is_failing {
+                    tracing::info!("{}", messages.read_again);
+                }
+            }),
+            Err(error) => Err(error),
+        };
+        if let (Err(error), false) = (&used, is_failing) {
+            tracing::warn!(error = format!("{error:#}"), "{}", messages.old_stays);
+        }
+        is_failing = used.is_err();
+        sleep(RELOAD_INTERVAL).await;
+    }
+}
+
+fn are_same(one: &[SecretString], other: &[SecretString]) -> bool {
+    let is_same = |(one, other): (&SecretString, &SecretString)| one.expose_secret() == other.expose_secret();
+    one.len() == other.len() && one.iter().zip(other).all(is_same)
 }
 
 /// Whether an address can only be read in one way. In a password that is not encoded, a `#`, `/` or `?` ends the host,
@@ -138,6 +181,29 @@ fn read(flag: &str, file: &str) -> anyhow::Result<SecretString> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Between the start of the program and that of this task the file may have changed.
+    #[tokio::test]
+    async fn keys_are_passed_on_when_they_are_first_followed_and_when_they_change() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("keys");
+        fs::write(&file, "one\ntwo\n").expect("a file");
+        let upload_token_key_file = Some(file.display().to_string());
+        let keys = UploadTokenKeys { upload_token_keys: Vec::new(), upload_token_key_file };
+        let (sender, mut used) = tokio::sync::mpsc::unbounded_channel();
+        let following = tokio::spawn(async move {
+            let use_keys = |keys: &[SecretString]| {
+                let keys: Vec<String> = keys.iter().map(|key| key.expose_secret().to_owned()).collect();
+                Ok(sender.send(keys)?)
+            };
+            keys.follow(use_keys).await;
+        });
+
+        assert_eq!(used.recv().await.expect("keys"), ["one", "two"]);
+        fs::write(&file, "three").expect("a file");
+        assert_eq!(used.recv().await.expect("keys"), ["three"], "once each");
+        following.abort();
+    }
 
     #[test]
     fn a_password_that_is_not_encoded_is_noticed() {

@@ -1,53 +1,45 @@
 //! Builds the service from its configuration, and serves it on its listeners.
 
-use std::{env, sync::Arc, time::Duration};
+use std::{env, pin::pin, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail, ensure};
 use axum::{Router, middleware};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::{
     net::TcpListener,
-    sync::{Notify, Semaphore},
+    sync::Semaphore,
     time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic::service::Routes;
-use tonic_health::{
-    ServingStatus,
-    server::{HealthReporter, health_reporter},
-};
 use tower::ServiceBuilder;
 
 use crate::{
     admin::{AdminServer, ServiceProbe},
     app_state::AppState,
-    blobs::Blobs,
+    blobs::{self, Blobs, OpenError},
     config::Config,
     gateway,
     guard::{self, Guard, Issuers, RangePermits, Rates, Rules, UploadUrls},
+    health,
     http_options::HttpOptions,
     listen::{self, Drained, Endpoint, Protocol},
-    proto::{DESCRIPTOR, print_catalog_server, print_documents_server, print_jobs_server, upload_sessions_server},
-    reclaim,
+    open_calls,
+    reclaim::{self, Claims},
     relay::Relay,
     rpc,
-    secret_files::DatabaseUrl,
+    secret_files::{DatabaseUrl, UploadTokenKeys},
     store::{Schema, Store},
+    store_identity::{self, CompareError},
     sweeper, telemetry,
     tls::Certificate,
     writers::Writers,
 };
 
-/// The services whose health is reported.
-const SERVICE_NAMES: [&str; 4] = [
-    upload_sessions_server::SERVICE_NAME,
-    print_documents_server::SERVICE_NAME,
-    print_jobs_server::SERVICE_NAME,
-    print_catalog_server::SERVICE_NAME,
-];
+/// How much longer than a download may stall an answer may wait for its caller: the handler ends a download first.
+const ANSWER_MARGIN: Duration = Duration::from_secs(30);
 
-/// The largest message of a call that needs no credential. It contains the name of a service or of a symbol.
-const MAX_OPEN_MESSAGE_BYTES: usize = 4 * 1024;
+/// When a store that does not answer at the start is logged. The waiting itself is limited by `blobs`.
+const SLOW_STORE: Duration = Duration::from_secs(3);
 
 /// How long the service waits for its background tasks when it stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -69,12 +61,15 @@ pub struct Server {
     guard: Arc<Guard>,
     certificate: Option<Certificate>,
     database: DatabaseUrl,
+    upload_token_keys: UploadTokenKeys,
     http: HttpOptions,
+    has_reflection: bool,
 }
 
 impl Server {
-    /// Checks the configuration and builds the service. Uses no network.
-    pub fn new(config: &Config) -> anyhow::Result<Self> {
+    /// Checks the configuration and builds the service. Uses no network, except that it asks the database before it
+    /// makes the folder of the object store.
+    pub async fn new(config: &Config) -> anyhow::Result<Self> {
         ensure!(
             config.session_idle_timeout <= config.session_lifetime,
             "--session-idle-timeout must not be longer than --session-lifetime"
@@ -86,8 +81,7 @@ impl Server {
         let store =
             Store::connect_lazily(database_url.expose_secret(), connections, config.batch_limits(), config.terms())
                 .context("the address of the database")?;
-        let spool = config.spool_dir.clone().unwrap_or_else(env::temp_dir);
-        let blobs = Blobs::open(&config.store, config.store_settings.as_deref(), &spool).context("--store")?;
+        let blobs = Box::pin(open_blobs(config, &store)).await?;
         let guard = Guard {
             rules: Rules::load()?,
             issuers: Arc::new(issuers),
@@ -106,15 +100,17 @@ impl Server {
             upload_urls,
             downloads: Arc::new(Semaphore::new(config.max_transfers as usize)),
             limits: config.limits(),
-            wake_reclaim: Arc::new(Notify::new()),
+            claims: Claims::new(),
         };
         let certificate = config.tls.load()?;
-        let database = config.database.clone();
-        Ok(Self { app, guard: Arc::new(guard), certificate, database, http: config.http.clone() })
+        let (database, http, has_reflection) = (config.database.clone(), config.http.clone(), config.reflection);
+        let upload_token_keys = config.upload_token_keys.clone();
+        Ok(Self { app, guard: Arc::new(guard), certificate, database, upload_token_keys, http, has_reflection })
     }
 
     /// Fails unless the database has this program's schema or a newer one, and the object store supports what is
-    /// needed.
+    /// needed. With another store than the one that the database belongs to, it succeeds, and the service is not ready:
+    /// calls that need no bytes work.
     pub async fn check(&self) -> anyhow::Result<()> {
         let schema = self.app.store.schema().await.context("asking the database for its schema")?;
         match schema {
@@ -123,7 +119,26 @@ impl Server {
             // For example, an old replica that is restarted during a rolling update.
             Schema::Newer => tracing::warn!("the database has a newer schema than this program knows"),
         }
-        self.app.blobs.check().await.context("--store")
+        log_if_slow(Box::pin(self.check_store())).await
+    }
+
+    async fn check_store(&self) -> anyhow::Result<()> {
+        match store_identity::compare(&self.app.store, &self.app.blobs).await {
+            Ok(()) => self.app.blobs.check().await.context("--store"),
+            // It was logged. The volume may be mounted later.
+            Err(CompareError::Blobs(blobs::Error::Mismatch(_))) => Ok(()),
+            Err(CompareError::Blobs(error)) => Err(OpenError::Unusable(error)).context("--store"),
+            Err(CompareError::Database(error)) => Err(error).context("asking the database for its object store"),
+        }
+    }
+
+    /// Logs a warning if a crash of the database's machine may lose what was committed.
+    pub async fn warn_of_fsync_off(&self) {
+        match self.app.store.has_fsync_off().await {
+            Ok(true) => tracing::warn!("the database has fsync = off: a crash of its machine may lose everything"),
+            Ok(false) => {}
+            Err(error) => tracing::debug!(error = %error, "whether the database has fsync = off is not known"),
+        }
     }
 
     /// Serves until `shutdown` completes. Then it reports that it is not ready, and a little later it accepts no new
@@ -145,22 +160,26 @@ impl Server {
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> anyhow::Result<Drained> {
         let (leaving, stopping) = (CancellationToken::new(), CancellationToken::new());
-        let background = Background::start(&self.app, &self.guard.issuers, self.database.clone());
-        let probe = ServiceProbe::new(self.app.clone(), Arc::clone(&self.guard.issuers), leaving.clone());
+        let background =
+            Background::start(&self.app, &self.guard.issuers, self.database.clone(), self.upload_token_keys.clone());
+        let connections = self.http.connections_with(self.app.limits.range_timeout + ANSWER_MARGIN);
+        let issuers = Arc::clone(&self.guard.issuers);
+        let probe = ServiceProbe::new(self.app.clone(), issuers, Arc::clone(&connections), leaving.clone());
         let admin = AdminServer::start(listeners.admin, probe);
 
-        let (health, open_routes) = open_routes().await?;
+        let (health, open_routes) = open_calls::routes(self.has_reflection)?;
+        let reporting = health::report(health, &self.app, leaving.clone()).await;
         let (grpc, rest) = (listeners.grpc, listeners.rest);
         let endpoints = self.endpoints(grpc, rest, open_routes, around_rest, &stopping);
         let delay = self.http.shutdown_delay;
         let shutdown = async move {
             shutdown.await;
             leaving.cancel();
-            set_not_serving(&health).await;
+            drop(reporting.await);
             // Until a balancer has noticed, it sends new connections.
             sleep(delay).await;
         };
-        let drained = listen::serve(endpoints, self.certificate, self.http.lifetimes(), stopping, shutdown).await;
+        let drained = listen::serve(endpoints, self.certificate, connections, stopping, shutdown).await;
         background.stop(&self.app.store).await;
         admin.stop().await?;
         drained
@@ -196,6 +215,33 @@ impl Server {
     }
 }
 
+/// Opens the object store. Its folder is made if it is missing, but only while the database belongs to no store:
+/// otherwise a volume is not mounted.
+async fn open_blobs(config: &Config, store: &Store) -> anyhow::Result<Blobs> {
+    if let Some(folder) = Blobs::missing_folder(&config.store) {
+        let identity = store.object_store().await.context("asking the database for its object store")?;
+        if let Some(identity) = identity {
+            bail!(
+                "--store: the folder {} does not exist, but the database belongs to the object store {identity}: mount \
+                 its volume or correct --store",
+                folder.display()
+            );
+        }
+    }
+    let spool = config.spool_dir.clone().unwrap_or_else(env::temp_dir);
+    Blobs::open(&config.store, config.store_settings.as_deref(), &spool).context("--store")
+}
+
+/// Waits for the checks of the object store. Meanwhile no port is open that could report why.
+async fn log_if_slow<T>(checks: impl Future<Output = T>) -> T {
+    let mut checks = pin!(checks);
+    if let Ok(checked) = timeout(SLOW_STORE, &mut checks).await {
+        return checked;
+    }
+    tracing::warn!("not ready yet: waiting for the object store");
+    checks.await
+}
+
 /// The tasks that run beside the calls.
 struct Background {
     tasks: TaskTracker,
@@ -203,7 +249,12 @@ struct Background {
 }
 
 impl Background {
-    fn start(app: &AppState, issuers: &Arc<Issuers>, database: DatabaseUrl) -> Self {
+    fn start(
+        app: &AppState,
+        issuers: &Arc<Issuers>,
+        database: DatabaseUrl,
+        upload_token_keys: UploadTokenKeys,
+    ) -> Self {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let (issuers, stop_refresh) = (Arc::clone(issuers), stop.clone());
         tasks.spawn(async move { issuers.refresh_until(stop_refresh).await });
@@ -212,8 +263,14 @@ impl Background {
             let use_address = |url: &SecretString| Ok(store.use_address(url.expose_secret())?);
             stop_following.run_until_cancelled(database.follow(use_address)).await
         });
+        let (upload_urls, stop_following) = (Arc::clone(&app.upload_urls), stop.clone());
+        tasks.spawn(async move {
+            let use_keys = |keys: &[SecretString]| Ok(upload_urls.use_keys(keys)?);
+            stop_following.run_until_cancelled(upload_token_keys.follow(use_keys)).await
+        });
         tasks.spawn(sweeper::run(app.clone(), stop.clone()));
         tasks.spawn(reclaim::run(app.clone(), stop.clone()));
+        tasks.spawn(store_identity::run(app.clone(), stop.clone()));
         tasks.spawn(Arc::clone(&app.relay).run(stop.clone()));
         tasks.close();
         Self { tasks, stop }
@@ -229,31 +286,5 @@ impl Background {
         if timeout(STOP_TIMEOUT, stopped).await.is_err() {
             tracing::warn!("a database call was still in progress when the service stopped");
         }
-    }
-}
-
-/// The routes of health and reflection: they need no credential, and are observed like all calls.
-async fn open_routes() -> anyhow::Result<(HealthReporter, Router)> {
-    let (reporter, health) = health_reporter();
-    for service in SERVICE_NAMES {
-        reporter.set_service_status(service, ServingStatus::Serving).await;
-    }
-    let reflection = || {
-        tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(DESCRIPTOR)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            // With these, tools can print the details of errors.
-            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
-    };
-    let routes = Routes::new(health.max_decoding_message_size(MAX_OPEN_MESSAGE_BYTES))
-        .add_service(reflection().build_v1()?.max_decoding_message_size(MAX_OPEN_MESSAGE_BYTES))
-        // grpcurl before 1.8.8 supports only this version.
-        .add_service(reflection().build_v1alpha()?.max_decoding_message_size(MAX_OPEN_MESSAGE_BYTES));
-    Ok((reporter, routes.into_axum_router().layer(middleware::from_fn(telemetry::observe))))
-}
-
-async fn set_not_serving(health: &HealthReporter) {
-    for service in SERVICE_NAMES.into_iter().chain([""]) {
-        health.set_service_status(service, ServingStatus::NotServing).await;
     }
 }

@@ -1,4 +1,5 @@
-//! The writers in flight on this replica, by session, so that each can be notified when its session ends.
+//! The writers in flight on this replica, by session, so that each can be notified when its session ends, or when the
+//! upload URL that it came with is renewed.
 //!
 //! A writer registers first and reads the session's state second: the store requires a [`Writer`] for that read. So an
 //! end is never missed: either the read sees it, or the code that ends the session finds the writer here.
@@ -10,7 +11,7 @@ use tokio::sync::watch;
 
 use crate::{
     name::{SessionId, TenantId},
-    session::{End, OwnedSession},
+    session::{End, OwnedSession, WriterEnd},
 };
 
 /// Every writer in flight.
@@ -26,7 +27,16 @@ pub struct Writers {
 struct SessionWriters {
     tenant: TenantId,
     count: usize,
-    end: watch::Sender<Option<End>>,
+    notice: watch::Sender<Notice>,
+}
+
+/// What the writers of a session were notified of.
+#[derive(Debug, Clone, Copy, Default)]
+struct Notice {
+    /// How the session has ended.
+    end: Option<End>,
+    /// How often the session's upload URL was renewed, as far as this replica knows.
+    url_generation: u32,
 }
 
 /// A registered writer. Dropping it ends the registration.
@@ -34,7 +44,7 @@ struct SessionWriters {
 pub struct Writer {
     writers: Arc<Writers>,
     session: OwnedSession,
-    end: watch::Receiver<Option<End>>,
+    notice: watch::Receiver<Notice>,
 }
 
 impl Writers {
@@ -50,21 +60,22 @@ impl Writers {
 
     /// Registers one more writer of the session; `None` if it already has as many as the limit allows.
     pub fn register(self: &Arc<Self>, session: OwnedSession) -> Option<Writer> {
-        let none = || SessionWriters { tenant: session.tenant(), count: 0, end: watch::Sender::new(None) };
+        let none =
+            || SessionWriters { tenant: session.tenant(), count: 0, notice: watch::Sender::new(Notice::default()) };
         let mut sessions = self.sessions.lock();
         let writers = sessions.entry(session.id()).or_insert_with(none);
         if writers.count >= self.limit {
             return None;
         }
         writers.count += 1;
-        let end = writers.end.subscribe();
-        Some(Writer { writers: Arc::clone(self), session, end })
+        let notice = writers.notice.subscribe();
+        Some(Writer { writers: Arc::clone(self), session, notice })
     }
 
     /// The sessions that have writers, except those whose end the writers have been notified of.
     pub fn sessions(&self) -> Vec<(TenantId, SessionId)> {
         let sessions = self.sessions.lock();
-        let without_end = sessions.iter().filter(|(_, writers)| writers.end.borrow().is_none());
+        let without_end = sessions.iter().filter(|(_, writers)| writers.notice.borrow().end.is_none());
         without_end.map(|(session, writers)| (writers.tenant, *session)).collect()
     }
 
@@ -78,7 +89,16 @@ impl Writers {
     pub fn notify(&self, session: SessionId, end: End) {
         let sessions = self.sessions.lock();
         if let Some(writers) = sessions.get(&session) {
-            writers.end.send_replace(Some(end));
+            writers.notice.send_modify(|notice| notice.end = Some(end));
+        }
+    }
+
+    /// Notifies the writers that came with an upload URL of an earlier generation, even stalled ones, that it was
+    /// renewed. Waits for none of them.
+    pub fn notify_of_renewal(&self, session: SessionId, url_generation: u32) {
+        let sessions = self.sessions.lock();
+        if let Some(writers) = sessions.get(&session) {
+            writers.notice.send_modify(|notice| notice.url_generation = notice.url_generation.max(url_generation));
         }
     }
 }
@@ -89,20 +109,27 @@ impl Writer {
         &self.session
     }
 
-    /// Waits until the session has ended.
-    pub async fn wait_for_end(&self) -> End {
-        let mut end = self.end.clone();
+    /// Waits until the session has ended, or the upload URL that this writer came with was renewed.
+    pub async fn wait_for_end(&self) -> WriterEnd {
+        let mut notices = self.notice.clone();
         // Waiting never fails, because the sender lives as long as this registration.
-        let end = end.wait_for(Option::is_some).await.ok().and_then(|end| *end);
-        match end {
+        let notice = notices.wait_for(|notice| self.end_of(*notice).is_some()).await.ok().map(|notice| *notice);
+        match notice.and_then(|notice| self.end_of(notice)) {
             Some(end) => end,
             None => std::future::pending().await,
         }
     }
 
-    /// How the session has ended; `None` until the writer is notified of the end.
-    pub fn end(&self) -> Option<End> {
-        *self.end.borrow()
+    /// Why the writer must end; `None` until it is notified.
+    pub fn end(&self) -> Option<WriterEnd> {
+        self.end_of(*self.notice.borrow())
+    }
+
+    fn end_of(&self, notice: Notice) -> Option<WriterEnd> {
+        // A generation that this replica has heard of late is lower than that of the writer's URL.
+        let is_renewed = self.session.url_generation().is_some_and(|presented| presented < notice.url_generation);
+        let renewed = is_renewed.then_some(WriterEnd::UploadUrlRenewed);
+        notice.end.map(WriterEnd::Session).or(renewed)
     }
 }
 
@@ -123,12 +150,24 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::session::{Caller, Principal, Session};
+    use crate::session::{Caller, Capability, Principal, Session};
 
     fn owned(session: u128) -> OwnedSession {
+        let session = session_with(session, 0);
+        let caller = Caller { tenant: session.tenant, principal: session.owner.clone() };
+        session.owned_by(&caller).expect("the owner's session")
+    }
+
+    /// Owned with an upload URL of this generation.
+    fn held(session: u128, url_generation: u32) -> OwnedSession {
+        let session = session_with(session, url_generation);
+        let capability = Capability { tenant: session.tenant, session: session.id, url_generation };
+        session.authorized_by(&capability).expect("a proof")
+    }
+
+    fn session_with(id: u128, url_generation: u32) -> Session {
         let (tenant, owner) = (TenantId(Uuid::from_u128(7)), Principal::User("ada".into()));
-        let session = Session { tenant, id: SessionId(Uuid::from_u128(session)), owner: owner.clone(), contents: None };
-        session.owned_by(&Caller { tenant, principal: owner }).expect("the owner's session")
+        Session { tenant, id: SessionId(Uuid::from_u128(id)), owner, url_generation, contents: None }
     }
 
     #[tokio::test]
@@ -140,9 +179,28 @@ mod tests {
         writers.notify(owned(1).id(), End::Canceled);
 
         for writer in &notified {
-            assert_eq!(writer.wait_for_end().await, End::Canceled);
+            assert_eq!(writer.wait_for_end().await, WriterEnd::Session(End::Canceled));
         }
         assert_eq!(other.end(), None);
+    }
+
+    #[tokio::test]
+    async fn a_renewal_notifies_the_writers_with_earlier_urls_and_no_other() {
+        let writers = Writers::new(9);
+        let register = |owned| writers.register(owned).expect("a writer");
+        let (first, second, token) = (register(held(1, 0)), register(held(1, 1)), register(owned(1)));
+        let other = register(held(2, 0));
+
+        writers.notify_of_renewal(owned(1).id(), 1);
+
+        assert_eq!(first.wait_for_end().await, WriterEnd::UploadUrlRenewed);
+        assert_eq!(register(held(1, 0)).end(), Some(WriterEnd::UploadUrlRenewed), "it came later");
+        assert_eq!([second.end(), token.end(), other.end()], [None; 3]);
+        writers.notify_of_renewal(owned(1).id(), 2);
+        writers.notify_of_renewal(owned(1).id(), 1);
+        assert_eq!([second.end(), token.end()], [Some(WriterEnd::UploadUrlRenewed), None]);
+        writers.notify(owned(1).id(), End::Canceled);
+        assert_eq!([second.end(), token.end()], [Some(WriterEnd::Session(End::Canceled)); 2]);
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! The readiness of a gateway in front of services elsewhere.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use metrics::gauge;
 use print_upload_client::Transport;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 use super::Probe;
+use crate::{listen::Connections, telemetry::meters};
 
 /// How long a service may take to report its health.
 const UPSTREAM_TIMEOUT: Duration = Duration::from_secs(1);
@@ -16,13 +18,14 @@ const UPSTREAM_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct GatewayProbe {
     upstream: Transport,
+    connections: Arc<Connections>,
     leaving: CancellationToken,
 }
 
 impl GatewayProbe {
     /// `leaving` is canceled when the gateway was asked to stop.
-    pub fn new(upstream: Transport, leaving: CancellationToken) -> Self {
-        Self { upstream, leaving }
+    pub fn new(upstream: Transport, connections: Arc<Connections>, leaving: CancellationToken) -> Self {
+        Self { upstream, connections, leaving }
     }
 
     /// Whether an upstream is healthy. The check uses the same transport as calls.
@@ -47,5 +50,7 @@ impl Probe for GatewayProbe {
         Some("no upstream reports that it serves".into())
     }
 
-    async fn update_gauges(&self) {}
+    async fn update_gauges(&self) {
+        gauge!(meters::CONNECTIONS).set(self.connections.count() as f64);
+    }
 }

@@ -28,7 +28,7 @@ pub use gateway::GatewayProbe;
 pub use service::ServiceProbe;
 
 use crate::{
-    listen::{self, Endpoint, Lifetimes, Protocol},
+    listen::{self, Connections, Endpoint, Lifetimes, Protocol},
     telemetry::{self, meters},
 };
 
@@ -40,7 +40,10 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The listener's connections are those of a scraper and of a balancer. A request in progress may take a moment when
 /// it stops.
-const LIFETIMES: Lifetimes = Lifetimes { idle: Duration::from_secs(2 * 60), drain: Duration::from_secs(1) };
+const LIFETIMES: Lifetimes = Lifetimes::with(Duration::from_secs(2 * 60), Duration::from_secs(1));
+
+/// How many connections the listener may have.
+const MAX_CONNECTIONS: usize = 256;
 
 /// The state of the program: a service or a gateway.
 pub trait Probe: Send + Sync + 'static {
@@ -89,7 +92,8 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let admin = Arc::new(Admin { probe, recorder, scrape: Mutex::default() });
     let endpoint = Endpoint { listener, protocol: Protocol::Http, router: router(admin) };
-    let serving = listen::serve(vec![endpoint], None, LIFETIMES, CancellationToken::new(), stop.cancelled_owned());
+    let connections = Connections::up_to(MAX_CONNECTIONS, LIFETIMES);
+    let serving = listen::serve(vec![endpoint], None, connections, CancellationToken::new(), stop.cancelled_owned());
     let upkeep = async {
         let mut ticks = interval(UPKEEP_INTERVAL);
         loop {

@@ -10,7 +10,8 @@ use super::Probe;
 use crate::{
     app_state::AppState,
     guard::Issuers,
-    store::{Backlog, Schema},
+    listen::Connections,
+    store::{self, Backlog, Schema},
     telemetry::meters,
 };
 
@@ -22,13 +23,19 @@ const DATABASE_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct ServiceProbe {
     app: AppState,
     issuers: Arc<Issuers>,
+    connections: Arc<Connections>,
     leaving: CancellationToken,
 }
 
 impl ServiceProbe {
     /// `leaving` is canceled when the service was asked to stop.
-    pub fn new(app: AppState, issuers: Arc<Issuers>, leaving: CancellationToken) -> Self {
-        Self { app, issuers, leaving }
+    pub fn new(
+        app: AppState,
+        issuers: Arc<Issuers>,
+        connections: Arc<Connections>,
+        leaving: CancellationToken,
+    ) -> Self {
+        Self { app, issuers, connections, leaving }
     }
 
     /// Sets the gauges of the backlog, to NaN if it is unknown: an old value would be taken for a current one.
@@ -46,8 +53,9 @@ impl Probe for ServiceProbe {
         meters::init_service();
     }
 
-    /// One issuer with keys is enough: taking a replica out because another issuer is down would help no caller. The
-    /// object store is not checked: calls that cancel or read a session do not need it.
+    /// One issuer with keys is enough: taking a replica out because another issuer is down would help no caller.
+    /// Whether the object store can be reached is not checked: calls that cancel or read a session do not need it. But
+    /// it must not be another one than the database belongs to.
     async fn not_ready_reason(&self) -> Option<String> {
         if self.leaving.is_cancelled() {
             return Some("the service is stopping".into());
@@ -55,17 +63,24 @@ impl Probe for ServiceProbe {
         if self.issuers.ages_of_keys().all(|(_, age)| age.is_none()) {
             return Some("the keys of the token issuers have not been fetched yet".into());
         }
+        // Why calls fail, although the probe's own connection may be older than the reason.
+        if let Some(unfit) = *self.app.store.fitness().borrow() {
+            return Some(unfit.to_string());
+        }
         match timeout(DATABASE_TIMEOUT, self.app.store.schema()).await {
             // A newer schema is normal during a rolling update: every migration must keep older programs working.
-            Ok(Ok(Schema::Current | Schema::Newer)) => None,
-            Ok(Ok(Schema::Older(missing))) => Some(missing.to_string()),
-            Ok(Err(_)) => Some("the database cannot be reached".into()),
-            Err(_) => Some("the database does not answer".into()),
+            Ok(Ok(Schema::Current | Schema::Newer)) => {}
+            Ok(Ok(Schema::Older(missing))) => return Some(missing.to_string()),
+            Ok(Err(store::Error::Unfit(unfit))) => return Some(unfit.to_string()),
+            Ok(Err(_)) => return Some("the database cannot be reached".into()),
+            Err(_) => return Some("the database does not answer".into()),
         }
+        self.app.blobs.mismatch().borrow().map(|mismatch| mismatch.to_string())
     }
 
     async fn update_gauges(&self) {
         gauge!(meters::WRITERS).set(self.app.writers.count() as f64);
+        gauge!(meters::CONNECTIONS).set(self.connections.count() as f64);
         let connections = self.app.store.connections();
         gauge!(meters::DATABASE_MAX_CONNECTIONS).set(connections.max);
         gauge!(meters::DATABASE_CONNECTIONS, "state" => "idle").set(connections.idle as f64);

@@ -52,12 +52,18 @@ enum Sink {
 impl Fragment {
     pub(super) async fn begin(blobs: &Blobs, folder: Folder, object: Uuid) -> Result<Self, Error> {
         let path = folder.object(object);
-        let sink = if blobs.local.is_some() {
+        let sink = if let Some(root) = &blobs.local {
             let (store, path, runtime) = (blobs.store.clone(), path.clone(), Handle::current());
+            let (identity, root) = (blobs.identity.clone(), root.clone());
             // Opening the staged file, making its folder and syncing it happen on the calling thread.
-            let opening = spawn_blocking(move || runtime.block_on(store.put_multipart(&path)));
+            let opening = spawn_blocking(move || {
+                // Otherwise the folder would be made where a volume is not mounted.
+                identity.confirm_folder(&root)?;
+                Ok::<_, Error>(runtime.block_on(store.put_multipart(&path))?)
+            });
             Sink::Staged(opening.await.map_err(io::Error::other)??)
         } else {
+            blobs.confirm().await?;
             Sink::Spooled(Spool::open(blobs.spool.clone()).await?)
         };
         crash_point!("fragment.begun");
@@ -179,13 +185,20 @@ mod tests {
     use super::*;
     use crate::name::{SessionId, TenantId};
 
+    /// A store that is used as the one that the database belongs to.
+    async fn adopted(url: &str, spool: &std::path::Path) -> Blobs {
+        let blobs = Blobs::open(url, None, spool).expect("a store");
+        blobs.expect(blobs.create_identity().await.expect("an identity"));
+        blobs
+    }
+
     #[tokio::test]
     async fn a_fragment_has_the_bytes_that_were_written_whatever_their_buffers() {
         let root = tempfile::tempdir().expect("a folder");
         let files = format!("file://{}", root.path().display());
         let bytes = Bytes::from_iter((0..3_000_000).map(|at: u32| (at % 251) as u8));
         for (store, length) in [(files.as_str(), 1000), (&files, 40_000), (&files, 700_001), ("memory://", 100_000)] {
-            let blobs = Blobs::open(store, None, root.path()).expect("a store");
+            let blobs = adopted(store, root.path()).await;
             let folder = Folder { tenant: TenantId(Uuid::nil()), session: SessionId(Uuid::nil()) };
             let object = Uuid::now_v7();
             let mut fragment = blobs.begin(folder, object).await.expect("a fragment");
@@ -204,7 +217,7 @@ mod tests {
     async fn a_fragment_that_cannot_be_published_leaves_no_staged_file() {
         let root = tempfile::tempdir().expect("a folder");
         let store = format!("file://{}", root.path().display());
-        let blobs = Blobs::open(&store, None, root.path()).expect("a store");
+        let blobs = adopted(&store, root.path()).await;
         let folder = Folder { tenant: TenantId(Uuid::nil()), session: SessionId(Uuid::nil()) };
         let object = Uuid::now_v7();
         let mut fragment = blobs.begin(folder, object).await.expect("a fragment");

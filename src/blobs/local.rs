@@ -9,6 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use tokio::task::JoinError;
 use uuid::Uuid;
 
 use super::Folder;
@@ -20,6 +21,13 @@ pub fn make_private(folder: &Path) -> io::Result<()> {
     let _probe = tempfile::tempfile_in(folder)?;
     crash_point!("folder.checked");
     Ok(())
+}
+
+/// Whether each session's folder exists. One that cannot be looked at may exist.
+pub async fn exist(root: &Path, folders: Vec<Folder>) -> Result<Vec<bool>, JoinError> {
+    let paths: Vec<_> = folders.into_iter().map(|folder| path(root, folder)).collect();
+    let exist = move || paths.iter().map(|path| path.try_exists().unwrap_or(true)).collect();
+    tokio::task::spawn_blocking(exist).await
 }
 
 /// Drops every file of the session except those in `keep`, and the folder if it is empty then.

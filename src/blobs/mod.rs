@@ -4,6 +4,7 @@
 //! object are the document: completing a document copies nothing.
 
 mod fragment;
+mod identity;
 mod local;
 mod open;
 mod part;
@@ -18,7 +19,9 @@ use object_store::{ObjectStore, ObjectStoreExt, path::Path};
 use tokio::{sync::Semaphore, time::timeout};
 use uuid::Uuid;
 
+use self::{identity::Identity, open::Opened};
 pub use fragment::{Fragment, PUT_TIMEOUT};
+pub use identity::Mismatch;
 pub use open::OpenError;
 
 use crate::name::{SessionId, TenantId};
@@ -35,6 +38,9 @@ pub struct Blobs {
     store: Arc<dyn ObjectStore>,
     /// The root folder, if the store is the local file system: the only store where unfinished objects are visible.
     local: Option<PathBuf>,
+    /// Whether its bytes outlive the process. Only then it has an identity.
+    is_lasting: bool,
+    identity: Arc<Identity>,
     /// The folder where the bytes of a fragment are kept until all have arrived. Not used for local files.
     spool: PathBuf,
     /// The permits to put a whole fragment.
@@ -59,6 +65,9 @@ pub enum Error {
     /// An object is missing or too short, although the database refers to it.
     #[error("an object is missing: {0}")]
     Missing(Path),
+    /// The store is not the one that the database belongs to: nothing is read from it, put or dropped.
+    #[error(transparent)]
+    Mismatch(Mismatch),
     /// Any other failure: the store cannot be reached, or refuses access.
     #[error("the object store failed: {0}")]
     Unavailable(object_store::Error),
@@ -72,13 +81,18 @@ impl Blobs {
     /// from the lines `NAME=value` of a file. Except for local files, the bytes of a fragment are kept in the folder
     /// `spool` until all have arrived.
     pub fn open(url: &str, settings: Option<&path::Path>, spool: &path::Path) -> Result<Self, OpenError> {
-        let (store, local) = open::open(url, settings)?;
+        let Opened { store, local, is_lasting } = open::open(url, settings)?;
         if local.is_none() {
             let failed = |source| OpenError::Spool { folder: spool.to_owned(), source };
             tempfile::tempfile_in(spool).map_err(failed)?;
         }
         let put_permits = Arc::new(Semaphore::new(MAX_BUFFERED_FRAGMENTS));
-        Ok(Self { store, local, spool: spool.to_owned(), put_permits })
+        Ok(Self { store, local, is_lasting, identity: Arc::default(), spool: spool.to_owned(), put_permits })
+    }
+
+    /// The folder at a URL, if it does not exist. `None` for every other store.
+    pub fn missing_folder(url: &str) -> Option<PathBuf> {
+        open::missing_folder(url)
     }
 
     /// Fails unless an object can be put, read, listed and dropped.
@@ -96,12 +110,22 @@ impl Blobs {
     #[tracing::instrument(name = "blobs.read", level = "debug", skip_all)]
     pub async fn read(&self, folder: Folder, object: Uuid, range: Range<u64>) -> Result<Bytes, Error> {
         let path = folder.object(object);
+        let read = self.read_once(&path, range.clone()).await;
+        if !matches!(read, Err(Error::Missing(_))) {
+            return read;
+        }
+        // Its bytes are lost, unless this is another store, or was when the object was looked for.
+        self.confirm_now().await?;
+        self.read_once(&path, range).await
+    }
+
+    async fn read_once(&self, path: &Path, range: Range<u64>) -> Result<Bytes, Error> {
         let (length, end) = (range.end - range.start, range.end);
-        let read = timeout(READ_TIMEOUT, self.store.get_range(&path, range)).await;
+        let read = timeout(READ_TIMEOUT, self.store.get_range(path, range)).await;
         match read.map_err(|_| timed_out())? {
             Ok(bytes) if bytes.len() as u64 == length => Ok(bytes),
-            Ok(_) | Err(object_store::Error::NotFound { .. }) => Err(Error::Missing(path)),
-            Err(_) if self.is_shorter(&path, end).await => Err(Error::Missing(path)),
+            Ok(_) | Err(object_store::Error::NotFound { .. }) => Err(Error::Missing(path.clone())),
+            Err(_) if self.is_shorter(path, end).await => Err(Error::Missing(path.clone())),
             Err(error) => Err(error.into()),
         }
     }
@@ -119,18 +143,39 @@ impl Blobs {
         Ok(first?.is_none())
     }
 
-    /// Drops every object of the session except those in `keep`. Unfinished objects are dropped as well.
+    /// Whether each session may have bytes. Only for local files is this known without listing objects. In a store that
+    /// is not the one that the database belongs to, every session may.
+    pub async fn may_have_bytes(&self, folders: Vec<Folder>) -> Vec<bool> {
+        let unknown = vec![true; folders.len()];
+        let Some(root) = &self.local else { return unknown };
+        if self.confirm_now().await.is_err() {
+            return unknown;
+        }
+        let Ok(exist) = local::exist(root, folders).await else { return unknown };
+        // It may have become the right store after the folders were looked for.
+        if self.confirm_now().await.is_ok() { exist } else { unknown }
+    }
+
+    /// Drops every object of the session except those in `keep`. Unfinished objects are dropped as well. Fails if this
+    /// is not the store that the database belongs to: nothing is there that could be dropped.
     #[tracing::instrument(name = "blobs.drop_all_except", level = "debug", skip_all)]
     pub async fn drop_all_except(&self, folder: Folder, keep: &HashSet<Uuid>) -> Result<(), Error> {
-        if let Some(root) = &self.local {
-            return Ok(local::drop_all_except(root, folder, keep).await?);
+        self.confirm_now().await?;
+        match &self.local {
+            Some(root) => local::drop_all_except(root, folder, keep).await?,
+            None => self.drop_listed(folder, keep).await?,
         }
-        // An object that was listed and not found was dropped by another writer or pass, or the store is inconsistent.
-        // A second attempt finds out.
-        if !self.drop_once(folder, keep).await? && !self.drop_once(folder, keep).await? {
-            return Err(Error::Missing(folder.path()));
+        // It may have become the right store after its objects were looked for.
+        self.confirm_now().await
+    }
+
+    /// An object that was listed and not found was dropped by another writer or pass, or the store is inconsistent. A
+    /// second attempt finds out.
+    async fn drop_listed(&self, folder: Folder, keep: &HashSet<Uuid>) -> Result<(), Error> {
+        if self.drop_once(folder, keep).await? || self.drop_once(folder, keep).await? {
+            return Ok(());
         }
-        Ok(())
+        Err(Error::Missing(folder.path()))
     }
 
     /// Lists the objects and drops them. Returns whether every listed object was found.

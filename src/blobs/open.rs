@@ -64,8 +64,14 @@ pub enum OpenError {
     Unusable(#[source] super::Error),
 }
 
-/// A client of a store, and its root folder if it is the local file system.
-pub(super) type Opened = (Arc<dyn ObjectStore>, Option<PathBuf>);
+/// A client of a store.
+pub(super) struct Opened {
+    pub(super) store: Arc<dyn ObjectStore>,
+    /// Its root folder, if it is the local file system.
+    pub(super) local: Option<PathBuf>,
+    /// Whether its bytes outlive the process.
+    pub(super) is_lasting: bool,
+}
 
 /// Opens the store at a URL. A provider's settings come from its usual environment variables, or instead from a file.
 pub(super) fn open(url: &str, settings: Option<&Path>) -> Result<Opened, OpenError> {
@@ -74,6 +80,7 @@ pub(super) fn open(url: &str, settings: Option<&Path>) -> Result<Opened, OpenErr
         return Err(OpenError::Unsupported);
     }
     let (scheme, prefix) = ObjectStoreScheme::parse(&parsed).map_err(|_| OpenError::Unsupported)?;
+    let is_lasting = scheme != ObjectStoreScheme::Memory;
     let settings = settings.map(Settings::read).transpose()?;
 
     let store: Box<dyn ObjectStore> = match scheme {
@@ -81,7 +88,7 @@ pub(super) fn open(url: &str, settings: Option<&Path>) -> Result<Opened, OpenErr
             settings.map_or(Ok(()), Settings::expect_none)?;
             let folder = parsed.to_file_path().map_err(|()| OpenError::Unsupported)?;
             let store = open_folder(&folder).map_err(|source| OpenError::Folder { folder: folder.clone(), source })?;
-            return Ok((Arc::new(store), Some(folder)));
+            return Ok(Opened { store: Arc::new(store), local: Some(folder), is_lasting: true });
         }
         ObjectStoreScheme::Memory => {
             settings.map_or(Ok(()), Settings::expect_none)?;
@@ -112,7 +119,15 @@ pub(super) fn open(url: &str, settings: Option<&Path>) -> Result<Opened, OpenErr
         }
         _ => return Err(OpenError::Unsupported),
     };
-    Ok((Arc::new(PrefixStore::new(store, prefix)), None))
+    Ok(Opened { store: Arc::new(PrefixStore::new(store, prefix)), local: None, is_lasting })
+}
+
+/// The folder of a URL, if it is one of local files and the folder does not exist.
+pub(super) fn missing_folder(url: &str) -> Option<PathBuf> {
+    let url = Url::parse(url).ok()?;
+    let (ObjectStoreScheme::Local, _) = ObjectStoreScheme::parse(&url).ok()? else { return None };
+    let folder = url.to_file_path().ok()?;
+    matches!(fs::metadata(&folder), Err(error) if error.kind() == io::ErrorKind::NotFound).then_some(folder)
 }
 
 fn retry() -> RetryConfig {

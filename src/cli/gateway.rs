@@ -1,6 +1,6 @@
 //! `print-upload gateway`: the REST gateway as a separate process.
 
-use std::{fs, net::SocketAddr, path::PathBuf};
+use std::{fs, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use anyhow::Context;
 use clap::Args;
@@ -43,7 +43,7 @@ pub(super) struct Gateway {
     #[command(flatten)]
     pub(super) telemetry: Telemetry,
 
-    /// Browsers, idle connections, and stopping.
+    /// Browsers, connections, and stopping.
     #[command(flatten)]
     http: HttpOptions,
 }
@@ -60,7 +60,10 @@ impl Gateway {
         let operators = listen_for_operators(&self.telemetry).await?;
         let listener = listen_for_rest(self.rest_listen).await?;
         let (leaving, stopping) = (CancellationToken::new(), CancellationToken::new());
-        let admin = AdminServer::start(operators, GatewayProbe::new(upstream.clone(), leaving.clone()));
+        // The service limits how long an answer may stall.
+        let connections = self.http.connections_with(self.http.connections.connection_age);
+        let probe = GatewayProbe::new(upstream.clone(), Arc::clone(&connections), leaving.clone());
+        let admin = AdminServer::start(operators, probe);
         let router = gateway::router(gateway::Upstream::remote(upstream), stopping.clone(), &self.http.cors_origins);
         let endpoint = Endpoint { listener, protocol: Protocol::Http, router };
         let shutdown = async {
@@ -68,7 +71,7 @@ impl Gateway {
             leaving.cancel();
             sleep(self.http.shutdown_delay).await;
         };
-        log_stopped(listen::serve(vec![endpoint], certificate, self.http.lifetimes(), stopping, shutdown).await?);
+        log_stopped(listen::serve(vec![endpoint], certificate, connections, stopping, shutdown).await?);
         admin.stop().await
     }
 }

@@ -7,6 +7,7 @@ mod healthcheck;
 mod man;
 mod remote;
 mod serve;
+mod store_command;
 
 pub use remote::ServiceAddress;
 
@@ -63,6 +64,8 @@ enum Command {
     },
     /// Check whether a service is ready for calls: exit code 0 if it is, else 1.
     Healthcheck(healthcheck::Healthcheck),
+    /// Change which object store the database belongs to.
+    Store(store_command::StoreCommand),
     /// Maintain the catalog: tenants, printers, shares, print jobs and print tasks.
     Catalog(catalog::Catalog),
     /// Print a script that completes this program's commands in a shell.
@@ -112,6 +115,7 @@ impl Command {
                 store::migrate(database.read()?.expose_secret(), source.as_deref()).await.context("migrating")?;
             }
             Self::Healthcheck(healthcheck) => healthcheck.run().await?,
+            Self::Store(store) => store.run().await?,
             Self::Catalog(catalog) => catalog.run().await?,
         }
         Ok(ExitCode::SUCCESS)

@@ -15,7 +15,7 @@ use crate::{
 /// Serves until SIGINT or SIGTERM. Fails before it opens any port when the configuration is invalid, or when the
 /// database or the store cannot be used.
 pub(super) async fn run(config: &Config) -> anyhow::Result<()> {
-    let server = Server::new(config)?;
+    let server = Server::new(config).await?;
     server.check().await?;
     // Before anybody can see that the program is there, and stop it.
     let shutdown = until_shutdown();
@@ -25,6 +25,7 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<()> {
         None => None,
     };
     let admin = listen_for_operators(&config.telemetry).await?;
+    server.warn_of_fsync_off().await;
     tracing::info!(address = %grpc.local_addr()?, "serving");
     log_stopped(server.serve(Listeners { grpc, rest, admin }, shutdown).await?);
     Ok(())

@@ -16,7 +16,14 @@ use print_upload_client::ended_session_message;
 pub use problem::{Limited, StreamProblem, TokenProblem};
 pub use status::DOMAIN;
 
-use crate::{blobs, name::SessionId, proto::upload_session::State, quotas::Reached, session::End, store};
+use crate::{
+    blobs,
+    name::SessionId,
+    proto::upload_session::State,
+    quotas::Reached,
+    session::{End, WriterEnd},
+    store,
+};
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +38,9 @@ pub enum Error {
     /// The access token or upload token is too long.
     #[error("the credential is too long: at most {0} bytes are accepted")]
     CredentialTooLarge(usize),
+    /// The upload URL that authorized the call was renewed.
+    #[error("the owner of the upload session has renewed its upload URL: earlier ones are not accepted any more")]
+    UploadUrlRenewed,
     /// The issuer's keys cannot be fetched, so that no access token can be verified.
     #[error("the token issuer's keys are not available at the moment")]
     KeysUnavailable,
@@ -175,8 +185,8 @@ pub enum Error {
     /// No permit is free on this replica, or the caller or tenant has as many as it may.
     #[error("the service has as many transfers as it can take at the moment")]
     TooManyTransfers,
-    /// The document would have too many fragments.
-    #[error("the upload session already has {0} fragments; send larger ranges")]
+    /// The document would have more pieces than one of its size may have.
+    #[error("the document may have {0} pieces, and would have more with this range; send larger ranges")]
     TooManyFragments(u32),
     /// A limit of the printer, the user, the tenant or the caller is reached.
     #[error("{0}")]
@@ -224,6 +234,15 @@ impl From<blobs::Error> for Error {
         match error {
             blobs::Error::Missing(object) => Self::BytesMissing(object.to_string()),
             other => Self::Blobs(other),
+        }
+    }
+}
+
+impl From<WriterEnd> for Error {
+    fn from(end: WriterEnd) -> Self {
+        match end {
+            WriterEnd::Session(end) => end.into(),
+            WriterEnd::UploadUrlRenewed => Self::UploadUrlRenewed,
         }
     }
 }

@@ -13,6 +13,8 @@ pub enum TokenProblem {
     NoIssuerOrTenant,
     #[error("the access token is malformed")]
     Malformed,
+    #[error("the access token's header names critical extensions (`crit`), and the service understands none")]
+    ExtensionUnknown,
     #[error("the access token's `tid` is not a GUID")]
     TenantNotGuid,
     #[error("the access token has no `oid`")]
@@ -30,7 +32,7 @@ pub enum TokenProblem {
     NoClientApplication,
     #[error("the access token lacks one of `exp`, `iss` and `aud`")]
     ClaimMissing,
-    #[error("the access token's issuer is not trusted")]
+    #[error("the access token's issuer is not trusted, or not for this tenant")]
     IssuerUnknown,
     #[error("the access token does not name its key (`kid`)")]
     NoKeyId,
@@ -98,7 +100,9 @@ pub enum Limited {
 impl TokenProblem {
     pub(super) fn reason(self) -> Reason {
         match self {
-            Self::NotBearer | Self::NotSigned | Self::NoIssuerOrTenant | Self::Malformed => Reason::TokenMalformed,
+            Self::NotBearer | Self::NotSigned | Self::NoIssuerOrTenant | Self::Malformed | Self::ExtensionUnknown => {
+                Reason::TokenMalformed
+            }
             Self::TenantNotGuid
             | Self::NoObjectId
             | Self::ClaimMalformed(_)

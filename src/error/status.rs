@@ -20,6 +20,7 @@ impl Error {
             Self::MissingToken => (Unauthenticated, Reason::TokenMissing),
             Self::InvalidToken(problem) => (Unauthenticated, problem.reason()),
             Self::CredentialTooLarge(_) => (ResourceExhausted, Reason::CredentialTooLarge),
+            Self::UploadUrlRenewed => (Unauthenticated, Reason::UploadUrlRenewed),
             Self::KeysUnavailable => (Unavailable, Reason::IssuerKeysUnavailable),
             Self::PersonalAccount => (PermissionDenied, Reason::PersonalAccountNotSupported),
             Self::MissingPermission { .. } => (PermissionDenied, Reason::PermissionMissing),

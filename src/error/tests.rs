@@ -28,6 +28,7 @@ fn errors() -> Vec<Error> {
     let mut errors = vec![
         Error::MissingToken,
         Error::CredentialTooLarge(1),
+        Error::UploadUrlRenewed,
         Error::KeysUnavailable,
         Error::PersonalAccount,
         Error::MissingPermission { needed: "PrintJob.Read".into() },
@@ -79,6 +80,7 @@ fn errors() -> Vec<Error> {
     ];
     let tokens = [
         T::NotBearer,
+        T::ExtensionUnknown,
         T::Expired,
         T::NotYetValid,
         T::IssuerUnknown,

@@ -116,6 +116,11 @@ impl Error {
         error
     }
 
+    /// Whether the credential could not be checked.
+    pub fn leaves_caller_unproved(&self) -> bool {
+        self.0.reason == Reason::IssuerKeysUnavailable.wire_name()
+    }
+
     /// The reason's name, for the log line after the response is built.
     pub fn into_reason(self) -> ReasonName {
         ReasonName(self.0.reason)

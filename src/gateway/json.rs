@@ -14,10 +14,12 @@ pub fn progress(expire_time: Option<&Timestamp>, missing: &[ByteRange]) -> Value
     json!({"expirationDateTime": expire_time.map(instant), "nextExpectedRanges": ranges(missing)})
 }
 
-/// An active session as createUploadSession returns it.
+/// An active session as createUploadSession returns it. A caller who may not send gets no URL.
 pub fn upload_session(session: &UploadSession) -> Value {
     let mut shape = progress(session.expire_time.as_ref(), &session.next_expected_ranges);
-    shape["uploadUrl"] = session.upload_url.as_str().into();
+    if !session.upload_url.is_empty() {
+        shape["uploadUrl"] = session.upload_url.as_str().into();
+    }
     shape
 }
 

@@ -116,6 +116,10 @@ fn graph_routes() -> Vec<(&'static str, MethodRouter<Gateway>)> {
             "/print/{queues}/{queue}/jobs/{job}/documents/{document}/uploadSession",
             get(upload_session::get).delete(upload_session::delete),
         ),
+        (
+            "/print/{queues}/{queue}/jobs/{job}/documents/{document}/uploadSession/renewUploadUrl",
+            post(upload_session::renew),
+        ),
     ]
 }
 

@@ -24,7 +24,7 @@ struct Segments {
 }
 
 /// The actions of OData among the paths. Each has a second name, qualified by its namespace.
-const ACTIONS: [&str; 3] = ["createUploadSession", "start", "cancel"];
+const ACTIONS: [&str; 4] = ["createUploadSession", "renewUploadUrl", "start", "cancel"];
 
 /// Before the name of an action: its namespace.
 pub const QUALIFIER: &str = "microsoft.graph.";

@@ -3,7 +3,7 @@
 //! The codes are those of Microsoft Graph ("Microsoft Graph error responses and resource types"). `error.code` has one,
 //! and for some errors `innerError.code` has a more specific one.
 
-use axum::http::StatusCode;
+use axum::{http::StatusCode, response::Response};
 use tonic::Code;
 
 use crate::proto::{Reason, upload_session::State};
@@ -18,6 +18,11 @@ pub const PART: StatusCode = StatusCode::PARTIAL_CONTENT;
 /// The status after a range: 202 while bytes are missing, 201 once the document is complete.
 pub fn of_range(state: State) -> StatusCode {
     if state == State::Completed { StatusCode::CREATED } else { StatusCode::ACCEPTED }
+}
+
+/// Whether the response refuses the caller, whatever was requested.
+pub fn refuses_the_caller(response: &Response) -> bool {
+    matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
 }
 
 /// How an error is written in a REST response.
@@ -92,7 +97,7 @@ pub fn of_error(code: Code, reason: Reason) -> Row {
         | (R::FirstMessageCompressed | R::FirstMessageMalformed | R::FirstMessageTimeout | R::DownloadTimeout, _)
         | (R::PrinterNotFound | R::PrintJobNotFound | R::DocumentNotFound | R::ParentNotFound, _)
         | (R::DocumentAlreadyUploaded | R::PrintJobChanged | R::PrintJobCanceled | R::PrintJobDeleted, _)
-        | (R::RequestIdReused, _)
+        | (R::RequestIdReused | R::UploadUrlRenewed, _)
         | (R::OffsetOutOfRange | R::TooManyTransfers | R::IssuerKeysUnavailable | R::ServiceUnreachable, _)
         | (R::DatabaseUnavailable | R::StoreUnavailable | R::BytesMissing | R::Internal | R::MethodUnknown, _) => {
             of_code(code)
@@ -138,7 +143,7 @@ mod tests {
         (401, Code::Unauthenticated, &["TOKEN_MISSING", "TOKEN_MALFORMED", "TOKEN_EXPIRED", "TOKEN_NOT_YET_VALID"]),
         (401, Code::Unauthenticated, &["TOKEN_ISSUER_UNKNOWN", "TOKEN_KEY_UNKNOWN", "TOKEN_SIGNATURE_INVALID"]),
         (401, Code::Unauthenticated, &["TOKEN_ALGORITHM_WRONG", "TOKEN_AUDIENCE_WRONG", "TOKEN_CLAIMS_INVALID"]),
-        (401, Code::Unauthenticated, &["UPLOAD_TOKEN_INVALID", "UPLOAD_TOKEN_EXPIRED"]),
+        (401, Code::Unauthenticated, &["UPLOAD_TOKEN_INVALID", "UPLOAD_TOKEN_EXPIRED", "UPLOAD_URL_RENEWED"]),
         (403, Code::PermissionDenied, &["PERSONAL_ACCOUNT_NOT_SUPPORTED", "PERMISSION_MISSING", "NO_PROCESSING_TASK"]),
         (403, Code::PermissionDenied, &["SUBSCRIPTION_NOT_ACTIVE", "PRINTER_PERMISSION_MISSING", "NOT_JOB_CREATOR"]),
         (403, Code::PermissionDenied, &["NOT_SESSION_OWNER", "UPLOAD_TOKEN_NOT_ACCEPTED", "NOT_CATALOG_CLIENT"]),

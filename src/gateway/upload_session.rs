@@ -1,9 +1,9 @@
-//! The upload session below its document's Graph path: create, get, cancel.
+//! The upload session below its document's Graph path: create, get, renew the upload URL, cancel.
 
 use axum::{
     Json,
     extract::FromRequestParts,
-    http::{HeaderMap, HeaderName, header, request::Parts},
+    http::{HeaderMap, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
@@ -13,9 +13,12 @@ use super::{
     answer::message_and_id, body, call::GraphCall, error::Error, json, odata, path::GraphPath, status,
     upload_limit::limit_of,
 };
-use crate::proto::{
-    CreateUploadSessionRequest, DeleteUploadSessionRequest, DocumentProperties, GetUploadSessionRequest, Reason,
-    UploadSession, upload_session::State as SessionState,
+use crate::{
+    proto::{
+        CreateUploadSessionRequest, DeleteUploadSessionRequest, DocumentProperties, GetUploadSessionRequest, Reason,
+        RenewUploadUrlRequest, UploadSession, upload_session::State as SessionState,
+    },
+    telemetry::RequestId,
 };
 
 /// The body of createUploadSession. Annotations that SDKs add (`@odata.type`) are ignored.
@@ -50,8 +53,7 @@ pub async fn create(
     };
     let request = CreateUploadSessionRequest { parent: path.document(), properties: Some(properties) };
     let (session, id) = message_and_id(client.sessions.create_upload_session(request).await)?;
-    let shape = in_context(&path, json::upload_session(&session));
-    Ok((id, etag(&session), limit_of(&session), shape).into_response())
+    Ok(respond(&path, id, &session, json::upload_session(&session)))
 }
 
 /// `GET …/uploadSession`: the session's state, and a new upload URL for an owner who has lost the old one.
@@ -61,8 +63,14 @@ pub async fn get(GraphCall { mut client, path }: GraphCall) -> Result<Response, 
     if session.state() != SessionState::Active {
         return Err(Error::session_ended(&session, id));
     }
-    let shape = in_context(&path, json::own_upload_session(&session));
-    Ok((id, etag(&session), limit_of(&session), shape).into_response())
+    Ok(respond(&path, id, &session, json::own_upload_session(&session)))
+}
+
+/// `POST …/uploadSession/renewUploadUrl`: a new upload URL, in place of all that went out before.
+pub async fn renew(GraphCall { mut client, path }: GraphCall) -> Result<Response, Error> {
+    let request = RenewUploadUrlRequest { name: path.upload_session() };
+    let (session, id) = message_and_id(client.sessions.renew_upload_url(request).await)?;
+    Ok(respond(&path, id, &session, json::own_upload_session(&session)))
 }
 
 /// `DELETE …/uploadSession`: cancels the upload permanently. A request body is ignored.
@@ -72,13 +80,10 @@ pub async fn delete(GraphCall { mut client, path }: GraphCall, IfMatch(etag): If
     Ok((status::DELETED, id, ()).into_response())
 }
 
-fn in_context(path: &GraphPath, mut session: Value) -> Json<Value> {
-    session["@odata.context"] = odata::context(path.version, "microsoft.graph.uploadSession").into();
-    Json(session)
-}
-
-fn etag(session: &UploadSession) -> [(HeaderName, String); 1] {
-    [(header::ETAG, format!("\"{}\"", session.etag))]
+/// The response with a session, in the given shape.
+fn respond(path: &GraphPath, id: RequestId, session: &UploadSession, mut shape: Value) -> Response {
+    shape["@odata.context"] = odata::context(path.version, "microsoft.graph.uploadSession").into();
+    (id, [(header::ETAG, format!("\"{}\"", session.etag))], limit_of(session), Json(shape)).into_response()
 }
 
 impl IfMatch {

@@ -25,6 +25,8 @@ pub struct AccessToken {
     pub caller: Caller,
     /// What the issuer has granted.
     pub grant: Grant,
+    /// The tenants that the issuer is bound to. `None`: it may speak for every tenant.
+    pub issuer_tenants: Option<Arc<[TenantId]>>,
 }
 
 /// The claims that choose the issuer, read before anything is verified.
@@ -59,9 +61,13 @@ impl AccessToken {
             return Ok(remembered);
         }
         let header = decode_header(token).map_err(|_| TokenProblem::NotSigned)?;
+        // Each extension that is critical must be understood (RFC 7515, section 4.1.11). None is.
+        if header.crit.is_some() {
+            return Err(TokenProblem::ExtensionUnknown.into());
+        }
         let claims: IssuerClaims = insecure_decode_claims(token).map_err(|_| TokenProblem::NoIssuerOrTenant)?;
-        let tenant = name::guid(&claims.tid).ok_or(TokenProblem::TenantNotGuid)?;
-        let issuer = issuers.of(&claims.iss, &claims.tid).ok_or(TokenProblem::IssuerUnknown)?;
+        let tenant = TenantId(name::guid(&claims.tid).ok_or(TokenProblem::TenantNotGuid)?);
+        let issuer = issuers.of(&claims.iss, &claims.tid, tenant).ok_or(TokenProblem::IssuerUnknown)?;
         let kid = header.kid.ok_or(TokenProblem::NoKeyId)?;
         let keys = issuer.keys_with(&kid).await?.ok_or(TokenProblem::KeyUnknown)?;
         let key = keys.get(&kid).filter(|key| key.may_sign_for(&claims.iss, &claims.tid));
@@ -76,7 +82,7 @@ impl AccessToken {
         validation.leeway = LEEWAY_SECONDS;
         let claims = decode(token, &key.key, &validation).map_err(|error| problem(error.kind()))?.claims;
         let lifetime = Lifetime::of(&claims);
-        let verified = Claims(claims).token(TenantId(tenant))?;
+        let verified = Claims(claims).token(tenant, issuer.tenants())?;
         if let Some(lifetime) = lifetime {
             issuers.remembered.insert(token, verified.clone(), lifetime, issuer, Arc::clone(&keys));
         }
@@ -86,7 +92,7 @@ impl AccessToken {
 
 impl Claims {
     /// `idtyp=app` marks the token of an application, `scp` that of a user. A token with both or neither is refused.
-    fn token(&self, tenant: TenantId) -> Result<AccessToken, Error> {
+    fn token(&self, tenant: TenantId, issuer_tenants: Option<Arc<[TenantId]>>) -> Result<AccessToken, Error> {
         let is_application = self.text("idtyp")? == Some("app");
         let (principal, grant) = match (is_application, self.words("scp")?) {
             (true, None) => {
@@ -100,7 +106,7 @@ impl Claims {
             (true, Some(_)) => return Err(TokenProblem::BothUserAndApplication.into()),
             (false, None) => return Err(TokenProblem::NeitherUserNorApplication.into()),
         };
-        Ok(AccessToken { caller: Caller { tenant, principal }, grant })
+        Ok(AccessToken { caller: Caller { tenant, principal }, grant, issuer_tenants })
     }
 
     fn client_application(&self) -> Result<String, TokenProblem> {
@@ -149,7 +155,7 @@ mod tests {
     use super::*;
 
     fn read(claims: &str) -> Result<AccessToken, Error> {
-        Claims(serde_json::from_str(claims).expect("claims")).token(TenantId(uuid::Uuid::from_u128(1)))
+        Claims(serde_json::from_str(claims).expect("claims")).token(TenantId(uuid::Uuid::from_u128(1)), None)
     }
 
     #[test]

@@ -13,13 +13,15 @@ use print_upload_client::{MAX_CREDENTIAL_BYTES, UPLOAD_TOKEN};
 use tonic::Status;
 
 use super::{
-    Guard,
+    Guard, MaySend,
     access_token::{self, AccessToken},
     credentials::Credentials,
     first_message,
+    rules::UPLOAD_RANGE,
 };
 use crate::{
     error::{Error, StreamProblem},
+    listen::Call,
     telemetry::RequestLog,
 };
 
@@ -40,8 +42,14 @@ impl Guard {
         let rule = self.rules.of(parts.uri.path()).ok_or(Error::MethodUnknown)?;
         let credentials = self.authenticate(&parts.headers).await?;
         credentials.record(&RequestLog::of(&parts.extensions));
+        if let Some(call) = parts.extensions.get::<Call>() {
+            call.note_credential();
+        }
         self.rates.check(&credentials, rule)?;
         credentials.require_permission(rule)?;
+        if self.rules.of(UPLOAD_RANGE).is_some_and(|sending| credentials.require_permission(sending).is_ok()) {
+            parts.extensions.insert(MaySend(()));
+        }
         require_uncompressed(&parts.headers)?;
 
         let unproven_range =

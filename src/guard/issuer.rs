@@ -5,7 +5,10 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use parking_lot::RwLock;
 use serde::{Deserialize, de::DeserializeOwned};
-use tokio::{sync::Mutex, time::Instant};
+use tokio::{
+    sync::{Mutex, Semaphore},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
@@ -14,10 +17,12 @@ use super::{
     key::Key,
     remembered_tokens::RememberedTokens,
     template::substitute,
+    trusted_issuer::TrustedIssuer,
 };
 use crate::{
     error::Error,
     issuer_options::{IssuerOptions, Location},
+    name::TenantId,
 };
 
 /// The tenant whose metadata describe a template issuer, as at the Microsoft identity platform.
@@ -25,6 +30,10 @@ const COMMON_TENANT: &str = "common";
 
 /// Keys that could not be confirmed for this long are no longer used.
 const MAX_KEY_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How many calls may wait for one issuer's keys at once. None of them has proved anything yet, and each of them keeps
+/// its headers and a window of its body.
+const MAX_WAITING_CALLS: usize = 128;
 
 /// How soon a failed refresh is retried.
 const REFRESH_RETRY: Duration = Duration::from_secs(10);
@@ -42,14 +51,16 @@ pub struct Issuers {
 /// One issuer. If its address holds `{tenantid}`, it issues the tokens of many tenants.
 #[derive(Debug)]
 pub struct Issuer {
-    address: String,
+    trusted: TrustedIssuer,
     source: KeySource,
     fetcher: Arc<Fetcher>,
     refetch: Duration,
     /// Never locked across an await.
     keys: RwLock<Option<KeySet>>,
     /// When the last fetch for an unknown key ended, and whether it succeeded. Locked during a fetch: one at a time.
-    last_fetch: Mutex<Option<(Instant, bool)>>,
+    last_fetch: Arc<Mutex<Option<(Instant, bool)>>>,
+    /// One permit for each call that waits for a fetch.
+    waiting: Semaphore,
 }
 
 /// Where an issuer's keys are found.
@@ -93,37 +104,42 @@ impl Issuers {
     /// Trusts the issuers of the options, for tokens whose `aud` is one of the audiences. Keys are fetched every
     /// `keys_refresh`, and for an unknown key at most every `keys_refetch`.
     pub fn new(options: &IssuerOptions, ca: Option<&[u8]>) -> Result<Self, IssuerError> {
+        let trusted = TrustedIssuer::read_all(&options.issuers)?;
         for Location { issuer, .. } in options.issuer_metadata.iter().chain(&options.issuer_keys) {
-            if !options.issuers.contains(issuer) {
-                let problem = "an address of its metadata or keys is given, but no such --issuer".into();
-                return Err(IssuerError { address: issuer.clone(), problem });
+            if trusted.iter().all(|trusted| trusted.address != *issuer) {
+                let problem = "an address of its metadata or keys is given, but no such --issuer";
+                return Err(IssuerError::new(issuer, problem));
             }
         }
-        let problem = |problem| IssuerError { address: options.issuers.first().cloned().unwrap_or_default(), problem };
-        let fetcher = Arc::new(Fetcher::new(ca).map_err(problem)?);
-        let issuers = options.issuers.iter().map(|address| {
+        let first = trusted.first().map(|trusted| trusted.address.clone()).unwrap_or_default();
+        let fetcher = Arc::new(Fetcher::new(ca).map_err(|problem| IssuerError::new(&first, problem))?);
+        let issuers = trusted.into_iter().map(|trusted| {
             let given = |locations: &[Location]| {
-                locations.iter().find(|location| location.issuer == *address).map(|location| location.url.clone())
+                let location = locations.iter().find(|location| location.issuer == trusted.address);
+                location.map(|location| location.url.clone())
             };
-            let source = match given(&options.issuer_keys) {
-                Some(url) => KeySource::Keys(url),
-                None => KeySource::Metadata(given(&options.issuer_metadata).unwrap_or_else(|| metadata_of(address))),
+            let source = match (given(&options.issuer_keys), given(&options.issuer_metadata)) {
+                (Some(url), _) => KeySource::Keys(url),
+                (None, Some(url)) => KeySource::Metadata(url),
+                (None, None) => KeySource::Metadata(metadata_of(&trusted.address)),
             };
-            Issuer::new(address, source, Arc::clone(&fetcher), options.keys_refetch).map(Arc::new)
+            Issuer::new(trusted, source, Arc::clone(&fetcher), options.keys_refetch).map(Arc::new)
         });
         let issuers = issuers.collect::<Result<_, _>>()?;
         let (audiences, remembered) = (options.audiences.clone(), RememberedTokens::new());
         Ok(Self { issuers, audiences, remembered, refresh: options.keys_refresh })
     }
 
-    /// The issuer whose address, with `tid` for `{tenantid}`, is exactly `iss`.
-    pub fn of(&self, iss: &str, tid: &str) -> Option<&Arc<Issuer>> {
-        self.issuers.iter().find(|issuer| substitute(&issuer.address, tid) == iss)
+    /// The issuer whose address, with `tid` for `{tenantid}`, is exactly `iss`, and which may issue tokens for the
+    /// tenant. `tid` is the tenant as the token spells it.
+    pub fn of(&self, iss: &str, tid: &str, tenant: TenantId) -> Option<&Arc<Issuer>> {
+        let mut issuers = self.issuers.iter();
+        issuers.find(|issuer| substitute(&issuer.trusted.address, tid) == iss && issuer.trusted.may_issue_for(tenant))
     }
 
     /// For each issuer, by its configured address: how long ago its keys were confirmed. `None` without usable keys.
     pub fn ages_of_keys(&self) -> impl Iterator<Item = (&str, Option<Duration>)> {
-        self.issuers.iter().map(|issuer| (issuer.address.as_str(), issuer.age_of_keys()))
+        self.issuers.iter().map(|issuer| (issuer.trusted.address.as_str(), issuer.age_of_keys()))
     }
 
     /// Keeps every issuer's keys fresh until `shutdown`.
@@ -134,37 +150,57 @@ impl Issuers {
 }
 
 impl Issuer {
-    fn new(address: &str, source: KeySource, fetcher: Arc<Fetcher>, refetch: Duration) -> Result<Self, IssuerError> {
-        let fail = |problem: String| IssuerError { address: address.into(), problem };
+    fn new(
+        trusted: TrustedIssuer,
+        source: KeySource,
+        fetcher: Arc<Fetcher>,
+        refetch: Duration,
+    ) -> Result<Self, IssuerError> {
+        let fail = |problem: String| IssuerError::new(&trusted.address, problem);
         let (KeySource::Metadata(location) | KeySource::Keys(location)) = &source;
-        for text in [address, location] {
+        for text in [&trusted.address, location] {
             let url = Url::parse(&substitute(text, COMMON_TENANT)).map_err(|error| fail(format!("{text}: {error}")))?;
             if !is_confidential(&url) {
                 return Err(fail(format!("{text} must be https, or http on a loopback address")));
             }
         }
-        let (keys, last_fetch) = (RwLock::default(), Mutex::default());
-        Ok(Self { address: address.into(), source, fetcher, refetch, keys, last_fetch })
+        let (keys, last_fetch, waiting) = (RwLock::default(), Arc::default(), Semaphore::new(MAX_WAITING_CALLS));
+        Ok(Self { trusted, source, fetcher, refetch, keys, last_fetch, waiting })
+    }
+
+    /// The tenants that it is bound to. `None`: it may speak for every tenant.
+    pub fn tenants(&self) -> Option<Arc<[TenantId]>> {
+        self.trusted.tenants.clone()
     }
 
     /// The key set that has a key with this id. If the key is unknown, the issuer's keys are fetched again, at most
     /// every `refetch`.
-    pub async fn keys_with(&self, kid: &str) -> Result<Option<Keys>, Error> {
+    pub async fn keys_with(self: &Arc<Self>, kid: &str) -> Result<Option<Keys>, Error> {
         if let Some(keys) = self.fresh_keys().filter(|keys| keys.contains_key(kid)) {
             return Ok(Some(keys));
         }
-        let mut last_fetch = self.last_fetch.lock().await;
-        let recent = last_fetch.filter(|(ended, _)| ended.elapsed() < self.refetch);
-        let has_succeeded = match recent {
-            Some((_, has_succeeded)) => has_succeeded,
-            None => self.fetch(&mut last_fetch).await,
-        };
+        let _waiting = self.waiting.try_acquire().map_err(|_| Error::KeysUnavailable)?;
+        let has_succeeded = self.wait_for_fetch().await;
         match self.fresh_keys() {
             Some(keys) if keys.contains_key(kid) => Ok(Some(keys)),
             Some(_) if has_succeeded => Ok(None),
             // While the keys cannot be fetched, it is unknown whether the issuer has this key.
             Some(_) | None => Err(Error::KeysUnavailable),
         }
+    }
+
+    /// Fetches the keys, or waits for the fetch that is under way, or does nothing if the last one was less than
+    /// `refetch` ago. Returns whether that fetch succeeded.
+    async fn wait_for_fetch(self: &Arc<Self>) -> bool {
+        let mut last_fetch = Arc::clone(&self.last_fetch).lock_owned().await;
+        if let Some((_, has_succeeded)) = last_fetch.filter(|(ended, _)| ended.elapsed() < self.refetch) {
+            return has_succeeded;
+        }
+        // In its own task: a fetch that ended with its caller would not be recorded, and callers who hang up could make
+        // any number of them.
+        let issuer = Arc::clone(self);
+        let fetching = tokio::spawn(async move { issuer.fetch(&mut last_fetch).await });
+        fetching.await.unwrap_or(false)
     }
 
     async fn refresh_forever(&self, refresh: Duration) {
@@ -203,7 +239,7 @@ impl Issuer {
                 true
             }
             Err(error) => {
-                tracing::warn!(issuer = self.address, error = %error, "cannot fetch the issuer's keys");
+                tracing::warn!(issuer = self.trusted.address, error = %error, "cannot fetch the issuer's keys");
                 false
             }
         }
@@ -215,7 +251,7 @@ impl Issuer {
             KeySource::Metadata(url) => {
                 let url = substitute(url, COMMON_TENANT);
                 let metadata: Metadata = self.fetch_json(&url).await?;
-                if metadata.issuer != self.address {
+                if metadata.issuer != self.trusted.address {
                     return Err(self.fail(format!("its metadata name another issuer, {}", metadata.issuer)));
                 }
                 // Metadata that were fetched over https must not name a URL without it.
@@ -242,7 +278,13 @@ impl Issuer {
     }
 
     fn fail(&self, problem: String) -> IssuerError {
-        IssuerError { address: self.address.clone(), problem }
+        IssuerError::new(&self.trusted.address, problem)
+    }
+}
+
+impl IssuerError {
+    pub(super) fn new(address: &str, problem: impl Into<String>) -> Self {
+        Self { address: address.into(), problem: problem.into() }
     }
 }
 
@@ -260,7 +302,8 @@ mod tests {
         let fetcher = Arc::new(Fetcher::new(None).expect("clients"));
         let trusted = |address: &str| {
             let source = KeySource::Metadata(metadata_of(address));
-            Issuer::new(address, source, Arc::clone(&fetcher), Duration::ZERO).is_ok()
+            let mut trusted = TrustedIssuer::read_all(&[address.into()]).expect("an issuer");
+            Issuer::new(trusted.remove(0), source, Arc::clone(&fetcher), Duration::ZERO).is_ok()
         };
         assert!(trusted("https://login.example/{tenantid}/v2.0"));
         assert!(trusted("http://127.0.0.1:1/{tenantid}/v2.0"));

@@ -19,10 +19,12 @@ mod rates;
 mod remembered_tokens;
 mod rules;
 mod template;
+mod trusted_issuer;
 mod upload_url;
 
 use std::sync::Arc;
 
+use axum::http::Extensions;
 use uuid::{Uuid, uuid};
 
 pub use authorize::check;
@@ -37,6 +39,18 @@ use crate::store::Store;
 /// The tenant of personal Microsoft accounts, see "access token claims reference" of the Microsoft identity platform,
 /// claim `tid`.
 pub const PERSONAL_ACCOUNTS_TENANT: Uuid = uuid!("9188040d-6c67-4c5b-b112-36a304b66dad");
+
+/// The caller's own credential would authorize UploadRange. Only such a caller gets an upload URL: reading is never
+/// turned into sending.
+#[derive(Debug, Clone, Copy)]
+pub struct MaySend(());
+
+impl MaySend {
+    /// Whether the guard has found that the caller of a request may send.
+    pub fn is_in(extensions: &Extensions) -> bool {
+        extensions.get::<Self>().is_some()
+    }
+}
 
 /// Everything that the guard needs to decide.
 #[derive(Debug)]

@@ -8,7 +8,9 @@ use crate::{
     error::Error,
     name::{DocumentId, DocumentName, JobName, SessionId, SessionName},
     proto::Proof,
-    session::{Caller, Capability, CatalogCaller, MissingSession, OwnedSession, PermittedDocument, PermittedPrinter},
+    session::{
+        Capability, CatalogCaller, MissingSession, NotAuthorized, OwnedSession, PermittedDocument, PermittedPrinter,
+    },
     store::Wanted,
     telemetry::RequestLog,
 };
@@ -40,7 +42,7 @@ impl Guard {
                 insert_session(proofs, self.prove_capability(message, capability).await?, message)?;
             }
             (Credentials::Token(token), Proof::CatalogCaller) => {
-                proofs.insert(self.prove_catalog_caller(message, &token.caller)?);
+                proofs.insert(self.prove_catalog_caller(message, token)?);
             }
             (Credentials::Capability(_), _) => return Err(Error::UploadTokenNotAccepted),
             (_, Proof::Unspecified) => return Err(Error::Internal("a rule that proves nothing".into())),
@@ -127,13 +129,19 @@ impl Guard {
         let purpose = message.rule.purpose();
         let found = self.store.session_by_id(capability.tenant, capability.session, purpose).await?;
         let Some(session) = found.session else { return Ok(None) };
+        let proof = session.authorized_by(capability).map_err(|refusal| match refusal {
+            NotAuthorized::OtherSession => Error::UploadTokenNotAccepted,
+            NotAuthorized::UploadUrlRenewed => Error::UploadUrlRenewed,
+        })?;
         match_etag(message.etag(), session.id)?;
-        session.authorized_by(capability).map(Some).map_err(|_| Error::UploadTokenNotAccepted)
+        Ok(Some(proof))
     }
 
-    fn prove_catalog_caller(&self, message: &FirstMessage<'_>, caller: &Caller) -> Result<CatalogCaller, Error> {
+    fn prove_catalog_caller(&self, message: &FirstMessage<'_>, token: &AccessToken) -> Result<CatalogCaller, Error> {
         let tenant = message.catalog_name()?.tenant;
-        CatalogCaller::authorize(caller, &self.catalog_clients, tenant).ok_or(Error::NotCatalogClient)
+        let issuer_tenants = token.issuer_tenants.as_deref();
+        let proof = CatalogCaller::authorize(&token.caller, &self.catalog_clients, issuer_tenants, tenant);
+        proof.ok_or(Error::NotCatalogClient)
     }
 }
 

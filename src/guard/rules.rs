@@ -12,6 +12,9 @@ use crate::{
 const PACKAGE: &str = "print.upload.v1";
 const OPTION: &str = "print.upload.v1.rule";
 
+/// The path of the method that sends a range.
+pub const UPLOAD_RANGE: &str = "/print.upload.v1.UploadSessions/UploadRange";
+
 /// The methods that cancel.
 const CANCELS: [&str; 2] = ["DeleteUploadSession", "CancelPrintJob"];
 
@@ -87,12 +90,13 @@ impl Rules {
 
 impl Rule {
     /// What the call's session or document is resolved for. Of the calls that prove a session, only DeleteUploadSession
-    /// turns a missing one into success, and only UploadRange streams its request. The third is GetUploadSession.
+    /// turns a missing one into success, only UploadRange streams its request, and only RenewUploadUrl accepts no
+    /// upload token. The fourth is GetUploadSession.
     pub fn purpose(&self) -> Purpose {
         if self.allow_missing_field.is_some() {
             return Purpose::Cancel;
         }
-        let reads = self.proof == Proof::OwnedSession && !self.is_client_streaming;
+        let reads = self.proof == Proof::OwnedSession && self.capability && !self.is_client_streaming;
         if reads { Purpose::Read } else { Purpose::Other }
     }
 
@@ -182,8 +186,23 @@ mod tests {
         let delete = rules.of("/print.upload.v1.UploadSessions/DeleteUploadSession").expect("a rule");
         assert_eq!(delete.scopes, ["PrintJob.ReadWrite", "PrintJob.ReadWrite.All"]);
         assert_eq!(delete.roles, ["PrintJob.ReadWrite.All"]);
-        assert!(rules.of("/print.upload.v1.UploadSessions/UploadRange").is_some_and(|rule| rule.only_session_ids));
+        assert!(rules.of(UPLOAD_RANGE).is_some_and(|rule| rule.only_session_ids));
         assert!(rules.of("/grpc.health.v1.Health/Check").is_none());
+    }
+
+    #[test]
+    fn a_session_is_read_only_for_who_gets_it_and_canceled_only_by_who_deletes_it() {
+        let rules = Rules::load().expect("the compiled-in proto has rules");
+        for (method, purpose) in [
+            ("CreateUploadSession", Purpose::Other),
+            ("GetUploadSession", Purpose::Read),
+            ("RenewUploadUrl", Purpose::Other),
+            ("UploadRange", Purpose::Other),
+            ("DeleteUploadSession", Purpose::Cancel),
+        ] {
+            let path = format!("/{PACKAGE}.UploadSessions/{method}");
+            assert_eq!(rules.of(&path).expect(method).purpose(), purpose, "{method}");
+        }
     }
 
     #[test]

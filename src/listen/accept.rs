@@ -1,18 +1,20 @@
 //! Accepts connections, and returns each one when its protocol is known. A connection that sends nothing, or fails its
-//! TLS handshake, is closed.
+//! TLS handshake, is closed, and so is one too many.
 
 use std::{io, sync::Arc, time::Duration};
 
 use tokio::{
     io::AsyncRead,
     net::{TcpListener, TcpStream},
-    sync::mpsc::{self, Sender},
+    sync::mpsc::{self, Receiver, Sender},
     time::{sleep, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
-use tokio_stream::wrappers::ReceiverStream;
 
-use super::detect::{Prefixed, detect_protocol};
+use super::{
+    connections::{ConnectionPermit, Connections},
+    detect::{Prefixed, detect_protocol},
+};
 
 /// How long the TLS handshake and the first bytes of a new connection may take together.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -23,27 +25,45 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// How many accepted connections may wait to be served.
 const BACKLOG: usize = 64;
 
+/// How many bytes of a connection the system keeps that it has not sent yet. Without a limit it keeps up to 4 MiB, and
+/// has room for more only when a third of them has been sent: a slow client would be taken for one that reads nothing,
+/// and a short answer or a PING would wait behind them.
+#[cfg(target_os = "linux")]
+const MAX_UNSENT_BYTES: u32 = 128 * 1024;
+
+/// A connection whose protocol is known.
+pub struct Accepted<Transport> {
+    pub transport: Prefixed<Transport>,
+    /// Kept as long as the connection.
+    pub permit: ConnectionPermit,
+}
+
 /// Connections without TLS.
-pub fn plain(listener: TcpListener) -> ReceiverStream<io::Result<Prefixed<TcpStream>>> {
-    accept(listener, |connection| async { Ok(connection) })
+pub fn plain(listener: TcpListener, connections: &Arc<Connections>) -> Receiver<Accepted<TcpStream>> {
+    accept(listener, connections, |connection| async { Ok(connection) })
 }
 
 /// Connections with TLS.
-pub fn tls(listener: TcpListener, acceptor: TlsAcceptor) -> ReceiverStream<io::Result<Prefixed<TlsStream<TcpStream>>>> {
-    accept(listener, move |connection| acceptor.accept(connection))
+pub fn tls(
+    listener: TcpListener,
+    connections: &Arc<Connections>,
+    acceptor: TlsAcceptor,
+) -> Receiver<Accepted<TlsStream<TcpStream>>> {
+    accept(listener, connections, move |connection| acceptor.accept(connection))
 }
 
-/// Accepts until the returned stream is dropped.
-fn accept<Connection, Handshake>(
+/// Accepts until the receiver is dropped.
+fn accept<Transport, Handshake>(
     listener: TcpListener,
+    connections: &Arc<Connections>,
     shake_hands: impl Fn(TcpStream) -> Handshake + Send + Sync + 'static,
-) -> ReceiverStream<io::Result<Prefixed<Connection>>>
+) -> Receiver<Accepted<Transport>>
 where
-    Connection: AsyncRead + Unpin + Send + 'static,
-    Handshake: Future<Output = io::Result<Connection>> + Send + 'static,
+    Transport: AsyncRead + Unpin + Send + 'static,
+    Handshake: Future<Output = io::Result<Transport>> + Send + 'static,
 {
-    let (ready, connections) = mpsc::channel(BACKLOG);
-    let shake_hands = Arc::new(shake_hands);
+    let (ready, accepted) = mpsc::channel(BACKLOG);
+    let (connections, shake_hands) = (Arc::clone(connections), Arc::new(shake_hands));
     tokio::spawn(async move {
         loop {
             let accepted = tokio::select! {
@@ -51,7 +71,12 @@ where
                 () = ready.closed() => return,
             };
             match accepted {
-                Ok((connection, _)) => drop(tokio::spawn(prepare(connection, Arc::clone(&shake_hands), ready.clone()))),
+                Ok((connection, peer)) => {
+                    // Closed at once if it is one too many.
+                    if let Some(permit) = connections.take(peer.ip()) {
+                        tokio::spawn(prepare(connection, permit, Arc::clone(&shake_hands), ready.clone()));
+                    }
+                }
                 Err(error) => {
                     tracing::warn!(error = %error, "a connection was not accepted");
                     sleep(ACCEPT_RETRY).await;
@@ -59,23 +84,31 @@ where
             }
         }
     });
-    ReceiverStream::new(connections)
+    accepted
 }
 
-async fn prepare<Connection: AsyncRead + Unpin, Handshake>(
+async fn prepare<Transport: AsyncRead + Unpin, Handshake>(
     connection: TcpStream,
+    permit: ConnectionPermit,
     shake_hands: Arc<impl Fn(TcpStream) -> Handshake>,
-    ready: Sender<io::Result<Prefixed<Connection>>>,
+    ready: Sender<Accepted<Transport>>,
 ) where
-    Handshake: Future<Output = io::Result<Connection>>,
+    Handshake: Future<Output = io::Result<Transport>>,
 {
     let detected = async {
-        connection.set_nodelay(true)?;
+        set_options(&connection)?;
         detect_protocol(shake_hands(connection).await?).await
     };
     match timeout(HANDSHAKE_TIMEOUT, detected).await {
-        Ok(Ok(connection)) => drop(ready.send(Ok(connection)).await),
+        Ok(Ok(transport)) => drop(ready.send(Accepted { transport, permit }).await),
         Ok(Err(error)) => tracing::debug!(error = %error, "a new connection failed"),
         Err(_) => tracing::debug!("a new connection sent nothing in time"),
     }
+}
+
+fn set_options(connection: &TcpStream) -> io::Result<()> {
+    connection.set_nodelay(true)?;
+    #[cfg(target_os = "linux")]
+    socket2::SockRef::from(connection).set_tcp_notsent_lowat(MAX_UNSENT_BYTES)?;
+    Ok(())
 }

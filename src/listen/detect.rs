@@ -8,7 +8,6 @@ use std::{
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
-use tonic::transport::server::Connected;
 
 /// What every HTTP/2 client sends first (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -33,6 +32,13 @@ where
         }
     }
     Ok(Prefixed { prefix: prefix.freeze(), connection })
+}
+
+impl<Connection> Prefixed<Connection> {
+    /// Whether the client speaks HTTP/2. Known until the first bytes are read again.
+    pub fn is_http2(&self) -> bool {
+        self.prefix.starts_with(PREFACE)
+    }
 }
 
 impl<Connection: AsyncRead + Unpin> AsyncRead for Prefixed<Connection> {
@@ -73,14 +79,6 @@ impl<Connection: AsyncWrite + Unpin> AsyncWrite for Prefixed<Connection> {
     }
 }
 
-impl<Connection: Connected> Connected for Prefixed<Connection> {
-    type ConnectInfo = Connection::ConnectInfo;
-
-    fn connect_info(&self) -> Self::ConnectInfo {
-        self.connection.connect_info()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -98,6 +96,7 @@ mod tests {
             let (mut client, server) = duplex(64);
             client.write_all(first).await.expect("taken");
             let mut detected = detect_protocol(server).await.expect("the protocol is known");
+            assert_eq!(detected.is_http2(), first == PREFACE);
             client.write_all(b"more").await.expect("taken");
             drop(client);
             let mut read = Vec::new();

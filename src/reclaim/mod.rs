@@ -4,6 +4,9 @@
 //! sessions for the time of a lease, makes a pass over the objects of each, and records the result. If a replica stops
 //! in the middle of a pass, another one repeats the pass.
 //!
+//! The statement of a cancel also claims the session for the replica that runs it, and the first two passes are recorded
+//! together. So a cancel costs two statements in all until its last pass, and each is shared with other cancels.
+//!
 //! ```text
 //!   end           pass 1        pass 2                  final_time     last pass            purge
 //!    |              |             |                         |              |                  |
@@ -26,18 +29,21 @@
 //! holds. When the session's job is deleted, its manifest is emptied, and it is queued again with all three passes. A
 //! completed session has no tombstone: its row lives as long as its job.
 //!
-//! While a pass runs, the row's `due_time` lies `LEASE` ahead, and no other worker claims the session. A pass gives up
-//! after `PASS_TIMEOUT`, which is less than `LEASE`: a slow session never occupies two workers. A pass that fails is
-//! retried after a back-off.
+//! While a session is claimed, its row's `due_time` lies `LEASE` ahead, and no other worker claims it. A pass gives up
+//! after `PASS_TIMEOUT`, and both first passes take less than `LEASE`: a slow session never occupies two workers. A pass
+//! that fails is retried after a back-off.
 //!
 //! The purge of tombstones is in `sweeper.rs`.
 
+mod claims;
+mod passes;
 mod worker;
 
 use std::time::Duration;
 
 use crate::{blobs::PUT_TIMEOUT, store::CLAIM_BATCH};
 
+pub use claims::Claims;
 pub use worker::run;
 
 /// How long an object may take to appear after its range has timed out.
@@ -45,12 +51,12 @@ const PUT_MARGIN: Duration = Duration::from_secs(60);
 const _: () = assert!(PUT_TIMEOUT.as_millis() < PUT_MARGIN.as_millis());
 
 /// How long a replica may be busy with a session before it may be claimed again. It is short because the bytes stay
-/// that long after a crash in the middle of a pass.
+/// that long after a crash between the end and the second pass.
 pub const LEASE: Duration = Duration::from_secs(5);
 
 /// How long one pass over one session's objects may take. The next pass drops what this one has left.
 const PASS_TIMEOUT: Duration = Duration::from_secs(4);
-const _: () = assert!(PASS_TIMEOUT.as_millis() < LEASE.as_millis());
+const _: () = assert!(SECOND_PASS.as_millis() + PASS_TIMEOUT.as_millis() < LEASE.as_millis());
 
 /// How soon after the first pass the second follows.
 pub const SECOND_PASS: Duration = Duration::from_millis(500);
@@ -60,13 +66,19 @@ pub const SECOND_PASS: Duration = Duration::from_millis(500);
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 const _: () = assert!(POLL_INTERVAL.as_millis() <= SECOND_PASS.as_millis());
 
-/// How long ended sessions are collected before they are claimed together.
+/// How long ended sessions are collected before the first pass over them.
 const COLLECT_TIME: Duration = Duration::from_millis(5);
+
+/// How many sessions a replica has claimed at once. Most of them only wait for their second pass.
+const MAX_CLAIMED: usize = 16_384;
+const _: () = assert!(CLAIM_BATCH <= MAX_CLAIMED);
+
+/// How many sessions wait to be hastened.
+const MAX_HASTENED: usize = 1024;
 
 /// How many passes a replica makes at once, each over the bytes of one session. A slow session does not delay the
 /// others.
 const MAX_PASSES: usize = 256;
-const _: () = assert!(CLAIM_BATCH <= MAX_PASSES);
 
 /// How long a pass waits after it has failed once. The time doubles with each further failure.
 const MIN_BACK_OFF: Duration = Duration::from_millis(250);

@@ -138,7 +138,7 @@ impl PrintCatalog for PrintCatalogService {
             match deleted {
                 DeleteJobOutcome::Ended(session, end) => app.announce_end(session, end),
                 // The bytes of a completed session may have to be dropped.
-                DeleteJobOutcome::NoSession | DeleteJobOutcome::Outdated => app.wake_reclaim.notify_one(),
+                DeleteJobOutcome::NoSession | DeleteJobOutcome::Outdated => app.claims.wake(),
             }
             Ok(())
         };

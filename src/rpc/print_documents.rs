@@ -165,14 +165,13 @@ fn complete(
     })
 }
 
-/// The error of a failed read. A missing object means lost bytes, unless the job was deleted during the download.
+/// The error of a failed read. If the job was deleted during the download, that is the cause: then the document has no
+/// bytes any more. Otherwise the store has failed, and a missing object means lost bytes.
 async fn explain(error: blobs::Error, app: &AppState, download: &Download) -> Error {
-    if matches!(error, blobs::Error::Missing(_)) {
-        match app.store.manifest(&download.permitted, &download.session).await {
-            Ok(manifest) if manifest.is_empty() => return Error::DocumentNotFound,
-            Ok(_) => {}
-            Err(error) => return error.into(),
-        }
+    match app.store.manifest(&download.permitted, &download.session).await {
+        Ok(manifest) if manifest.is_empty() => Error::DocumentNotFound,
+        // As long as the manifest cannot be read, nobody knows whether missing bytes are lost.
+        Err(unknown) if matches!(error, blobs::Error::Missing(_)) => unknown.into(),
+        Ok(_) | Err(_) => error.into(),
     }
-    error.into()
 }

@@ -43,7 +43,7 @@ impl PrintJobs for PrintJobsService {
         let permitted: PermittedPrinter = from_guard(request.extensions())?;
         let request = request.into_inner();
         let new = NewPrintJob {
-            document: DocumentId(Uuid::new_v4()),
+            document: DocumentId(Uuid::now_v7()),
             configuration: parse_configuration(request.configuration)?,
             request_id: parse_request_id(request.request_id)?,
         };

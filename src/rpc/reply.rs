@@ -11,18 +11,21 @@ use crate::{
     name::{DocumentName, JobName, TenantId},
     proto::{self, principal::Identity, print_document, print_job, upload_session},
     range::{ByteRange, combined_crc32c},
-    session::{EndReason, Principal, State, UploadSession},
+    session::{Capability, EndReason, Principal, State, UploadSession},
     store::{self, StoredPiece},
 };
 
-/// A session, with a fresh upload URL while it is active.
+/// A session, with a fresh upload URL while it is active. Without `upload_urls` it has none: the caller may not send.
 pub fn upload_session(
     session: &UploadSession,
     tenant: TenantId,
-    upload_urls: &UploadUrls,
+    upload_urls: Option<&UploadUrls>,
 ) -> Result<proto::UploadSession, Error> {
-    let upload_url = match session.state {
-        State::Active => upload_urls.sign(tenant, session.id, session.expire_limit)?,
+    let upload_url = match (session.state, upload_urls) {
+        (State::Active, Some(upload_urls)) => {
+            let capability = Capability { tenant, session: session.id, url_generation: session.url_generation };
+            upload_urls.sign(capability, session.expire_limit)?
+        }
         _ => String::new(),
     };
     Ok(proto::UploadSession {

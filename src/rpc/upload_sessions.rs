@@ -1,4 +1,4 @@
-//! `UploadSessions`: create, get, send, delete.
+//! `UploadSessions`: create, get, renew the URL, send, delete.
 
 use std::{sync::Arc, time::Instant};
 
@@ -10,16 +10,16 @@ use super::{from_guard, range_body::RangeBody, reply, request_id, task_result, u
 use crate::{
     app_state::AppState,
     error::{Error, Limited},
-    guard::RangePermit,
+    guard::{MaySend, RangePermit},
     name::SessionId,
     proto::{
         CreateUploadSessionRequest, DeleteUploadSessionRequest, DocumentProperties, GetUploadSessionRequest,
-        UploadRangeRequest, UploadRangeResponse, UploadSession, upload_session::State,
+        RenewUploadUrlRequest, UploadRangeRequest, UploadRangeResponse, UploadSession, upload_session,
         upload_sessions_server::UploadSessions,
     },
     range_bytes::RangeBytes,
-    session::{End, MissingSession, OwnedSession, PermittedDocument, Properties},
-    store::{CancelOutcome, Created},
+    session::{End, MissingSession, OwnedSession, PermittedDocument, Properties, State},
+    store::{CancelOutcome, Created, Reclaim},
     telemetry::{RequestLog, meters},
     text::is_invisible,
 };
@@ -43,6 +43,7 @@ impl UploadSessions for UploadSessionsService {
         let app = Arc::clone(&self.0);
         let permitted: PermittedDocument = from_guard(request.extensions())?;
         let (request_id, log) = (request_id(request.extensions()), RequestLog::of(request.extensions()));
+        let may_send = MaySend::is_in(request.extensions());
         let properties = parse_properties(request.into_inner().properties, app.limits.max_document_bytes)?;
         let id = SessionId(Uuid::now_v7());
 
@@ -55,7 +56,8 @@ impl UploadSessions for UploadSessionsService {
             match create.created {
                 Created::Session(session) => {
                     log.set_upload(session.id.0);
-                    let created = reply::upload_session(&session, permitted.document().tenant, &app.upload_urls)?;
+                    let upload_urls = may_send.then_some(&*app.upload_urls);
+                    let created = reply::upload_session(&session, permitted.document().tenant, upload_urls)?;
                     Ok(with_limits(created, &app))
                 }
                 Created::OtherActive(session) => Err(Error::SessionActive(session)),
@@ -73,13 +75,44 @@ impl UploadSessions for UploadSessionsService {
         request: Request<GetUploadSessionRequest>,
     ) -> Result<Response<UploadSession>, Status> {
         let owned: OwnedSession = from_guard(request.extensions())?;
+        let upload_urls = MaySend::is_in(request.extensions()).then_some(&*self.0.upload_urls);
         // The guard has read all of it. Only an overdue session must be ended before it is reported.
         let session = match owned.contents().filter(|session| !session.is_overdue) {
             Some(session) => Arc::clone(session),
             None => Arc::new(self.0.upload_session(&owned).await?.ok_or(Error::SessionNotFound)?),
         };
-        let session = reply::upload_session(&session, owned.tenant(), &self.0.upload_urls)?;
+        let session = reply::upload_session(&session, owned.tenant(), upload_urls)?;
         Ok(Response::new(with_limits(session, &self.0)))
+    }
+
+    async fn renew_upload_url(
+        &self,
+        request: Request<RenewUploadUrlRequest>,
+    ) -> Result<Response<UploadSession>, Status> {
+        let app = Arc::clone(&self.0);
+        let owned: OwnedSession = from_guard(request.extensions())?;
+        let may_send = MaySend::is_in(request.extensions());
+
+        // In its own task: if the caller hangs up, the writers that came with an earlier URL must still be notified.
+        let renewal = async move {
+            loop {
+                if let Some(session) = app.store.renew_upload_url(&owned).await? {
+                    app.announce_renewal(&session);
+                    let upload_urls = may_send.then_some(&*app.upload_urls);
+                    let renewed = reply::upload_session(&session, owned.tenant(), upload_urls)?;
+                    return Ok(with_limits(renewed, &app));
+                }
+                // Nothing was changed: one more read finds out why.
+                let session = app.upload_session(&owned).await?.ok_or(Error::SessionNotFound)?;
+                match session.state.end() {
+                    Some(end) => return Err(end.into()),
+                    None if session.state == State::Completed => return Err(Error::SessionCompleted),
+                    // It was overdue, and a range has prolonged it.
+                    None => {}
+                }
+            }
+        };
+        Ok(Response::new(task_result(tokio::spawn(renewal.in_current_span()).await)?))
     }
 
     async fn upload_range(
@@ -92,7 +125,7 @@ impl UploadSessions for UploadSessionsService {
         let bytes = RangeBytes::take(request.extensions_mut());
         let body = RangeBody::new(request.into_inner(), bytes);
         let response = upload_range(Arc::clone(&self.0), owned, permit, request_id, body).await?;
-        let limits = (response.state() == State::Active).then(|| reply::upload_limits(&self.0));
+        let limits = (response.state() == upload_session::State::Active).then(|| reply::upload_limits(&self.0));
         Ok(Response::new(UploadRangeResponse { limits, ..response }))
     }
 
@@ -110,13 +143,19 @@ impl UploadSessions for UploadSessionsService {
         // In its own task: if the caller hangs up, the writers of the ended session must still be notified.
         let deletion = async move {
             let begun = Instant::now();
-            match app.store.cancel(&owned, &request_id).await? {
+            let reserved = app.claims.reserve();
+            match app.store.cancel(&owned, &request_id, reserved.is_some()).await? {
                 CancelOutcome::Ended(end) => {
-                    app.announce_end(owned.id(), end);
-                    metrics::histogram!(meters::CANCEL_DURATION).record(begun.elapsed());
+                    app.notify_writers(owned.id(), end);
+                    app.claims.begin(Reclaim::of_ended(owned.tenant(), owned.id()), reserved);
+                }
+                CancelOutcome::EndedBefore(end) => {
+                    app.notify_writers(owned.id(), end);
+                    app.claims.hasten(owned.tenant(), owned.id());
                 }
                 CancelOutcome::Completed => return Err(Error::SessionCompleted),
             }
+            metrics::histogram!(meters::CANCEL_DURATION).record(begun.elapsed());
             Ok(())
         };
         task_result(tokio::spawn(deletion.in_current_span()).await)?;
@@ -126,7 +165,7 @@ impl UploadSessions for UploadSessionsService {
 
 /// The session with what it accepts, if it is active.
 fn with_limits(session: UploadSession, app: &AppState) -> UploadSession {
-    let limits = (session.state() == State::Active).then(|| reply::upload_limits(app));
+    let limits = (session.state() == upload_session::State::Active).then(|| reply::upload_limits(app));
     UploadSession { limits, ..session }
 }
 

@@ -57,6 +57,8 @@ pub struct Capability {
     pub tenant: TenantId,
     /// The session.
     pub session: SessionId,
+    /// How often the session's upload URL had been renewed when this one was signed.
+    pub url_generation: u32,
 }
 
 /// The kind of credential that authorized a call.

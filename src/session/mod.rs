@@ -7,9 +7,9 @@ mod proof;
 mod state;
 
 pub use caller::{Caller, Capability, Credential, Principal, identity};
-pub use plan::{Expected, Plan, RangeRequest, RangeView, Refusal, plan};
+pub use plan::{BASE_PIECES, BYTES_PER_PIECE, Expected, Plan, RangeRequest, RangeView, Refusal, piece_limit, plan};
 pub use proof::{
-    CatalogCaller, Document, MissingSession, NotJobCreator, NotSessionOwner, OwnedSession, PermittedDocument,
-    PermittedPrinter, Printer, Reach, Session,
+    CatalogCaller, Document, MissingSession, NotAuthorized, NotJobCreator, NotSessionOwner, OwnedSession,
+    PermittedDocument, PermittedPrinter, Printer, Reach, Session,
 };
-pub use state::{End, EndReason, Properties, State, UploadSession};
+pub use state::{End, EndReason, Properties, State, UploadSession, WriterEnd};

@@ -3,6 +3,19 @@
 use super::{End, State};
 use crate::range::ByteRange;
 
+/// How many pieces a document of any size may have.
+pub const BASE_PIECES: u64 = 64;
+
+/// A document may have one more piece for each of these bytes that it begins: a range of one byte costs as much as one
+/// of many.
+pub const BYTES_PER_PIECE: u64 = 64 * 1024;
+
+/// How many pieces a document of this size may have. `max_fragments` is the limit for every document.
+pub fn piece_limit(size_bytes: u64, max_fragments: u32) -> u32 {
+    let by_size = size_bytes.div_ceil(BYTES_PER_PIECE) + BASE_PIECES;
+    u32::try_from(by_size).map_or(max_fragments, |by_size| by_size.min(max_fragments))
+}
+
 /// A session as one range sees it.
 #[derive(Debug, Clone)]
 pub struct RangeView {
@@ -18,6 +31,8 @@ pub struct RangeView {
     pub missing: Vec<ByteRange>,
     /// The range that completed the document, and its CRC32C.
     pub completing: Option<(ByteRange, u32)>,
+    /// How often the session's upload URL was renewed.
+    pub url_generation: u32,
 }
 
 /// A range, as its header describes it.
@@ -66,7 +81,10 @@ pub enum Refusal {
     /// No byte is missing, and without a digest it is unknown whether these are the same bytes.
     AlreadyReceived,
     /// With this range the document would have too many pieces.
-    TooManyFragments,
+    TooManyFragments {
+        /// How many it may have.
+        limit: u32,
+    },
 }
 
 /// Plans a range. The pieces to commit are fixed here: if another writer commits a part of them first, the commit
@@ -91,8 +109,9 @@ fn plan_active(view: RangeView, request: RangeRequest, max_fragments: u32) -> Pl
             Plan::Refuse(Refusal::AlreadyReceived)
         };
     }
-    if fragment_count as usize + missing.len() > max_fragments as usize {
-        return Plan::Refuse(Refusal::TooManyFragments);
+    let limit = piece_limit(size_bytes, max_fragments);
+    if fragment_count as usize + missing.len() > limit as usize {
+        return Plan::Refuse(Refusal::TooManyFragments { limit });
     }
     Plan::Take(missing)
 }
@@ -116,8 +135,20 @@ mod tests {
     fn decide(state: State, missing: &[ByteRange], completing: Option<ByteRange>, has_digest: bool) -> Plan {
         let completing = completing.map(|range| (range, 42));
         let missing = missing.to_vec();
-        let view = RangeView { state, is_overdue: false, size_bytes: 10, fragment_count: 0, missing, completing };
+        let (is_overdue, size_bytes, fragment_count, url_generation) = (false, 10, 0, 0);
+        let view = RangeView { state, is_overdue, size_bytes, fragment_count, missing, completing, url_generation };
         plan(view, RangeRequest { range: ByteRange::known(4, 8), total: 10, has_digest }, 1)
+    }
+
+    #[test]
+    fn a_small_document_has_few_pieces() {
+        for (size_bytes, limit) in
+            [(1, 65), (65_536, 65), (65_537, 66), (10 << 20, 224), (1 << 30, 10_000), (u64::MAX, 10_000)]
+        {
+            assert_eq!(piece_limit(size_bytes, 10_000), limit, "{size_bytes}");
+        }
+        assert_eq!(piece_limit(1 << 30, 3), 3);
+        assert_eq!(piece_limit(1 << 40, u32::MAX), (1 << 24) + 64);
     }
 
     #[test]
@@ -155,7 +186,7 @@ mod tests {
             (view.state == State::Completed && repeated.is_none(), Plan::Refuse(Refusal::Completed)),
             (request.total != view.size_bytes, Plan::Refuse(Refusal::WrongTotal { size_bytes: view.size_bytes })),
             (repeated.is_some(), Plan::Confirm(Expected::Completing(repeated.unwrap_or_default()))),
-            (!view.missing.is_empty() && is_too_many, Plan::Refuse(Refusal::TooManyFragments)),
+            (!view.missing.is_empty() && is_too_many, Plan::Refuse(Refusal::TooManyFragments { limit: max_fragments })),
             (!view.missing.is_empty(), Plan::Take(view.missing.clone())),
             (request.has_digest, Plan::Confirm(Expected::Committed)),
         ];
@@ -181,6 +212,7 @@ mod tests {
                 fragment_count,
                 missing,
                 completing: completing.map(|(start, end, crc32c)| (ByteRange::known(start, end), crc32c)),
+                url_generation: 0,
             },
         )
     }

@@ -23,6 +23,15 @@ pub struct NotJobCreator;
 #[derive(Debug, PartialEq, Eq)]
 pub struct NotSessionOwner;
 
+/// Why a capability authorizes no call for a session.
+#[derive(Debug, PartialEq, Eq)]
+pub enum NotAuthorized {
+    /// It was issued for another session.
+    OtherSession,
+    /// The session's upload URL was renewed after the capability was issued.
+    UploadUrlRenewed,
+}
+
 /// A printer as the store resolved it from its name, or from that of a share.
 #[derive(Debug, Clone)]
 pub struct Printer {
@@ -108,6 +117,8 @@ pub struct Session {
     pub id: SessionId,
     /// The user or application that created it.
     pub owner: Principal,
+    /// How often its upload URL was renewed.
+    pub url_generation: u32,
     /// All of it, as it was at that moment, if it was resolved to be read.
     pub contents: Option<Arc<UploadSession>>,
 }
@@ -121,10 +132,13 @@ impl Session {
         Ok(OwnedSession { session: self.clone(), credential: Credential::AccessToken })
     }
 
-    /// Checks that the capability was issued for the session.
-    pub fn authorized_by(&self, capability: &Capability) -> Result<OwnedSession, NotSessionOwner> {
+    /// Checks that the capability was issued for the session, and not before its upload URL was last renewed.
+    pub fn authorized_by(&self, capability: &Capability) -> Result<OwnedSession, NotAuthorized> {
         if self.tenant != capability.tenant || self.id != capability.session {
-            return Err(NotSessionOwner);
+            return Err(NotAuthorized::OtherSession);
+        }
+        if self.url_generation != capability.url_generation {
+            return Err(NotAuthorized::UploadUrlRenewed);
         }
         Ok(OwnedSession { session: self.clone(), credential: Credential::UploadUrl })
     }
@@ -160,6 +174,16 @@ impl OwnedSession {
     pub fn credential(&self) -> Credential {
         self.credential
     }
+
+    /// The generation of the upload URL that authorized the call. `None` if an access token did.
+    pub fn url_generation(&self) -> Option<u32> {
+        (self.credential == Credential::UploadUrl).then_some(self.session.url_generation)
+    }
+
+    /// Whether an upload URL authorized the call that was renewed since. `generation` is that of the session now.
+    pub fn is_renewed(&self, generation: u32) -> bool {
+        self.url_generation().is_some_and(|presented| presented != generation)
+    }
 }
 
 /// Stands for an [`OwnedSession`]: the session does not exist, and the caller allows that.
@@ -174,11 +198,18 @@ pub struct CatalogCaller {
 }
 
 impl CatalogCaller {
-    /// Checks that the caller is an application that maintains catalogs. It may do so for every `tenant`.
-    pub fn authorize(caller: &Caller, catalog_clients: &[String], tenant: TenantId) -> Option<Self> {
+    /// Checks that the caller is an application that maintains catalogs. It may do so for every `tenant` that its
+    /// issuer may speak for: `issuer_tenants`, or all of them.
+    pub fn authorize(
+        caller: &Caller,
+        catalog_clients: &[String],
+        issuer_tenants: Option<&[TenantId]>,
+        tenant: TenantId,
+    ) -> Option<Self> {
         let Principal::Application(app_id) = &caller.principal else { return None };
-        let known = catalog_clients.contains(app_id);
-        known.then(|| Self { tenant, application: caller.principal.clone() })
+        let is_authorized =
+            catalog_clients.contains(app_id) && issuer_tenants.is_none_or(|tenants| tenants.contains(&tenant));
+        is_authorized.then(|| Self { tenant, application: caller.principal.clone() })
     }
 
     /// The tenant that the request names.
@@ -207,12 +238,8 @@ mod tests {
     }
 
     fn session() -> Session {
-        Session {
-            tenant: TenantId(Uuid::from_u128(1)),
-            id: SessionId(Uuid::from_u128(7)),
-            owner: ada(),
-            contents: None,
-        }
+        let (tenant, id) = (TenantId(Uuid::from_u128(1)), SessionId(Uuid::from_u128(7)));
+        Session { tenant, id, owner: ada(), url_generation: 2, contents: None }
     }
 
     #[test]
@@ -228,13 +255,43 @@ mod tests {
 
     #[test]
     fn a_capability_authorizes_calls_for_its_own_session_only() {
-        let capability = |tenant, session| Capability {
+        let capability = |tenant, session, url_generation| Capability {
             tenant: TenantId(Uuid::from_u128(tenant)),
             session: SessionId(Uuid::from_u128(session)),
+            url_generation,
         };
-        assert!(session().authorized_by(&capability(1, 7)).is_ok());
-        assert!(session().authorized_by(&capability(1, 8)).is_err());
-        assert!(session().authorized_by(&capability(2, 7)).is_err());
+        let refusal = |capability| session().authorized_by(&capability).expect_err("refused");
+        assert!(session().authorized_by(&capability(1, 7, 2)).is_ok());
+        assert_eq!(refusal(capability(1, 8, 2)), NotAuthorized::OtherSession);
+        assert_eq!(refusal(capability(2, 7, 2)), NotAuthorized::OtherSession);
+        assert_eq!(refusal(capability(1, 7, 1)), NotAuthorized::UploadUrlRenewed);
+    }
+
+    #[test]
+    fn an_application_maintains_the_catalogs_that_its_issuer_may_speak_for() {
+        let clients = ["robot".to_owned()];
+        let tenants = [1, 2].map(|tenant| TenantId(Uuid::from_u128(tenant)));
+        let may = |principal: Principal, issuer_tenants: Option<&[TenantId]>| {
+            tenants.map(|tenant| {
+                CatalogCaller::authorize(&caller(1, principal.clone()), &clients, issuer_tenants, tenant).is_some()
+            })
+        };
+        let robot = Principal::Application("robot".into());
+        assert_eq!(may(robot.clone(), None), [true, true]);
+        assert_eq!(may(robot.clone(), Some(&tenants)), [true, true]);
+        assert_eq!(may(robot.clone(), Some(&tenants[..1])), [true, false]);
+        assert_eq!(may(robot, Some(&[])), [false, false]);
+        assert_eq!(may(Principal::Application("other".into()), None), [false, false]);
+        assert_eq!(may(Principal::User("robot".into()), None), [false, false]);
+    }
+
+    #[test]
+    fn only_a_call_with_an_upload_url_depends_on_its_renewal() {
+        let (tenant, id) = (session().tenant, session().id);
+        let by_url = session().authorized_by(&Capability { tenant, session: id, url_generation: 2 }).expect("a proof");
+        let by_token = session().owned_by(&caller(1, ada())).expect("a proof");
+        assert_eq!([by_url.is_renewed(2), by_url.is_renewed(3)], [false, true]);
+        assert_eq!([by_token.is_renewed(2), by_token.is_renewed(3)], [false, false]);
     }
 
     #[test]

@@ -52,6 +52,15 @@ pub enum End {
     Expired,
 }
 
+/// Why a writer ends before its range is committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WriterEnd {
+    /// Its session has ended.
+    Session(End),
+    /// The upload URL that it came with was renewed.
+    UploadUrlRenewed,
+}
+
 /// Why a session has ended, as its row stores it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndReason {
@@ -118,4 +127,6 @@ pub struct UploadSession {
     /// The user or application that ended it.
     pub ended_by: Option<Principal>,
     pub end_reason: Option<EndReason>,
+    /// How often its upload URL was renewed.
+    pub url_generation: u32,
 }

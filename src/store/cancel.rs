@@ -18,17 +18,20 @@ use crate::{
 /// The result of canceling a session.
 #[derive(Debug, PartialEq, Eq)]
 pub enum CancelOutcome {
-    /// It has ended, now or before. Its writers must be notified in both cases: a replica that ended it before may have
-    /// lost the answer of the database.
+    /// This call has ended it.
     Ended(End),
+    /// It had ended before. Its writers must be notified all the same, and its bytes dropped: the replica that ended it
+    /// may have lost the answer of the database.
+    EndedBefore(End),
     /// It is completed: there is nothing left to cancel.
     Completed,
 }
 
 impl Store {
-    /// Cancels the session. An overdue session expires instead.
-    pub async fn cancel(&self, owned: &OwnedSession, request_id: &str) -> Result<CancelOutcome, Error> {
-        let cancel = Cancel { owned: owned.clone(), request_id: request_id.to_owned() };
+    /// Cancels the session. An overdue session expires instead. If `claim`, and this call ends the session, it is also
+    /// claimed: the caller makes the first passes over its bytes.
+    pub async fn cancel(&self, owned: &OwnedSession, request_id: &str, claim: bool) -> Result<CancelOutcome, Error> {
+        let cancel = Cancel { owned: owned.clone(), request_id: request_id.to_owned(), claim };
         let outcome = self.batchers.cancel.answer(debug_span!("store.cancel"), cancel).await;
         crash_point!("cancel.committed");
         outcome
@@ -40,6 +43,7 @@ impl Store {
 pub(super) struct Cancel {
     owned: OwnedSession,
     request_id: String,
+    claim: bool,
 }
 
 impl Operation for Cancel {
@@ -65,9 +69,10 @@ impl Operation for Cancel {
         let text = |column: fn(&Self) -> String| batch.iter().map(column).collect::<Vec<_>>();
         let query = end_locked_sessions!(
             "
-                select s.*, asked.actor, asked.credential, asked.request_id, 'deleted' as reason
-                from unnest($2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[])
-                     as asked (tenant_id, session_id, actor, credential, request_id)
+                select s.*, asked.actor, asked.credential, asked.request_id, 'deleted' as reason,
+                       case when claim then $8::interval end as lease
+                from unnest($2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::boolean[])
+                     as asked (tenant_id, session_id, actor, credential, request_id, claim)
                 cross join lateral (
                     select tenant_id, session_id, expire_time from upload_session s
                     where (s.tenant_id, s.session_id) = (asked.tenant_id, asked.session_id) and state = 'active'
@@ -88,6 +93,8 @@ impl Operation for Cancel {
             &text(|cancel| cancel.owned.owner().to_string()),
             &text(|cancel| cancel.owned.credential().as_str().to_owned()),
             &text(|cancel| cancel.request_id.clone()),
+            &batch.iter().map(|cancel| cancel.claim).collect::<Vec<_>>(),
+            interval(terms.reclaim_lease),
         );
         let rows = query.fetch_all(connection).await?;
         crash_point!("end.executed");
@@ -109,6 +116,7 @@ impl Operation for Cancel {
             credential: self.owned.credential().as_str(),
             request_id: &self.request_id,
             reason: "deleted",
+            lease: self.claim.then_some(terms.reclaim_lease),
         };
         let (tenant, id, grace) = (self.owned.tenant(), self.owned.id(), terms.writer_grace);
         let end =
@@ -133,8 +141,8 @@ fn outcome_of_ended(state: Option<&str>) -> Option<CancelOutcome> {
     match state {
         Some("active") => None,
         Some("completed") => Some(CancelOutcome::Completed),
-        Some("expired") => Some(CancelOutcome::Ended(End::Expired)),
+        Some("expired") => Some(CancelOutcome::EndedBefore(End::Expired)),
         // Without a row, the session was purged: it was canceled or expired before.
-        _ => Some(CancelOutcome::Ended(End::Canceled)),
+        _ => Some(CancelOutcome::EndedBefore(End::Canceled)),
     }
 }

@@ -104,6 +104,7 @@ impl Store {
             credential: Credential::AccessToken.as_str(),
             request_id,
             reason: "print-job-deleted",
+            lease: None,
         };
         // Locks the job's row: from here on no session of the job is created.
         let delete = sqlx::query_scalar!(

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     name::{SessionId, TenantId},
-    session::{OwnedSession, State},
+    session::{BASE_PIECES, BYTES_PER_PIECE, OwnedSession, State},
 };
 
 /// Commits a range of a session.
@@ -49,6 +49,8 @@ struct Columns {
     objects: Vec<Uuid>,
     credentials: Vec<String>,
     request_ids: Vec<String>,
+    /// The generation of the upload URL that each range came with, if it came with one.
+    url_generations: Vec<Option<i32>>,
     /// The range of each piece, from 1 on.
     piece_members: Vec<i64>,
     piece_starts: Vec<i64>,
@@ -67,8 +69,9 @@ macro_rules! commit_ranges {
             r#"
             with asked as materialized (
                 select * from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::bigint[], $6::uuid[],
-                                     $7::text[], $8::text[]) with ordinality
-                    as a (tenant_id, session_id, start_byte, end_byte, crc32c, object_id, credential, request_id, member)
+                                     $7::text[], $8::text[], $18::int[]) with ordinality
+                    as a (tenant_id, session_id, start_byte, end_byte, crc32c, object_id, credential, request_id,
+                          url_generation, member)
             ), piece as materialized (
                 select * from unnest($9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[])
                     as p (member, start_byte, end_byte, crc32c)
@@ -104,7 +107,9 @@ macro_rules! commit_ranges {
                 where (s.tenant_id, s.session_id) = (t.tenant_id, t.session_id)
                   and s.state = 'active' and t.expire_time > t.time
                   and not (s.received && t.bytes)
-                  and s.fragment_count + t.pieces <= $14
+                  and s.fragment_count + t.pieces
+                      <= least($14::int, (s.size_bytes + $16::bigint - 1) / $16 + $17::bigint)
+                  and (t.url_generation is null or t.url_generation = s.url_generation)
                 returning s.*, t.member, t.time, t.object_id, t.start_byte, t.credential, t.request_id
             ), manifest as (
                 insert into fragment (tenant_id, session_id, start_byte, end_byte, object_id, object_offset, crc32c)
@@ -143,6 +148,9 @@ macro_rules! commit_ranges {
             interval($terms.idle_timeout),
             i32::try_from($terms.max_fragments).unwrap_or(i32::MAX),
             interval($terms.writer_grace),
+            BYTES_PER_PIECE as i64,
+            BASE_PIECES as i64,
+            &columns.url_generations as _,
         )
     }};
 }
@@ -215,6 +223,7 @@ impl Columns {
             columns.objects.push(new.object);
             columns.credentials.push(owned.credential().as_str().to_owned());
             columns.request_ids.push(request_id.clone());
+            columns.url_generations.push(owned.url_generation().map(|generation| generation as i32));
             for piece in &new.pieces {
                 columns.piece_members.push(member);
                 columns.piece_starts.push(piece.range.start() as i64);

@@ -1,23 +1,31 @@
 //! The connections to Postgres. Every statement for a call or a background task runs in [`Database::statement`] or
 //! [`Transaction::statement`]. They limit its time, and trace it as a child of its operation's span.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use sqlx::{
     ConnectOptions, Connection, PgConnection, PgPool, Postgres,
+    pool::PoolConnection,
     postgres::{PgConnectOptions, PgListener, PgPoolOptions},
 };
-use tokio::time::{Instant, sleep, timeout};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout},
+};
 use tracing::{Instrument, Span};
 
-use super::{Connections, Error};
+use super::{Connections, Error, Unfit, fitness::Fitness};
 
-/// The settings of every connection. With the first four Postgres ends a statement that runs too long, and closes the
-/// connection of a replica that no longer responds, because that replica's open transaction would block others.
+/// The settings of every connection. The statements lock rows and then judge their newest version, which only this
+/// isolation level does; the database, or its role, may have another default.
+///
+/// With the next four Postgres ends a statement that runs too long, and closes the connection of a replica that no longer
+/// responds, because that replica's open transaction would block others.
 ///
 /// Every statement finds its rows by an index. Postgres keeps a plan, and one that was made while a table was small would
 /// go on to read all of it once it is large. With the others it looks up each row, whatever it believes about sizes.
-const SETTINGS: [(&str, &str); 8] = [
+const SETTINGS: [(&str, &str); 9] = [
+    ("default_transaction_isolation", "read committed"),
     ("statement_timeout", "10s"),
     ("idle_in_transaction_session_timeout", "5s"),
     ("tcp_keepalives_idle", "10s"),
@@ -56,27 +64,37 @@ const RELEASE_TIMEOUT: Duration = Duration::from_secs(12);
 #[derive(Debug, Clone)]
 pub(super) struct Database {
     pool: PgPool,
+    fitness: Arc<Fitness>,
 }
 
 /// A connection that runs batches.
 #[derive(Debug)]
 pub(super) struct BatchConnection {
     connection: PgConnection,
+    opened: Instant,
     idle_since: Instant,
+    fitness: Arc<Fitness>,
 }
 
 /// An open transaction. If it is dropped before its commit, it is rolled back.
-pub(super) struct Transaction(sqlx::Transaction<'static, Postgres>);
+pub(super) struct Transaction {
+    open: sqlx::Transaction<'static, Postgres>,
+    fitness: Arc<Fitness>,
+}
 
 impl Database {
     /// The database at `url`. Connects when first used.
     pub(super) fn connect_lazily(url: &str, max_connections: u32) -> Result<Self, Error> {
         let options = options(url)?;
-        let pool = PgPoolOptions::new()
-            .max_connections(max_connections)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
+        let fitness = Arc::<Fitness>::default();
+        let given_up = Arc::clone(&fitness);
+        let pool = checking_pool(max_connections, &fitness)
+            .before_acquire(move |_, connection| {
+                let may_be_used = !given_up.is_given_up(connection.age);
+                Box::pin(async move { Ok(may_be_used) })
+            })
             .after_release(|connection, _| Box::pin(async { Ok(is_alive(connection, RELEASE_TIMEOUT).await) }));
-        Ok(Self { pool: pool.connect_lazy_with(options) })
+        Ok(Self { pool: pool.connect_lazy_with(options), fitness })
     }
 
     /// New connections use the address `url`. Open ones stay.
@@ -91,12 +109,15 @@ impl Database {
         operation: Span,
         run: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, Error> {
+        let begun = Instant::now();
         let answer = async {
-            let mut connection = self.pool.acquire().await?;
-            run(&mut connection).await
+            let mut connection = self.acquire().await?;
+            Ok::<T, Error>(run(&mut connection).await?)
         };
         // Boxed: the driver's futures have some KiB, and each layer around a call would move them.
-        in_time(Box::pin(answer)).instrument(operation).await
+        let answer = in_time(Box::pin(answer)).instrument(operation).await;
+        self.fitness.observe(begun, &answer);
+        answer
     }
 
     /// Runs an operation in one transaction. It is committed if the operation succeeds, and rolled back if it fails.
@@ -106,9 +127,9 @@ impl Database {
         run: impl AsyncFnOnce(&mut Transaction) -> Result<T, E>,
     ) -> Result<T, E> {
         let committed = async {
-            let mut transaction = Transaction(self.begin().await?);
+            let mut transaction = Transaction { open: self.begin().await?, fitness: Arc::clone(&self.fitness) };
             let done = run(&mut transaction).await?;
-            in_time(transaction.0.commit()).await?;
+            in_time(transaction.open.commit()).await?;
             Ok(done)
         };
         Box::pin(committed).instrument(operation).await
@@ -118,6 +139,7 @@ impl Database {
     /// 0.9.0 returns the connection to the pool with the transaction open (sqlx issue 4385). The next statement on it,
     /// for example a cancel, would then be reported as done and rolled back later.
     async fn begin(&self) -> Result<sqlx::Transaction<'static, Postgres>, Error> {
+        self.recover().await?;
         let pool = self.pool.clone();
         let begin = async move { in_time(pool.begin()).await };
         let begun = tokio::spawn(begin.in_current_span()).await;
@@ -127,35 +149,74 @@ impl Database {
     /// Opens a connection for a batcher, outside the pool. It plans each statement once: their look-ups by key need no
     /// plan for each size of a batch.
     pub(super) async fn connect_for_batches(&self) -> Result<BatchConnection, Error> {
+        self.recover().await?;
         let connect = async {
             loop {
                 let options = (*self.pool.connect_options()).clone();
-                match options.options([("plan_cache_mode", "force_generic_plan")]).connect().await.map_err(Error::from)
-                {
+                match self.open(&options.options([("plan_cache_mode", "force_generic_plan")])).await {
+                    Err(error @ Error::Unfit(_)) => return Err(error),
                     // For example while Postgres starts. The pool retries in the same way.
                     Err(error) if error.is_transient() => sleep(RECONNECT_INTERVAL).await,
-                    connected => return connected,
+                    opened => return opened,
                 }
             }
         };
         let connection = timeout(ACQUIRE_TIMEOUT, connect).await.map_err(|_| Error::NoConnection)??;
-        Ok(BatchConnection { connection, idle_since: Instant::now() })
+        let now = Instant::now();
+        Ok(BatchConnection { connection, opened: now, idle_since: now, fitness: Arc::clone(&self.fitness) })
     }
 
     /// Opens a connection outside the pool.
     pub(super) async fn connect(&self) -> Result<PgConnection, Error> {
-        in_time(self.pool.connect_options().connect()).await
+        let options = self.pool.connect_options();
+        in_time(self.open(&options)).await
     }
 
     /// Listens on a channel, with a connection outside the pool.
     pub(super) async fn listen(&self, channel: &str) -> Result<PgListener, Error> {
-        let own = PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_TIMEOUT);
-        let own = own.connect_lazy_with((*self.pool.connect_options()).clone());
+        self.recover().await?;
+        let own = checking_pool(1, &self.fitness).connect_lazy_with((*self.pool.connect_options()).clone());
         let mut listener = in_time(PgListener::connect_with(&own)).await?;
         // Report a lost connection: a silent reconnect would lose the notifications in between.
         listener.eager_reconnect(false);
         in_time(listener.listen(channel)).await?;
         Ok(listener)
+    }
+
+    /// Reports whether the database is unfit, now and whenever that changes.
+    pub(super) fn fitness(&self) -> watch::Receiver<Option<Unfit>> {
+        self.fitness.subscribe()
+    }
+
+    /// Takes a connection of the pool. Fails at once when the database is found unfit: the pool itself would go on
+    /// opening connections for [`ACQUIRE_TIMEOUT`].
+    async fn acquire(&self) -> Result<PoolConnection<Postgres>, Error> {
+        self.recover().await?;
+        tokio::select! {
+            biased;
+            acquired = self.pool.acquire() => Ok(acquired?),
+            unfit = self.fitness.wait_until_unfit() => Err(Error::Unfit(unfit)),
+        }
+    }
+
+    /// Returns at once while the database is fit.
+    async fn recover(&self) -> Result<(), Error> {
+        if self.fitness.is_fit() {
+            return Ok(());
+        }
+        let connect = async || {
+            let connected = async { Ok::<_, Error>(self.connect().await?.close().await?) };
+            timeout(ACQUIRE_TIMEOUT, connected).await.map_err(|_| Error::NoConnection)?
+        };
+        // Boxed, because it is seldom needed, and a part of the future of every statement.
+        Box::pin(self.fitness.recover(connect)).await
+    }
+
+    /// Opens a connection, and fails if it must not be used.
+    async fn open(&self, options: &PgConnectOptions) -> Result<PgConnection, Error> {
+        let mut connection = Box::pin(options.connect()).await?;
+        self.fitness.check(&mut connection).await?;
+        Ok(connection)
     }
 
     /// Counts the connections of the pool.
@@ -173,7 +234,9 @@ impl Database {
 impl BatchConnection {
     /// Whether it can be used again. If it was idle for long, asks it.
     pub(super) async fn is_usable(&mut self) -> bool {
-        self.idle_since.elapsed() < CHECK_AFTER || is_alive(&mut self.connection, CHECK_TIMEOUT).await
+        self.fitness.is_fit()
+            && !self.fitness.is_given_up(self.opened.elapsed())
+            && (self.idle_since.elapsed() < CHECK_AFTER || is_alive(&mut self.connection, CHECK_TIMEOUT).await)
     }
 
     /// Ends the connection. Postgres logs one that breaks off.
@@ -186,9 +249,11 @@ impl BatchConnection {
         &mut self,
         run: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, Error> {
-        let answer = limited(run(&mut self.connection)).await?;
+        let begun = Instant::now();
+        let answer = limited(run(&mut self.connection)).await;
+        self.fitness.observe(begun, &answer);
         self.idle_since = Instant::now();
-        Ok(answer)
+        answer
     }
 }
 
@@ -198,8 +263,26 @@ impl Transaction {
         &mut self,
         run: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, Error> {
-        in_time(run(&mut self.0)).await
+        let begun = Instant::now();
+        let answer = in_time(run(&mut self.open)).await;
+        self.fitness.observe(begun, &answer);
+        answer
     }
+}
+
+/// The options of a pool whose connections are checked when they are opened.
+fn checking_pool(max_connections: u32, fitness: &Arc<Fitness>) -> PgPoolOptions {
+    let fitness = Arc::clone(fitness);
+    let options = PgPoolOptions::new().max_connections(max_connections).acquire_timeout(ACQUIRE_TIMEOUT);
+    options.after_connect(move |connection, _| {
+        let fitness = Arc::clone(&fitness);
+        Box::pin(async move {
+            fitness.check(connection).await.map_err(|error| match error {
+                Error::Driver(error) => error,
+                error => sqlx::Error::Configuration(error.into()),
+            })
+        })
+    })
 }
 
 fn options(url: &str) -> Result<PgConnectOptions, Error> {
@@ -208,11 +291,17 @@ fn options(url: &str) -> Result<PgConnectOptions, Error> {
 }
 
 /// Waits for an answer of the database, within a time limit: a connection may hang without breaking.
-pub(super) async fn in_time<T>(answer: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
+pub(super) async fn in_time<T, E>(answer: impl Future<Output = Result<T, E>>) -> Result<T, Error>
+where
+    Error: From<E>,
+{
     limited(answer).instrument(statement_span()).await
 }
 
-async fn limited<T>(answer: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
+async fn limited<T, E>(answer: impl Future<Output = Result<T, E>>) -> Result<T, Error>
+where
+    Error: From<E>,
+{
     match timeout(ANSWER_TIMEOUT, answer).await {
         Ok(answer) => Ok(answer?),
         Err(_) => Err(Error::NoAnswer),

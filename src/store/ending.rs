@@ -29,6 +29,16 @@ pub struct Swept {
     pub has_more: bool,
 }
 
+/// What a session's writers must be notified of.
+#[derive(Debug)]
+pub struct SessionChange {
+    pub session: SessionId,
+    /// Whether it was canceled or has expired.
+    pub end: Option<End>,
+    /// How often its upload URL was renewed.
+    pub url_generation: u32,
+}
+
 /// Who cancels a session, and why.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Canceler<'a> {
@@ -38,12 +48,18 @@ pub(super) struct Canceler<'a> {
     pub(super) request_id: &'a str,
     /// The session's `end_reason`, in the stored form.
     pub(super) reason: &'static str,
+    /// How long the session is claimed for this replica's first passes over its bytes. If `None`, it is queued, and any
+    /// replica may claim it at once.
+    pub(super) lease: Option<Duration>,
 }
 
 /// The statement that ends sessions. `$locked` is a select that locks active sessions. It returns their `tenant_id`,
-/// `session_id` and `expire_time`, and the canceler's `actor`, `credential`, `request_id` and `reason`. An overdue
-/// session expires. Any other session is canceled, or stays active if there is no actor. `$1` is
+/// `session_id` and `expire_time`, and the canceler's `actor`, `credential`, `request_id`, `reason` and `lease`. An
+/// overdue session expires. Any other session is canceled, or stays active if there is no actor. `$1` is
 /// [`super::Terms::writer_grace`]. `$result` selects from `ended`, and from the judged sessions.
+///
+/// A session with a `lease` is queued as if it were claimed: the replica that ends it makes the first passes over its
+/// bytes, and needs no statement that claims it.
 ///
 /// A row is locked first, and then judged once, with the contents that it has under the lock. So no range can commit
 /// between the judgment and the end, and no session ends twice.
@@ -65,10 +81,11 @@ macro_rules! end_locked_sessions {
                 from judged j
                 where (s.tenant_id, s.session_id) = (j.tenant_id, j.session_id) and (is_overdue or j.actor is not null)
                 returning s.tenant_id, s.session_id, s.document_id, s.ended_by, j.time, j.is_overdue, j.credential,
-                          j.request_id
+                          j.request_id, j.lease
             ), queued as (
-                insert into reclaim (tenant_id, session_id, final_time)
-                select tenant_id, session_id, time + $1 from ended
+                insert into reclaim (tenant_id, session_id, due_time, final_time, attempts)
+                select tenant_id, session_id, coalesce(time + lease, now()), time + $1, (lease is not null)::integer
+                from ended
             ), audited as (
                 insert into audit
                     (audit_time, tenant_id, session_id, document_id, action, actor, credential, request_id)
@@ -85,24 +102,30 @@ macro_rules! end_locked_sessions {
 pub(super) use end_locked_sessions;
 
 impl Store {
-    /// Returns those of the sessions that were canceled or have expired, each with its end. An overdue session whose
-    /// row has not ended is not returned: a range that is committing may still prolong it, and a writer that is
-    /// notified of an end never continues.
-    pub async fn ends_of(&self, sessions: &[(TenantId, SessionId)]) -> Result<Vec<(SessionId, End)>, Error> {
+    /// Returns those of the sessions that were canceled or have expired, or whose upload URL was renewed. An overdue
+    /// session whose row has not ended has no end: a range that is committing may still prolong it, and a writer that
+    /// is notified of an end never continues.
+    pub async fn changes_of(&self, sessions: &[(TenantId, SessionId)]) -> Result<Vec<SessionChange>, Error> {
         let (tenants, ids) = columns(sessions);
         let query = sqlx::query!(
             r#"
-            select session_id as "session_id!", state = 'canceled' as "canceled!"
+            select session_id as "session_id!", state as "state!", url_generation as "url_generation!"
             from unnest($1::uuid[], $2::uuid[]) as asked (tenant_id, session_id)
             join upload_session using (tenant_id, session_id)
-            where state in ('canceled', 'expired')
+            where state in ('canceled', 'expired') or url_generation > 0
             "#,
             &tenants,
             &ids,
         );
         let rows = self.database.statement(Span::none(), async |connection| query.fetch_all(connection).await).await?;
-        let end_of = |canceled| if canceled { End::Canceled } else { End::Expired };
-        Ok(rows.into_iter().map(|row| (SessionId(row.session_id), end_of(row.canceled))).collect())
+        let changes = rows.into_iter().map(|row| {
+            let session = SessionId(row.session_id);
+            let corrupt = |column| corrupt("upload_session", column, session);
+            let end = State::parse(&row.state).ok_or_else(|| corrupt("state"))?.end();
+            let url_generation = u32::try_from(row.url_generation).map_err(|_| corrupt("url_generation"))?;
+            Ok(SessionChange { session, end, url_generation })
+        });
+        changes.collect()
     }
 
     /// Ends the session if it is overdue. First waits for a range that is committing, since that may prolong it. Returns
@@ -125,7 +148,8 @@ impl Store {
         let query = end_locked_sessions!(
             "
                 select tenant_id, session_id, expire_time,
-                       null as actor, null as credential, null as request_id, null as reason
+                       null as actor, null as credential, null as request_id, null as reason,
+                       null::interval as lease
                 from upload_session
                 where state = 'active' and sweep_time <= now()
                 -- A literal: for a parameter Postgres would plan as if it were a tenth of all sessions.
@@ -210,7 +234,8 @@ pub(super) async fn end_session(
     let query = end_locked_sessions!(
         "
             select tenant_id, session_id, expire_time,
-                   $4::text as actor, $5::text as credential, $6::text as request_id, $7::text as reason
+                   $4::text as actor, $5::text as credential, $6::text as request_id, $7::text as reason,
+                   $8::interval as lease
             from upload_session
             where tenant_id = $2 and session_id = $3 and state = 'active'
             for no key update",
@@ -222,6 +247,7 @@ pub(super) async fn end_session(
         canceler.map(|canceler| canceler.credential),
         canceler.map(|canceler| canceler.request_id),
         canceler.map(|canceler| canceler.reason),
+        canceler.and_then(|canceler| canceler.lease).map(interval),
     );
     let ended = query.fetch_optional(connection).await?;
     crash_point!("end.executed");

@@ -2,6 +2,8 @@
 
 use std::{fmt::Display, sync::Arc};
 
+use super::Unfit;
+
 /// Why the database could not be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -11,6 +13,9 @@ pub enum Error {
     /// A statement took too long. Its outcome is unknown: it may have run, or may still run.
     #[error("the database does not answer")]
     NoAnswer,
+    /// The database must not be used as it is.
+    #[error(transparent)]
+    Unfit(Unfit),
     /// No connection became free, and none could be opened, in time.
     #[error("no connection to the database was free in time")]
     NoConnection,
@@ -43,7 +48,7 @@ impl Error {
         // A read-only database server, and a transaction that was idle for too long.
         const TRANSIENT_CODES: [&str; 2] = ["25006", "25P03"];
         match self {
-            Self::NoAnswer | Self::NoConnection | Self::TooManyWaiting => true,
+            Self::NoAnswer | Self::NoConnection | Self::TooManyWaiting | Self::Unfit(_) => true,
             Self::BatchFailed(error) => error.is_transient(),
             Self::Corrupt { .. } | Self::Impossible(_) => false,
             Self::Driver(sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_)) => true,

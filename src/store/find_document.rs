@@ -33,6 +33,7 @@ struct DocumentRow {
     has_own_task: bool,
     session_id: Option<Uuid>,
     owner: Option<String>,
+    url_generation: Option<i32>,
 }
 
 impl Operation for FindDocument {
@@ -54,7 +55,7 @@ impl Operation for FindDocument {
             r#"
             select member as "member!", subscription_active, d.document_id as "document_id?",
                    d.printer_id as "printer_id?", d.created_by as "created_by?", s.session_id as "session_id?",
-                   s.owner as "owner?",
+                   s.owner as "owner?", s.url_generation as "url_generation?",
                    exists (
                        select from print_task k
                        where (k.tenant_id, k.printer_id, k.job_id) = (d.tenant_id, d.printer_id, d.job_id)
@@ -80,7 +81,7 @@ impl Operation for FindDocument {
             ) d on true
             left join lateral (
                 -- However many sessions the document has had, few are read. They are sorted as the caller means them.
-                select session_id, owner from (
+                select session_id, owner, url_generation from (
                     select * from upload_session
                     where tenant_id = d.tenant_id and session_id = asked.etag and document_id = d.document_id
                     union all
@@ -176,7 +177,7 @@ impl DocumentRow {
             subscription_active: self.subscription_active,
             document,
             has_own_task: self.has_own_task,
-            session: session(tenant, self.session_id, self.owner)?,
+            session: session(tenant, self.session_id, self.owner, self.url_generation)?,
         })
     }
 }

@@ -2,10 +2,11 @@
 
 use std::fmt;
 
-use sqlx::{PgConnection, migrate::Migration};
+use sqlx::{PgConnection, Row, migrate::Migration};
+use tokio::sync::watch;
 use tracing::Span;
 
-use super::{Error, MIGRATOR, Store, database::in_time, interval};
+use super::{Error, MIGRATOR, Store, Unfit, database::in_time, fitness, interval};
 
 /// How many rows are counted at most. It limits the cost of a scrape.
 const MAX_COUNTED: i64 = 100_000;
@@ -49,13 +50,13 @@ pub struct Connections {
 
 impl Store {
     /// Compares the applied migrations with this program's. Uses a connection outside the pool, so that it answers even
-    /// while calls wait for the pool.
+    /// while calls wait for the pool. Fails if the database is unfit.
     pub async fn schema(&self) -> Result<Schema, Error> {
         let mut kept = self.probe.lock().await;
         // Taken out while it is used: if this call is dropped in the middle, the connection is closed. If the
         // connection was lost since the last probe, the database may still be available: a new connection decides.
         if let Some(mut connection) = kept.take()
-            && let Ok(schema) = in_time(schema_seen_by(&mut connection)).await
+            && let Ok(schema) = in_time(schema_of_fit_database(&mut connection)).await
         {
             *kept = Some(connection);
             return Ok(schema);
@@ -102,10 +103,29 @@ impl Store {
         })
     }
 
+    /// Reports why the database must not be used, now and whenever that changes. `None` while it may be used, also if
+    /// it cannot be reached.
+    pub fn fitness(&self) -> watch::Receiver<Option<Unfit>> {
+        self.database.fitness()
+    }
+
+    /// Whether the database may lose everything if its machine crashes.
+    pub async fn has_fsync_off(&self) -> Result<bool, Error> {
+        let query = sqlx::raw_sql("select current_setting('fsync')::bool");
+        let run = async |connection: &mut PgConnection| query.fetch_one(connection).await?.try_get::<bool, _>(0);
+        Ok(!self.database.statement(Span::none(), run).await?)
+    }
+
     /// Counts the connections of the pool.
     pub fn connections(&self) -> Connections {
         self.database.connections()
     }
+}
+
+/// Fails if the database has become unfit since the connection was opened.
+async fn schema_of_fit_database(connection: &mut PgConnection) -> Result<Schema, Error> {
+    fitness::check(connection).await?;
+    Ok(schema_seen_by(connection).await?)
 }
 
 async fn schema_seen_by(connection: &mut PgConnection) -> Result<Schema, sqlx::Error> {

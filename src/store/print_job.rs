@@ -271,6 +271,7 @@ impl Store {
             credential: Credential::AccessToken.as_str(),
             request_id,
             reason: "print-job-canceled",
+            lease: None,
         };
         // Locks the job's row: from here on no session of the job is created.
         let cancel = sqlx::query!(

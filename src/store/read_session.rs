@@ -45,7 +45,7 @@ impl Operation for ReadSession {
             select member as "member!", subscription_active, session_id, s.document_id, printer_id, job_id, owner,
                    document_name, content_type, size_bytes, state,
                    state = 'active' and expire_time <= now() as "is_overdue!", missing as "missing!: Vec<PgRange<i64>>",
-                   create_time, expire_time, expire_limit, end_time, ended_by, end_reason
+                   create_time, expire_time, expire_limit, end_time, ended_by, end_reason, url_generation
             from unnest($1::uuid[], $2::uuid[]) with ordinality as asked (tenant_id, id, member)
             -- `offset 0`: a look-up by key for each, whatever Postgres makes of the arrays.
             cross join lateral (select subscription_active from tenant where tenant_id = asked.tenant_id offset 0) t
@@ -83,6 +83,7 @@ impl Operation for ReadSession {
                 end_time: row.end_time,
                 ended_by: row.ended_by,
                 end_reason: row.end_reason,
+                url_generation: row.url_generation,
             };
             let subscription_active = row.subscription_active;
             *answer = Some(session.into_session().map(|session| Some(SessionRead { subscription_active, session })));

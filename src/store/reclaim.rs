@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::{
     Error, Store, Terms,
     batch::{Answer, Operation},
+    ending::columns,
     interval,
 };
 use crate::name::{SessionId, TenantId};
@@ -24,10 +25,22 @@ pub struct Reclaim {
     pub session: SessionId,
     /// The objects to keep: those of a completed session's manifest.
     pub keep: HashSet<Uuid>,
-    /// When this pass began.
-    begun: OffsetDateTime,
+    /// Whether the two passes that follow an end at once are still to be made.
+    pub is_new: bool,
     /// How many passes have begun since the last one that succeeded, this one included.
     pub attempts: u32,
+    /// When it was claimed. `None` if the statement that ended it has claimed it: then no pass can be the last.
+    claim_time: Option<OffsetDateTime>,
+    /// The identity of the object store that the database belonged to when it was claimed. `None` if the database belongs
+    /// to none, or if the statement that ended the session has claimed it.
+    pub object_store: Option<Uuid>,
+}
+
+impl Reclaim {
+    /// A session that was canceled or has expired, claimed by the statement that ended it.
+    pub fn of_ended(tenant: TenantId, session: SessionId) -> Self {
+        Self { tenant, session, keep: HashSet::new(), is_new: true, attempts: 1, claim_time: None, object_store: None }
+    }
 }
 
 impl Store {
@@ -44,9 +57,10 @@ impl Store {
             ), claimed as (
                 update reclaim r set due_time = now() + $1, attempts = attempts + 1
                 from next where (r.tenant_id, r.session_id) = (next.tenant_id, next.session_id)
-                returning r.tenant_id, r.session_id, r.attempts
+                returning r.tenant_id, r.session_id, r.attempts, passes = 0 and final_time > now() as is_new
             )
-            select tenant_id, session_id, attempts, now() as "begun!", keep as "keep!"
+            select tenant_id, session_id, attempts, is_new as "is_new!", now() as "claim_time!", keep as "keep!",
+                   (select store_id from object_store) as "object_store?"
             from claimed cross join lateral (
                 select state, case when state = 'completed' then array(
                            select distinct object_id from fragment f
@@ -66,18 +80,53 @@ impl Store {
                 tenant: TenantId(row.tenant_id),
                 session: SessionId(row.session_id),
                 keep: row.keep.into_iter().collect(),
-                begun: row.begun,
+                is_new: row.is_new,
                 attempts: row.attempts.unsigned_abs(),
+                claim_time: Some(row.claim_time),
+                object_store: row.object_store,
             }
         });
         Ok(claimed.collect())
     }
 
-    /// Records that a pass succeeded. If it began when no writer of the session could be left, it was the last one, and
-    /// the session leaves the queue.
-    pub async fn settle_reclaim(&self, reclaim: &Reclaim) -> Result<(), Error> {
-        let settle = Settle { tenant: reclaim.tenant, session: reclaim.session, begun: reclaim.begun };
-        self.batchers.settle.answer(debug_span!("store.settle_reclaim"), settle).await
+    /// Records that `passes` over the session succeeded. If they began when no writer of the session could be left, they
+    /// were the last ones, and the session leaves the queue.
+    pub async fn settle_reclaim(&self, reclaim: &Reclaim, passes: i32) -> Result<(), Error> {
+        self.batchers.settle.answer(debug_span!("store.settle_reclaim"), Settle::new(reclaim, passes)).await
+    }
+
+    /// Does the same for several sessions.
+    pub async fn settle_reclaims<'a>(
+        &self,
+        reclaims: impl Iterator<Item = &'a Reclaim>,
+        passes: i32,
+    ) -> Result<(), Error> {
+        let settled: Vec<_> = reclaims.map(|reclaim| Settle::new(reclaim, passes)).collect();
+        let settle = async |connection: &mut PgConnection| settle(connection, &self.terms, &settled).await;
+        self.database.statement(debug_span!("store.settle_reclaims"), settle).await
+    }
+
+    /// Lets the first passes over ended sessions begin at once. A replica that ended and claimed one may not know of it,
+    /// because the answer of the database was lost.
+    pub async fn hasten_reclaims(&self, sessions: &[(TenantId, SessionId)]) -> Result<(), Error> {
+        let (tenants, ids) = columns(sessions);
+        // A session that was completed waits for its final_time.
+        let query = sqlx::query!(
+            "update reclaim r set due_time = now()
+             from unnest($1::uuid[], $2::uuid[]) as asked (tenant_id, session_id)
+             cross join lateral (
+                 select r.tenant_id, r.session_id from reclaim r
+                 where (r.tenant_id, r.session_id) = (asked.tenant_id, asked.session_id)
+                       and passes = 0 and due_time > now() and due_time < final_time
+                 for update skip locked
+             ) waiting
+             where (r.tenant_id, r.session_id) = (waiting.tenant_id, waiting.session_id)",
+            &tenants,
+            &ids,
+        );
+        self.database.statement(Span::none(), async |connection| query.execute(connection).await).await?;
+        crash_point!("reclaim.hastened");
+        Ok(())
     }
 
     /// Records that a pass failed. The next one may begin after `back_off`.
@@ -95,12 +144,19 @@ impl Store {
     }
 }
 
-/// Records that a pass over a session succeeded.
+/// Records that passes over a session succeeded.
 #[derive(Debug, Clone)]
 pub(super) struct Settle {
     tenant: TenantId,
     session: SessionId,
-    begun: OffsetDateTime,
+    claim_time: Option<OffsetDateTime>,
+    passes: i32,
+}
+
+impl Settle {
+    fn new(reclaim: &Reclaim, passes: i32) -> Self {
+        Self { tenant: reclaim.tenant, session: reclaim.session, claim_time: reclaim.claim_time, passes }
+    }
 }
 
 impl Operation for Settle {
@@ -121,34 +177,39 @@ impl Operation for Settle {
         terms: &Terms,
         batch: &[Self],
     ) -> Result<Vec<Option<Answer<Self>>>, sqlx::Error> {
-        let tenants: Vec<_> = batch.iter().map(|settle| settle.tenant.0).collect();
-        let sessions: Vec<_> = batch.iter().map(|settle| settle.session.0).collect();
-        let begun: Vec<_> = batch.iter().map(|settle| settle.begun).collect();
-        // A row is locked by a job's deletion only. Then it is skipped, and the pass is made again after its lease.
-        let query = sqlx::query!(
-            "with passed as materialized (
-                 select r.tenant_id, r.session_id, r.final_time <= begun as is_last
-                 from unnest($1::uuid[], $2::uuid[], $3::timestamptz[]) as p (tenant_id, session_id, begun)
-                 cross join lateral (
-                     select * from reclaim r where (r.tenant_id, r.session_id) = (p.tenant_id, p.session_id)
-                     for update skip locked
-                 ) r
-             ), done as (
-                 delete from reclaim r using passed p
-                 where (r.tenant_id, r.session_id) = (p.tenant_id, p.session_id) and is_last
-             )
-             update reclaim r
-             set passes = passes + 1, attempts = 0,
-                 due_time = case when passes = 0 then least(now() + $4, final_time) else final_time end
-             from passed p
-             where (r.tenant_id, r.session_id) = (p.tenant_id, p.session_id) and not is_last",
-            &tenants,
-            &sessions,
-            &begun,
-            interval(terms.second_pass),
-        );
-        query.execute(connection).await?;
-        crash_point!("reclaim.settled");
+        settle(connection, terms, batch).await?;
         Ok(batch.iter().map(|_| Some(Ok(()))).collect())
     }
+}
+
+/// A row is locked by a job's deletion only, and for a moment only. That may have queued a completed session again,
+/// with another `final_time`: then nothing is recorded, and the passes over the whole session follow.
+async fn settle(connection: &mut PgConnection, terms: &Terms, settled: &[Settle]) -> Result<(), sqlx::Error> {
+    let tenants: Vec<_> = settled.iter().map(|settle| settle.tenant.0).collect();
+    let sessions: Vec<_> = settled.iter().map(|settle| settle.session.0).collect();
+    let claim_times: Vec<_> = settled.iter().map(|settle| settle.claim_time).collect();
+    let passes: Vec<_> = settled.iter().map(|settle| settle.passes).collect();
+    let query = sqlx::query!(
+        "with passed as materialized (
+             select * from unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::integer[])
+                           as p (tenant_id, session_id, claim_time, passes)
+         ), done as (
+             delete from reclaim r using passed p
+             where (r.tenant_id, r.session_id) = (p.tenant_id, p.session_id) and final_time <= claim_time
+         )
+         update reclaim r
+         set passes = r.passes + p.passes, attempts = 0,
+             due_time = case when r.passes + p.passes < 2 then least(now() + $5, final_time) else final_time end
+         from passed p
+         where (r.tenant_id, r.session_id) = (p.tenant_id, p.session_id)
+               and (claim_time is null or final_time > claim_time)",
+        &tenants,
+        &sessions,
+        &claim_times as &[Option<OffsetDateTime>],
+        &passes,
+        interval(terms.second_pass),
+    );
+    query.execute(connection).await?;
+    crash_point!("reclaim.settled");
+    Ok(())
 }

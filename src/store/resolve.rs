@@ -124,8 +124,8 @@ impl Store {
         if purpose == Purpose::Read {
             let read = self.batchers.read_session.answer(debug_span!("store.read_session"), ReadSession { tenant, id });
             if let Some(SessionRead { subscription_active, session }) = read.await? {
-                let owner = session.owner.clone();
-                let session = Session { tenant, id, owner, contents: Some(Arc::new(session)) };
+                let (owner, url_generation) = (session.owner.clone(), session.url_generation);
+                let session = Session { tenant, id, owner, url_generation, contents: Some(Arc::new(session)) };
                 return Ok(FoundSession { subscription_active, session: Some(session) });
             }
         }
@@ -150,12 +150,13 @@ impl Operation for FindSession {
         let (tenants, ids): (Vec<_>, Vec<_>) = batch.iter().map(|find| (find.tenant.0, find.id.0)).unzip();
         let query = sqlx::query!(
             r#"
-            select member as "member!", subscription_active, session_id as "session_id?", owner as "owner?"
+            select member as "member!", subscription_active, session_id as "session_id?", owner as "owner?",
+                   url_generation as "url_generation?"
             from unnest($1::uuid[], $2::uuid[]) with ordinality as asked (tenant_id, id, member)
             cross join lateral (select subscription_active from tenant where tenant_id = asked.tenant_id offset 0) t
             -- `offset 0`: a look-up by key for each, whatever Postgres makes of the arrays.
             left join lateral (
-                select session_id, owner from upload_session
+                select session_id, owner, url_generation from upload_session
                 where tenant_id = asked.tenant_id and session_id = asked.id offset 0
             ) s on true
             "#,
@@ -166,7 +167,7 @@ impl Operation for FindSession {
         let mut answers: Vec<_> = batch.iter().map(none).collect();
         for row in query.fetch_all(connection).await? {
             let (find, answer) = member(batch, &mut answers, row.member);
-            let session = session(find.tenant, row.session_id, row.owner);
+            let session = session(find.tenant, row.session_id, row.owner, row.url_generation);
             *answer =
                 Some(session.map(|session| FoundSession { subscription_active: row.subscription_active, session }));
         }
@@ -181,8 +182,17 @@ pub(super) fn printer_or_share(queue: &Queue) -> (Option<&String>, Option<&Strin
     }
 }
 
-pub(super) fn session(tenant: TenantId, id: Option<Uuid>, owner: Option<String>) -> Result<Option<Session>, Error> {
-    let (Some(id), Some(owner)) = (id.map(SessionId), owner) else { return Ok(None) };
-    let owner = Principal::parse(&owner).ok_or_else(|| corrupt("upload_session", "owner", id))?;
-    Ok(Some(Session { tenant, id, owner, contents: None }))
+pub(super) fn session(
+    tenant: TenantId,
+    id: Option<Uuid>,
+    owner: Option<String>,
+    url_generation: Option<i32>,
+) -> Result<Option<Session>, Error> {
+    let (Some(id), Some(owner), Some(url_generation)) = (id.map(SessionId), owner, url_generation) else {
+        return Ok(None);
+    };
+    let corrupt = |column| corrupt("upload_session", column, id);
+    let owner = Principal::parse(&owner).ok_or_else(|| corrupt("owner"))?;
+    let url_generation = u32::try_from(url_generation).map_err(|_| corrupt("url_generation"))?;
+    Ok(Some(Session { tenant, id, owner, url_generation, contents: None }))
 }

@@ -59,6 +59,7 @@ pub(super) struct SessionRow {
     pub(super) end_time: Option<OffsetDateTime>,
     pub(super) ended_by: Option<String>,
     pub(super) end_reason: Option<String>,
+    pub(super) url_generation: i32,
 }
 
 impl Created {
@@ -161,7 +162,7 @@ impl Store {
                    state = 'active' and expire_time <= clock_timestamp() as "is_overdue!",
                    array(select r from unnest(int8multirange(int8range(0, size_bytes)) - received) r)
                        as "missing!: Vec<PgRange<i64>>",
-                   create_time, expire_time, expire_limit, end_time, ended_by, end_reason
+                   create_time, expire_time, expire_limit, end_time, ended_by, end_reason, url_generation
             from opened
             "#,
             document.tenant.0,
@@ -224,7 +225,7 @@ impl Store {
                    state = 'active' and expire_time <= now() as "is_overdue!",
                    array(select r from unnest(int8multirange(int8range(0, size_bytes)) - received) r)
                        as "missing!: Vec<PgRange<i64>>",
-                   create_time, expire_time, expire_limit, end_time, ended_by, end_reason
+                   create_time, expire_time, expire_limit, end_time, ended_by, end_reason, url_generation
             from upload_session join print_document using (tenant_id, document_id)
             where tenant_id = $1 and document_id = $2 and state in ('active', 'completed')
             "#,
@@ -266,6 +267,7 @@ impl SessionRow {
             end_time: self.end_time.map(system_time),
             ended_by: self.ended_by.map(|by| principal(&by, "ended_by")).transpose()?,
             end_reason: self.end_reason.map(parse_reason).transpose()?,
+            url_generation: u32::try_from(self.url_generation).map_err(|_| corrupt("url_generation"))?,
         })
     }
 }

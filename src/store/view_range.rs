@@ -31,6 +31,7 @@ struct RangeViewRow {
     completing_range: Option<PgRange<i64>>,
     completing_crc32c: Option<i64>,
     new: Vec<PgRange<i64>>,
+    url_generation: i32,
 }
 
 impl Operation for ViewRange {
@@ -53,7 +54,7 @@ impl Operation for ViewRange {
             RangeViewRow,
             r#"
             select member as "member!", state, state = 'active' and expire_time <= now() as "is_overdue!",
-                   size_bytes, fragment_count, completing_range, completing_crc32c,
+                   size_bytes, fragment_count, completing_range, completing_crc32c, url_generation,
                    new as "new!: Vec<PgRange<i64>>"
             from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[]) with ordinality
                  as asked (tenant_id, session_id, start_byte, end_byte, member)
@@ -97,6 +98,7 @@ impl RangeViewRow {
             fragment_count: u32::try_from(self.fragment_count).map_err(|_| corrupt("fragment_count"))?,
             missing: byte_ranges(&self.new).ok_or_else(|| corrupt("received"))?,
             completing,
+            url_generation: u32::try_from(self.url_generation).map_err(|_| corrupt("url_generation"))?,
         })
     }
 }

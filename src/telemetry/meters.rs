@@ -47,10 +47,19 @@ pub const DATABASE_CONNECTIONS: &str = "print_upload_database_connections";
 pub const DATABASE_MAX_CONNECTIONS: &str = "print_upload_database_max_connections";
 /// The age of the keys of an `issuer`.
 pub const ISSUER_KEYS_AGE: &str = "print_upload_issuer_keys_age_seconds";
+/// Open connections of clients, on all listeners but the operators' own.
+pub const CONNECTIONS: &str = "print_upload_connections";
+/// Connections and calls that were refused, by `limit`.
+pub const REFUSALS: &str = "print_upload_refusals_total";
 /// Log lines that were dropped because too many earlier ones had not been read.
 pub const LOG_LINES_DROPPED: &str = "print_upload_log_lines_dropped_total";
 /// Always 1; the label `version` is the program's.
 pub const BUILD_INFO: &str = "print_upload_build_info";
+
+/// The limits of [`REFUSALS`]: connections in all, those of one address, and calls without a credential.
+pub const LIMIT_OF_CONNECTIONS: &str = "connections";
+pub const LIMIT_OF_ADDRESS: &str = "connections_of_address";
+pub const LIMIT_OF_OPEN_CALLS: &str = "open_calls";
 
 /// In seconds. A cancel takes a millisecond, a range as long as its caller takes to send it.
 const DURATION_BUCKETS: [f64; 16] =
@@ -70,6 +79,11 @@ pub fn record() -> Option<&'static PrometheusHandle> {
             LOG_LINES_DROPPED,
             "Log lines that were lost because too many earlier ones had not been read."
         );
+        for limit in [LIMIT_OF_CONNECTIONS, LIMIT_OF_ADDRESS, LIMIT_OF_OPEN_CALLS] {
+            counter!(REFUSALS, "limit" => limit).increment(0);
+        }
+        describe_counter!(REFUSALS, "Connections and calls that were refused, by limit.");
+        describe_gauge!(CONNECTIONS, "Open connections of clients, on all listeners but the operators' own.");
         describe_gauge!(BUILD_INFO, "Always 1; the version of the program.");
         Some(handle)
     };

@@ -20,3 +20,4 @@ mod replicas;
 mod rest;
 mod sessions;
 mod stores;
+mod strangers;

@@ -105,6 +105,7 @@ BEST = {
     "downloadPrintDocument": [UPLOADED, STARTED],
     "createUploadSession": [NEW, UPLOAD_CANCELED],
     "getUploadSession": [UPLOADING, HALF_UPLOADED],
+    "renewUploadUrl": [UPLOADING, HALF_UPLOADED],
     "deleteUploadSession": [UPLOADING, UPLOAD_CANCELED],
 }
 

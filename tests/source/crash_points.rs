@@ -55,6 +55,7 @@ fn functions_that_write_are_found() {
         "commit_range.rs run_batch",
         "commit_range.rs run_alone",
         "reclaim.rs claim_reclaims",
+        "renew.rs renew_upload_url",
         "session.rs open_session",
         "fragment.rs begin",
         "fragment.rs discard",

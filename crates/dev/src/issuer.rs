@@ -130,11 +130,17 @@ impl TokenIssuer {
 
     /// Signs any claims.
     pub fn sign(&self, claims: &Value, key: KeyType) -> anyhow::Result<String> {
+        self.sign_with(claims, key, |_| {})
+    }
+
+    /// Signs any claims, with a header that `change` has changed.
+    pub fn sign_with(&self, claims: &Value, key: KeyType, change: impl FnOnce(&mut Header)) -> anyhow::Result<String> {
         let key = match key {
             KeyType::Rsa => &self.rsa,
             KeyType::P256 => &self.ec,
         };
-        let header = Header { kid: Some(key.kid.clone()), ..Header::new(key.algorithm) };
+        let mut header = Header { kid: Some(key.kid.clone()), ..Header::new(key.algorithm) };
+        change(&mut header);
         encode(&header, claims, &key.key).context("signing a token")
     }
 

@@ -89,7 +89,7 @@ impl Stack {
         let config = config(&data_dir, cluster.url(), &issuer.address, &rest_url, certificate.as_ref())?;
         let has_page = options.page && rest_address.ip().is_loopback();
         let page = has_page.then(|| Page::new(issuer.clone(), bytes_folder(&data_dir), rest_address, options.tls));
-        let serving = start_service(&config, Listeners { grpc, rest: Some(rest), admin: None }, page)?;
+        let serving = start_service(&config, Listeners { grpc, rest: Some(rest), admin: None }, page).await?;
         let tokens = sample::tokens(&issuer)?;
         let sample = push_sample(address, certificate.as_ref(), &tokens).await?;
 
@@ -224,8 +224,9 @@ fn config(
     Ok(Config { tls: certificate.map(ThrowAwayCertificate::files).unwrap_or_default(), ..config })
 }
 
-fn start_service(config: &Config, listeners: Listeners, page: Option<Page>) -> anyhow::Result<Running<Drained>> {
-    let server = Server::new(config)?;
+async fn start_service(config: &Config, listeners: Listeners, page: Option<Page>) -> anyhow::Result<Running<Drained>> {
+    let server = Server::new(config).await?;
+    server.check().await?;
     let stop = CancellationToken::new();
     let around_rest = |rest| match page {
         Some(page) => page.beside(rest),

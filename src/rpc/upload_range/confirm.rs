@@ -45,7 +45,7 @@ impl Transfer {
         let range = self.header.range.start()..self.header.range.end();
         for slice in pieces.iter().flat_map(|stored| slices(stored, range.clone())) {
             let bytes = match self.app.blobs.read(self.folder(), slice.object, slice.bytes).await {
-                Err(error @ blobs::Error::Missing(_)) => return Err(self.explain_missing(error).await?),
+                Err(error @ blobs::Error::Missing(_)) => return Err(self.explain_store_failure(error).await),
                 read => read?,
             };
             crc32c = crc32c::crc32c_append(crc32c, &bytes);

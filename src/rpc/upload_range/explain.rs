@@ -20,7 +20,7 @@ impl Transfer {
                 Error::invalid_field("header.total", problem)
             }
             Refusal::AlreadyReceived => Error::RangeAlreadyReceived,
-            Refusal::TooManyFragments => Error::TooManyFragments(self.app.limits.max_fragments),
+            Refusal::TooManyFragments { limit } => Error::TooManyFragments(limit),
         }
     }
 
@@ -33,27 +33,25 @@ impl Transfer {
             Plan::Take(_) => Err(Error::RangeRaced),
             // Another writer committed some of the pieces, and fewer may be left: the caller must get the session
             // first.
-            Plan::Refuse(Refusal::TooManyFragments) if is_raced => Err(Error::RangeRaced),
+            Plan::Refuse(Refusal::TooManyFragments { .. }) if is_raced => Err(Error::RangeRaced),
             Plan::Refuse(refusal) => Err(self.refused(refusal)),
             Plan::Confirm(expected) => self.compare(expected, crc32c).await,
         }
     }
 
-    /// Committed bytes are missing: they are lost, unless the session has ended meanwhile and they were dropped.
-    pub(super) async fn explain_missing(&self, error: blobs::Error) -> Result<Error, Error> {
-        let state = self.view().await?.state;
-        Ok(match state.end() {
-            Some(end) => end.into(),
-            None if state == State::Completed => Error::SessionCompleted,
-            None => error.into(),
-        })
-    }
-
-    /// The store has failed. If the session has ended meanwhile, that is the cause: its staged files are dropped, also
-    /// by another replica, before this writer is notified.
+    /// The store has failed, or committed bytes are missing. If the session has ended meanwhile, that is the cause: its
+    /// bytes are dropped, staged files included, also by another replica, before this writer is notified.
     pub(super) async fn explain_store_failure(&self, error: blobs::Error) -> Error {
-        let view = self.view().await;
-        view.ok().and_then(|view| view.state.end()).map_or_else(|| error.into(), Error::from)
+        match self.view().await {
+            Ok(view) => match view.state.end() {
+                Some(end) => end.into(),
+                None if view.state == State::Completed => Error::SessionCompleted,
+                None => error.into(),
+            },
+            // As long as the session cannot be read, nobody knows whether missing bytes are lost.
+            Err(Error::Database(_)) if !matches!(error, blobs::Error::Missing(_)) => error.into(),
+            Err(unknown) => unknown,
+        }
     }
 
     pub(super) fn timed_out(&self) -> Error {

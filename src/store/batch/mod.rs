@@ -6,8 +6,9 @@
 //!                                         └─ skipped, or refused as a batch ─> alone, on a connection of the pool
 //! ```
 //!
-//! Each kind of operation has a [`Batcher`], with a queue and a connection of its own. While one batch runs, the
-//! operations of later callers gather for the next one. So an operation that is alone waits for nothing.
+//! Each kind of operation has a [`Batcher`], with a queue and connections of its own. While one batch runs, the
+//! operations of later callers gather for the next one. So an operation that is alone waits for nothing. If many changes
+//! have gathered, the next batch begins while the first is committed.
 //!
 //! - A batch never waits for a row: it skips rows that another transaction has locked. The operations that were skipped
 //!   run alone, and wait.
@@ -21,13 +22,13 @@
 
 mod queue;
 
-use std::{fmt::Debug, sync::Arc, time::Duration};
+use std::{fmt::Debug, mem, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use sqlx::PgConnection;
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
-    time::timeout,
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot},
+    time::{sleep, timeout},
 };
 use tracing::{Instrument, Span};
 
@@ -43,6 +44,12 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 /// How many batches of a kind may run at once.
 const MAX_RUNNING: usize = 4;
+
+/// How many batches of changes run at once while none takes long. Postgres works on one while the disk syncs the other.
+const LANES: usize = 2;
+
+/// How many changes must wait for a second batch to begin beside the first. For fewer, it costs more than it gains.
+const SECOND_LANE: usize = 16;
 
 /// What one caller asks of the database. Many of a kind fit into one statement.
 pub(super) trait Operation: Debug + Clone + Send + Sync + 'static {
@@ -100,13 +107,15 @@ pub(super) struct Batcher<O: Operation> {
     /// Never locked across an await.
     state: Mutex<State<O>>,
     running: Arc<Semaphore>,
+    /// Wakes the task that takes batches when enough operations wait for a second one.
+    gathered: Notify,
 }
 
 #[derive(Debug)]
 struct State<O: Operation> {
     waiting: Queue<Member<O>>,
-    /// The connection that the next batch uses.
-    connection: Option<BatchConnection>,
+    /// The connections that the next batches use.
+    connections: Vec<BatchConnection>,
     /// Whether a task takes batches from the queue.
     is_draining: bool,
 }
@@ -123,13 +132,14 @@ struct Member<O: Operation> {
 impl<O: Operation> Batcher<O> {
     /// Opens no connection before it is used.
     pub(super) fn new(database: &Database, terms: &Terms, limits: BatchLimits) -> Arc<Self> {
-        let state = State { waiting: Queue::new(limits.queue), connection: None, is_draining: false };
+        let state = State { waiting: Queue::new(limits.queue), connections: Vec::new(), is_draining: false };
         Arc::new(Self {
             database: database.clone(),
             terms: terms.clone(),
             size: limits.size,
             state: Mutex::new(state),
             running: Arc::new(Semaphore::new(MAX_RUNNING)),
+            gathered: Notify::new(),
         })
     }
 
@@ -158,10 +168,10 @@ impl<O: Operation> Batcher<O> {
             .unwrap_or(Err(Error::Impossible("a batch ended without an answer for each caller")))
     }
 
-    /// Closes the connection, if it is idle.
+    /// Closes its idle connections.
     pub(super) async fn close(&self) {
-        let kept = self.state.lock().connection.take();
-        if let Some(connection) = kept {
+        let kept = mem::take(&mut self.state.lock().connections);
+        for connection in kept {
             connection.close().await;
         }
     }
@@ -176,6 +186,8 @@ impl<O: Operation> Batcher<O> {
         if !state.is_draining {
             state.is_draining = true;
             tokio::spawn(Arc::clone(self).drain());
+        } else if state.waiting.len() >= SECOND_LANE {
+            self.gathered.notify_one();
         }
         Ok((number, answer))
     }
@@ -193,9 +205,25 @@ impl<O: Operation> Batcher<O> {
             if batch.is_empty() {
                 return;
             }
+            let may_be_joined = batch.first().is_some_and(|member| member.operation.changes().is_some());
             let run = tokio::spawn(Arc::clone(&self).run(batch, permit));
             // A batch that takes longer goes on in its task.
-            drop(timeout(PATIENCE, run).await);
+            tokio::select! {
+                _ = run => {}
+                () = self.wait_for_second_lane(), if may_be_joined => {}
+                () = sleep(PATIENCE) => {}
+            }
+        }
+    }
+
+    /// Waits until a second batch may begin beside the first.
+    async fn wait_for_second_lane(&self) {
+        loop {
+            self.gathered.notified().await;
+            let running = MAX_RUNNING - self.running.available_permits();
+            if running < LANES && self.state.lock().waiting.len() >= SECOND_LANE {
+                return;
+            }
         }
     }
 
@@ -221,6 +249,7 @@ impl<O: Operation> Batcher<O> {
             }
         }
         drop(permit);
+        self.gathered.notify_one();
     }
 
     fn run_alone(self: &Arc<Self>, member: Member<O>) {
@@ -242,12 +271,15 @@ impl<O: Operation> Batcher<O> {
         let run = async |connection: &mut PgConnection| O::run_batch(connection, &self.terms, batch).await;
         let answers = connection.statement(run).await?;
         // Kept only if all went well. Whatever is wrong with it, a new one is better.
-        self.state.lock().connection = Some(connection);
+        let mut state = self.state.lock();
+        if state.connections.len() < LANES {
+            state.connections.push(connection);
+        }
         Ok(answers)
     }
 
     async fn connection(&self) -> Result<BatchConnection, Error> {
-        let kept = self.state.lock().connection.take();
+        let kept = self.state.lock().connections.pop();
         if let Some(mut connection) = kept
             && connection.is_usable().await
         {

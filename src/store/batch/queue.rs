@@ -35,6 +35,11 @@ impl<T> Queue<T> {
         Self { limit, length: 0, next: 0, turns: VecDeque::new(), waiting: HashMap::new() }
     }
 
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.length
+    }
+
     /// Adds an operation of a tenant, which changes a session or nothing. Returns its number.
     pub(super) fn push(&mut self, tenant: TenantId, session: Option<SessionId>, operation: T) -> Result<u64, Full> {
         let of_tenant = self.waiting.get(&tenant).map_or(0, VecDeque::len);

@@ -10,6 +10,7 @@ use print_upload::{
         DeleteUploadSessionRequest, GetUploadSessionRequest, UploadSession,
         upload_session::{EndReason, State},
     },
+    session::Capability,
 };
 use print_upload_client::{Credential, UPLOAD_TOKEN};
 use secrecy::SecretString;
@@ -17,7 +18,9 @@ use serde_json::{Value, json};
 use tonic::{Code, Request, Status, metadata::MetadataValue};
 use uuid::Uuid;
 
-use crate::harness::{Actor, App, ErrorExt, FOREIGN_TENANT, Rpc, SIZE, TENANT, eventually, sample_bytes, user_claims};
+use crate::harness::{
+    Actor, App, ErrorExt, FOREIGN_TENANT, ROBOT, Rpc, SIZE, TENANT, eventually, sample_bytes, user_claims,
+};
 
 fn refusal(reason: &str) -> (Code, String) {
     (Code::PermissionDenied, reason.into())
@@ -90,6 +93,45 @@ async fn after_the_holder_has_canceled_the_url_still_reads_and_cancels() {
     assert_eq!(holder.get(&session.name).await.expect("the tombstone"), canceled, "nothing has changed");
     assert_eq!(ada.get(&newer.name).await.expect("the new session"), newer, "nothing has changed");
     eventually("the bytes are gone", async || app.is_reclaimed(&session)).await;
+}
+
+/// The URL sends and cancels, so that whoever gets one must be allowed to send.
+#[tokio::test]
+async fn a_caller_who_may_only_read_gets_no_url() {
+    let app = App::start().await;
+    let (mut ada, mut robot) = (app.ada(), app.robot());
+    for scopes in [["PrintJob.Create", "Printer.Read.All"], ["PrintJob.ReadWrite.All", "PrinterShare.Read.All"]] {
+        let document = app.new_document().await;
+        let document =
+            if scopes[1] == "Printer.Read.All" { document } else { document.replacen("printers/p/", "shares/s/", 1) };
+        let created = app.user(TENANT, "ada", &scopes).create(&document, SIZE).await.expect("a session");
+        assert!(!created.upload_url.is_empty(), "{scopes:?}");
+    }
+    let adas = ada.create(&app.new_document().await, SIZE).await.expect("a session");
+    let robots = robot.create(&app.new_document().await, SIZE).await.expect("a session");
+    let reader = |scope: &str| app.user(TENANT, "ada", &[scope, "Printer.Read.All"]);
+    let robot_with = |role: &str| app.application(TENANT, ROBOT, &[role, "Printer.Read.All"]);
+    let of_document = format!("{}/uploadSession", adas.document);
+    for (mut caller, session, may_send) in [
+        (reader("PrintJob.Read"), &adas, false),
+        (reader("PrintJob.Read.All"), &adas, false),
+        (reader("PrintJob.ReadWrite"), &adas, true),
+        (robot_with("PrintJob.Read.All"), &robots, false),
+        (robot_with("PrintJob.ReadWrite.All"), &robots, true),
+        (ada.holder_of(&adas), &adas, true),
+    ] {
+        let seen = caller.get(&session.name).await.expect("the session");
+        assert_eq!(!seen.upload_url.is_empty(), may_send, "{caller:?}");
+        assert_eq!(UploadSession { upload_url: session.upload_url.clone(), ..seen }, *session, "all else is there");
+    }
+    assert_eq!(reader("PrintJob.Read").get(&of_document).await.expect("the session").upload_url, "");
+
+    let path = format!("/v1.0/print/{of_document}");
+    for (caller, may_send) in [(reader("PrintJob.Read"), false), (app.ada(), true)] {
+        let answer = app.rest(&caller).get(&path).await;
+        assert_eq!((answer.status, answer.json().get("uploadUrl").is_some()), (200, may_send), "{answer:?}");
+        assert_eq!(answer.json()["id"], adas.etag.as_str(), "all else is there");
+    }
 }
 
 #[tokio::test]
@@ -197,7 +239,8 @@ async fn it_ends_with_the_sessions_hard_cap_and_holds_in_its_tenant_only() {
     let id = SessionId(session.etag.parse().expect("an id"));
     let urls = |key: &str| UploadUrls::new("http://upload.example", &[SecretString::from(key)]).expect("keys");
     let holder = |urls: &UploadUrls, tenant, until| {
-        let url = urls.sign(TenantId(tenant), id, until).expect("a URL");
+        let capability = Capability { tenant: TenantId(tenant), session: id, url_generation: 0 };
+        let url = urls.sign(capability, until).expect("a URL");
         app.ada().holder_of(&UploadSession { upload_url: url, ..Default::default() })
     };
     let own = urls(app.flag("upload-token-key"));
@@ -208,7 +251,7 @@ async fn it_ends_with_the_sessions_hard_cap_and_holds_in_its_tenant_only() {
         (holder(&urls(&"x".repeat(40)), TENANT, later), unauthenticated("UPLOAD_TOKEN_INVALID")),
     ];
     for (mut holder, expected) in cases {
-        for rpc in Rpc::OF_SESSIONS {
+        for rpc in Rpc::BY_UPLOAD_URL {
             let error = holder.call(rpc, &session.name).await.expect_err("not its session");
             assert_eq!(error.code_and_reason(), expected, "{rpc:?}");
         }

@@ -35,7 +35,8 @@ fn resources(document: &str, session: &str) -> Vec<(Rpc, String)> {
         resources.extend(Rpc::OF_DOCUMENTS.map(|rpc| (rpc, document.to_owned())));
         resources.extend([Rpc::GetPrintJob, Rpc::ListPrintDocuments].map(|rpc| (rpc, rpc.resource(document, ""))));
         let of_document = format!("{document}/uploadSession");
-        resources.extend([Rpc::GetUploadSession, Rpc::DeleteUploadSession].map(|rpc| (rpc, of_document.clone())));
+        let by_document = [Rpc::GetUploadSession, Rpc::RenewUploadUrl, Rpc::DeleteUploadSession];
+        resources.extend(by_document.map(|rpc| (rpc, of_document.clone())));
     }
     resources.extend(Rpc::OF_SESSIONS.map(|rpc| (rpc, session.to_owned())));
     resources

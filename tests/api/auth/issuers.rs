@@ -1,9 +1,11 @@
 //! Whose keys are trusted, for what, and since when: real issuers over HTTP, whose metadata and keys change.
 
-use print_upload::proto::UploadSession;
+use std::time::Duration;
+
+use print_upload::proto::{GetUploadSessionRequest, UploadSession};
 use print_upload_dev::issuer::KeyType;
 use serde_json::json;
-use tonic::{Code, Status};
+use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
 use crate::harness::{App, Authority, Claims, ErrorExt, FOREIGN_TENANT, SIZE, TENANT, eventually, issuer, user_claims};
@@ -14,20 +16,23 @@ async fn app_that_trusts(authorities: &[&Authority]) -> (App, UploadSession) {
 }
 
 async fn app_that_refetches(authorities: &[&Authority], refetch: &str) -> (App, UploadSession) {
-    let issuers = authorities.iter().map(|authority| authority.address.as_str());
-    let issuers: Vec<&str> = issuers.chain([issuer().address.as_str()]).collect();
+    // An issuer without a placeholder must be bound, beside others.
+    let issuers = authorities.iter().map(|authority| {
+        if authority.address.contains("{tenantid}") { authority.address.clone() } else { authority.bound_to(TENANT) }
+    });
+    let issuers: Vec<String> = issuers.chain([issuer().address.clone()]).collect();
     let app = App::with([("issuer", issuers.join(",").as_str()), ("keys-refetch", refetch)]).await;
     let session = app.ada().create(&app.new_document().await, SIZE).await.expect("a session");
     (app, session)
 }
 
-async fn get_session(app: &App, token: &str, session: &UploadSession) -> Result<(), Status> {
+pub(super) async fn get_session(app: &App, token: &str, session: &UploadSession) -> Result<(), Status> {
     let seen = app.bearer(token).get(&session.name).await?;
     assert_eq!(&seen, session);
     Ok(())
 }
 
-async fn refusal(app: &App, token: &str, session: &UploadSession) -> (Code, String) {
+pub(super) async fn refusal(app: &App, token: &str, session: &UploadSession) -> (Code, String) {
     get_session(app, token, session).await.expect_err("a token that does not hold").code_and_reason()
 }
 
@@ -161,6 +166,37 @@ async fn unknown_keys_do_not_make_the_service_ask_again_and_again() {
         assert_eq!(refusal(&app, &authority.sign(&user_claims(), KeyType::Rsa), &session).await, key_unknown());
     }
     assert_eq!(authority.fetches(), fetches);
+}
+
+/// A caller without a credential of its own can send tokens with any key id.
+#[tokio::test]
+async fn callers_who_hang_up_do_not_make_the_service_ask_again_and_again() {
+    let mut authority = Authority::template().await;
+    let (app, session) = app_that_refetches(&[&authority], "1h").await;
+    get_session(&app, &authority.sign(&user_claims(), KeyType::Rsa), &session).await.expect("the first key");
+    authority.rotate();
+    let hasty = app.bearer(&authority.sign(&user_claims(), KeyType::Rsa));
+    let hang_up = async || {
+        let mut request = Request::new(GetUploadSessionRequest { name: session.name.clone() });
+        request.set_timeout(Duration::from_millis(10));
+        hasty.client.sessions.clone().get_upload_session(request).await.expect_err("no answer in time");
+    };
+    let before = authority.metadata_fetches();
+    authority.hold_metadata(true);
+
+    eventually("a call has arrived", async || {
+        hang_up().await;
+        authority.metadata_fetches() > before
+    })
+    .await;
+    for _ in 0..20 {
+        hang_up().await;
+    }
+
+    authority.hold_metadata(false);
+    // It waits for the fetch that the others have begun.
+    get_session(&app, &authority.sign(&user_claims(), KeyType::Rsa), &session).await.expect("the new key");
+    assert_eq!(authority.metadata_fetches(), before + 1);
 }
 
 /// The call is `UNAVAILABLE`. The caller cannot be identified now, but the token may be valid.

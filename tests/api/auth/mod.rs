@@ -1,5 +1,6 @@
 //! Who may call what: tokens, issuers, permissions, upload URLs, and what others may find out.
 
+mod bound_issuers;
 mod capability;
 mod claims;
 mod first_message;

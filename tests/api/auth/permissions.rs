@@ -32,9 +32,10 @@ const READ_JOBS: [&str; 8] = [
 ];
 const CATALOG: [&str; 1] = ["PrintCatalog.ReadWrite.All"];
 
-const TABLE: [Row; 17] = [
+const TABLE: [Row; 18] = [
     (Rpc::CreateUploadSession, &WRITE, &["PrintJob.ReadWrite.All"]),
     (Rpc::GetUploadSession, &READ, &["PrintJob.Read.All", "PrintJob.ReadWrite.All"]),
+    (Rpc::RenewUploadUrl, &WRITE, &["PrintJob.ReadWrite.All"]),
     (Rpc::UploadRange, &WRITE, &["PrintJob.ReadWrite.All"]),
     (Rpc::DeleteUploadSession, &["PrintJob.ReadWrite", "PrintJob.ReadWrite.All"], &["PrintJob.ReadWrite.All"]),
     (Rpc::GetPrintDocument, &READ, &["PrintJob.Read.All", "PrintJob.ReadWrite.All"]),

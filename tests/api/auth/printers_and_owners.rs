@@ -17,9 +17,10 @@ enum Way {
 }
 
 /// How each RPC may name its resource.
-const WAYS: [(Rpc, &[Way]); 11] = [
+const WAYS: [(Rpc, &[Way]); 12] = [
     (Rpc::CreateUploadSession, &[Way::Printer, Way::Share]),
     (Rpc::GetUploadSession, &[Way::Printer, Way::Share, Way::SessionId]),
+    (Rpc::RenewUploadUrl, &[Way::Printer, Way::Share, Way::SessionId]),
     (Rpc::UploadRange, &[Way::SessionId]),
     (Rpc::DeleteUploadSession, &[Way::Printer, Way::Share, Way::SessionId]),
     (Rpc::GetPrintDocument, &[Way::Printer, Way::Share]),

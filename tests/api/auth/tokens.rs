@@ -183,6 +183,29 @@ async fn a_token_that_its_issuer_has_not_signed_is_refused() {
     try_all(&app, &session, tokens).await;
 }
 
+/// Its signature is valid. But whoever signed it demands that the extensions are understood.
+#[tokio::test]
+async fn a_token_with_critical_extensions_is_refused() {
+    let app = App::start().await;
+    let session = adas_session(&app).await;
+    let with = |extension: &str, critical: Option<&[&str]>| {
+        let change = |header: &mut Header| {
+            header.extras.insert(extension, true);
+            header.crit = critical.map(|critical| critical.iter().map(|name| (*name).to_owned()).collect());
+        };
+        issuer().sign_with(user_claims().json(), KeyType::Rsa, change).expect("a token")
+    };
+    let tokens = vec![
+        ("an unknown one", with("http://example.com/odd", Some(&["http://example.com/odd"])), "TOKEN_MALFORMED"),
+        ("one that other programs know", with("b64", Some(&["b64"])), "TOKEN_MALFORMED"),
+        ("one that is not in the header", with("b64", Some(&["nothing"])), "TOKEN_MALFORMED"),
+        ("none, against the standard", with("b64", Some(&[])), "TOKEN_MALFORMED"),
+    ];
+    try_all(&app, &session, tokens).await;
+    let not_critical = with("http://example.com/odd", None);
+    get_session(app.bearer(&not_critical), &session).await.expect("an extension that is not critical is ignored");
+}
+
 #[tokio::test]
 async fn a_token_is_refused_outside_its_time_but_for_a_minute() {
     let app = App::start().await;

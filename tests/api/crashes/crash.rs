@@ -61,6 +61,16 @@ impl Crash {
         self.restart().await;
     }
 
+    /// The same for the first start on a database that belongs to no store, and a store that has no identity.
+    pub async fn at_first_start(&mut self) {
+        self.app.stop().await;
+        self.bucket.remove_identity().await;
+        self.execute("delete from object_store").await;
+        let program = Program::start_crashing(&self.app, self.crash_at);
+        self.wait_for_crash(program).await;
+        self.restart().await;
+    }
+
     async fn wait_for_crash(&self, program: Program) {
         let ended = timeout(DEADLINE, program.wait_for_end()).await;
         let (status, output) = ended.unwrap_or_else(|_| panic!("the program has not reached {}", self.crash_at));

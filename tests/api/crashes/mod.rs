@@ -49,6 +49,8 @@ macro_rules! crashes {
 crashes! {
     everywhere {
         start_checks_the_store: "probe.put" in purging::start,
+        first_start_puts_an_identity: "identity.put" in purging::first_start,
+        first_start_adopts_the_store: "object_store.adopted" in purging::first_start,
 
         create_committed: "create.committed" in uploads::create_a_session,
         create_ends_an_overdue_session: "end.executed" in uploads::create_in_place_of_an_overdue_session,
@@ -66,6 +68,8 @@ crashes! {
         last_range_about_to_be_answered: "range.answering" in uploads::complete_a_document,
         unpublished_fragment_discarded: "fragment.discarded" in uploads::discard_an_unpublished_fragment,
         published_fragment_discarded: "fragment.discarded" in uploads::discard_a_published_fragment,
+
+        url_renewed: "renew.committed" in uploads::renew_the_upload_url,
 
         cancel_executed: "end.executed" in ends::cancel,
         cancel_committed: "cancel.committed" in ends::cancel,
@@ -99,13 +103,12 @@ crashes! {
         task_before_commit: "task_upsert.before_commit" in catalog::task,
         task_committed: "task_upsert.committed" in catalog::task,
 
-        first_pass_claimed: "reclaim.claimed" in reclaiming::early_pass,
+        expired_session_claimed: "reclaim.claimed" in ends::expire,
+        canceled_session_hastened: "reclaim.hastened" in reclaiming::repeated_cancel,
         first_pass_in_the_middle: "reclaim.first_dropped" in reclaiming::early_pass,
         first_pass_done: "reclaim.passed" in reclaiming::early_pass,
-        first_pass_settled: "reclaim.settled" in reclaiming::early_pass,
-        second_pass_claimed: "reclaim.claimed:2" in reclaiming::early_pass,
         second_pass_done: "reclaim.passed:2" in reclaiming::early_pass,
-        second_pass_settled: "reclaim.settled:2" in reclaiming::early_pass,
+        both_passes_settled: "reclaim.settled" in reclaiming::early_pass,
         last_pass_claimed: "reclaim.claimed" in reclaiming::last_pass,
         last_pass_in_the_middle: "reclaim.first_dropped" in reclaiming::last_pass,
         last_pass_done: "reclaim.passed" in reclaiming::last_pass,

@@ -1,4 +1,5 @@
-//! Crashes while a program starts, and while tombstones are purged, which it does at once after its start.
+//! Crashes while a program starts, for the first time or again, and while tombstones are purged, which it does at once
+//! after its start.
 
 use print_upload::proto::UploadSession;
 use tonic::Code;
@@ -18,6 +19,20 @@ pub async fn start(crash_at: &'static str, bucket: Bucket) {
     if crash.is_at(&["probe.put"]) {
         drop_probe_an_hour_later(&mut crash).await;
     }
+    crash.assert_clean().await;
+}
+
+/// The store is adopted with the identity that it got before the crash.
+pub async fn first_start(crash_at: &'static str, bucket: Bucket) {
+    let mut crash = Crash::at(crash_at, bucket).await;
+    let (session, bytes) = crash.begun_session().await;
+
+    crash.at_first_start().await;
+
+    let adopted = sqlx::query_scalar::<_, Uuid>("select store_id from object_store").fetch_one(crash.app.pool()).await;
+    assert_eq!(adopted.expect("an adopted store"), crash.bucket.identity().await);
+    crash.app.ada().send(&session, &bytes, SIZE / 3..SIZE).await.expect("the upload goes on");
+    crash.assert_downloads(&session.document, &bytes).await;
     crash.assert_clean().await;
 }
 

@@ -24,6 +24,24 @@ pub async fn early_pass(crash_at: &'static str, bucket: Bucket) {
     crash.assert_clean().await;
 }
 
+/// A second cancel of the same session: the one that ended it may have been the last thing that its replica did.
+pub async fn repeated_cancel(crash_at: &'static str, bucket: Bucket) {
+    let mut crash = Crash::at(crash_at, bucket).await;
+    let (session, bytes) = crash.begun_session().await;
+
+    let call = async |app: &App, _: &_| {
+        app.ada().delete(&session.name).await.expect("canceled");
+        // The program may die before it answers.
+        let _answer = app.ada().delete(&session.name).await;
+    };
+    crash.during(call).await;
+
+    assert_eq!(crash.state_of(&session).await, State::Canceled);
+    crash.no_bytes_of(&session).await;
+    crash.upload_again(&session.document, &bytes).await;
+    crash.assert_clean().await;
+}
+
 /// The last pass over a canceled session.
 pub async fn last_pass(crash_at: &'static str, bucket: Bucket) {
     let mut crash = Crash::at(crash_at, bucket).await;

@@ -6,7 +6,7 @@ use print_upload::proto::{RangeHeader, upload_session::State};
 use print_upload_client::range_messages;
 
 use super::crash::{Crash, SIZE};
-use crate::harness::{App, Bucket, Program, chunk, eventually, header, sample_bytes, spans};
+use crate::harness::{App, Bucket, ErrorExt, Program, chunk, eventually, header, sample_bytes, spans};
 
 const SECOND_THIRD: Range<usize> = SIZE / 3..2 * SIZE / 3;
 const LAST_THIRD: Range<usize> = 2 * SIZE / 3..SIZE;
@@ -45,6 +45,22 @@ pub async fn create_in_place_of_an_overdue_session(crash_at: &'static str, bucke
     crash.no_bytes_of(&old).await;
     crash.app.ada().send(&new, &bytes, 0..SIZE).await.expect("the new session can be used");
     crash.assert_downloads(&old.document, &bytes).await;
+    crash.assert_clean().await;
+}
+
+/// The caller does not know whether the URL was renewed, and renews it again.
+pub async fn renew_the_upload_url(crash_at: &'static str, bucket: Bucket) {
+    let mut crash = Crash::at(crash_at, bucket).await;
+    let (session, bytes) = crash.begun_session().await;
+
+    crash.during(async |app, _| app.ada().renew(&session.name).await).await.expect_err("no answer");
+
+    let mut ada = crash.app.ada();
+    let refused = ada.holder_of(&session).get(&session.name).await.expect_err("it was committed");
+    assert_eq!(refused.reason(), "UPLOAD_URL_RENEWED");
+    let renewed = ada.renew(&session.name).await.expect("renewed again");
+    ada.holder_of(&renewed).send(&renewed, &bytes, SIZE / 3..SIZE).await.expect("the new URL can be used");
+    crash.assert_downloads(&session.document, &bytes).await;
     crash.assert_clean().await;
 }
 

@@ -11,7 +11,7 @@ use sqlx::{AssertSqlSafe, PgPool};
 use tonic::Code;
 use uuid::Uuid;
 
-use crate::harness::{Actor, App, Database, ErrorExt, TENANT, crc32c, eventually, sample_bytes};
+use crate::harness::{Actor, App, Database, ErrorExt, IDENTITY, TENANT, crc32c, eventually, sample_bytes};
 
 /// The size of every document in the rows.
 const SIZE: usize = 1000;
@@ -48,6 +48,7 @@ async fn rows_of_every_schema_survive_the_later_migrations_and_are_served() {
         assert_valid(&database.pool, version).await;
         let mut app = App::on(database, [("tombstone-retention", "1h")]);
         put_objects(&app).await;
+        put_identity(&app).await;
         app.run().await;
         use_jobs(&app).await;
         for row in rows(&app).await {
@@ -141,6 +142,14 @@ async fn put_objects(app: &App) {
     }
 }
 
+/// Lets the store be the one that the database belongs to, if it belongs to any.
+async fn put_identity(app: &App) {
+    let identity = sqlx::query_scalar::<_, Uuid>("select store_id from object_store").fetch_optional(app.pool()).await;
+    if let Some(identity) = identity.expect("an answer") {
+        fs::write(app.bytes_folder().join(IDENTITY), identity.to_string()).expect("an object");
+    }
+}
+
 /// Puts an object, unless a longer one with the same name is there.
 fn put(app: &App, tenant: Uuid, session: Uuid, object: Uuid, bytes: &[u8]) {
     let folder = app.bytes_folder().join(tenant.to_string()).join(session.to_string());
@@ -198,6 +207,9 @@ async fn use_session(app: &App, row: &Row) {
     let session = owner.get(&format!("uploadSessions/{}", row.session_id)).await.expect("the session");
     let state = session.state().as_str_name().trim_start_matches("STATE_").to_lowercase();
     assert_eq!((&session.document, &state), (&row.document, &row.state), "{row:?}");
+    if session.state() == State::Active {
+        owner.holder_of(&session).get(&session.name).await.expect("its upload URL is as new as its row");
+    }
     match session.state() {
         State::Active if row.job_id == "unwanted" => cancel(app, &mut owner, &session).await,
         State::Active => complete(&mut owner, &session).await,
@@ -284,7 +296,8 @@ async fn finish_reclaiming(app: &App) {
 /// The names of all files in the store, sorted.
 fn objects(folder: &Path) -> Vec<String> {
     let entries = |folder: &Path| fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
-    let files = entries(folder).flat_map(|tenant| entries(&tenant).collect::<Vec<_>>());
+    let tenants = entries(folder).filter(|tenant| !tenant.ends_with(IDENTITY));
+    let files = tenants.flat_map(|tenant| entries(&tenant).collect::<Vec<_>>());
     let files = files.flat_map(|session| entries(&session).collect::<Vec<_>>());
     let name = |file: std::path::PathBuf| file.strip_prefix(folder).expect("below it").display().to_string();
     let mut names: Vec<String> = files.map(name).collect();

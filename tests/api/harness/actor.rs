@@ -7,8 +7,8 @@ use print_upload::proto::{
     CancelPrintJobRequest, CreatePrintJobRequest, CreateUploadSessionRequest, DeletePrintJobRequest,
     DeleteUploadSessionRequest, DocumentProperties, DownloadPrintDocumentRequest, GetPrintDocumentRequest,
     GetPrintJobRequest, GetUploadSessionRequest, ListPrintDocumentsRequest, ListPrintDocumentsResponse, PrintDocument,
-    PrintJob, RangeHeader, StartPrintJobRequest, UploadRangeRequest, UploadRangeResponse, UploadSession,
-    download_print_document_response::Content,
+    PrintJob, RangeHeader, RenewUploadUrlRequest, StartPrintJobRequest, UploadRangeRequest, UploadRangeResponse,
+    UploadSession, download_print_document_response::Content,
 };
 use print_upload_client::{Client, Credential, range_messages};
 use tokio::{sync::mpsc, task::JoinHandle};
@@ -82,6 +82,11 @@ impl Actor {
     pub async fn get(&mut self, name: &str) -> Result<UploadSession, Status> {
         let request = GetUploadSessionRequest { name: name.into() };
         Ok(self.client.sessions.get_upload_session(request).await?.into_inner())
+    }
+
+    pub async fn renew(&mut self, name: &str) -> Result<UploadSession, Status> {
+        let request = RenewUploadUrlRequest { name: name.into() };
+        Ok(self.client.sessions.renew_upload_url(request).await?.into_inner())
     }
 
     /// Sends a range of the document. `document` is all of its bytes.

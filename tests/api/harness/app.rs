@@ -92,7 +92,10 @@ impl App {
     /// Starts the service again, on the same data and the same addresses.
     pub async fn run(&mut self) {
         let flags = self.flags.iter().map(|(flag, value)| (flag.as_str(), value.as_str()));
-        let server = Server::new(&Config::from_flags(flags).expect("a configuration")).expect("a server");
+        let config = Config::from_flags(flags).expect("a configuration");
+        let server = Server::new(&config).await.expect("a server");
+        // Boxed, as the futures of tests are on their stacks.
+        Box::pin(server.check()).await.expect("a database and a store");
         let [grpc, rest] = &self.ports;
         let listeners = Listeners { grpc: grpc.listen().await, rest: Some(rest.listen().await), admin: None };
         [self.address, self.rest_address] = [grpc.address, rest.address];

@@ -10,8 +10,9 @@ use parking_lot::Mutex;
 use print_upload_dev::issuer::{KeyType, TokenIssuer};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::{Claims, Port};
 
@@ -24,6 +25,9 @@ pub struct Authority {
     tokens: TokenIssuer,
     published: Arc<Mutex<Published>>,
     fetches: Arc<AtomicUsize>,
+    metadata_fetches: Arc<AtomicUsize>,
+    /// Whether requests for its metadata wait.
+    holds_metadata: watch::Sender<bool>,
     serving: Option<(CancellationToken, JoinHandle<()>)>,
 }
 
@@ -67,10 +71,23 @@ impl Authority {
         let tokens = new_keys(&address);
         let metadata = json!({"issuer": address, "jwks_uri": format!("{host}/keys")});
         let published = Published { metadata, keys: tokens.key_set().expect("keys") };
-        let (published, fetches) = (Arc::new(Mutex::new(published)), Arc::default());
-        let mut authority = Self { address, port, tokens, published, fetches, serving: None };
+        let mut authority = Self {
+            address,
+            port,
+            tokens,
+            published: Arc::new(Mutex::new(published)),
+            fetches: Arc::default(),
+            metadata_fetches: Arc::default(),
+            holds_metadata: watch::Sender::new(false),
+            serving: None,
+        };
         authority.restart().await;
         authority
+    }
+
+    /// The value of `--issuer` that binds it to a tenant.
+    pub fn bound_to(&self, tenant: Uuid) -> String {
+        format!("{}={tenant}", self.address)
     }
 
     /// Another URL of its metadata.
@@ -92,7 +109,12 @@ impl Authority {
 
     fn serve(&mut self, listener: TcpListener) {
         let (published, fetches) = (Arc::clone(&self.published), Arc::clone(&self.fetches));
-        let metadata = async move || Json(published.lock().metadata.clone());
+        let (metadata_fetches, held) = (Arc::clone(&self.metadata_fetches), self.holds_metadata.subscribe());
+        let metadata = async move || {
+            metadata_fetches.fetch_add(1, Ordering::Relaxed);
+            held.clone().wait_for(|held| !held).await.expect("the issuer is still there");
+            Json(published.lock().metadata.clone())
+        };
         let published = Arc::clone(&self.published);
         let keys = async move || {
             fetches.fetch_add(1, Ordering::Relaxed);
@@ -124,6 +146,16 @@ impl Authority {
     /// How often its keys were fetched.
     pub fn fetches(&self) -> usize {
         self.fetches.load(Ordering::Relaxed)
+    }
+
+    /// How often its metadata were asked for.
+    pub fn metadata_fetches(&self) -> usize {
+        self.metadata_fetches.load(Ordering::Relaxed)
+    }
+
+    /// Makes requests for its metadata wait, or lets them go on.
+    pub fn hold_metadata(&self, held: bool) {
+        self.holds_metadata.send_replace(held);
     }
 
     /// Replaces its keys and publishes the new ones.

@@ -19,6 +19,9 @@ use uuid::Uuid;
 
 use super::{App, Proxy, TENANT};
 
+/// The object that holds the identity of a store.
+pub const IDENTITY: &str = "print-upload-store";
+
 /// A kind of object store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backend {
@@ -157,17 +160,32 @@ impl Bucket {
         }
     }
 
-    /// Everything in the store: the paths of its objects, and for a folder also staged files and empty folders of
-    /// sessions.
+    /// Everything in the store besides its identity: the paths of its objects, and for a folder also staged files and
+    /// empty folders of sessions.
     pub async fn everything(&self) -> BTreeSet<String> {
         if self.backend == Backend::Local {
             let bytes = self.folder.path().join("bytes");
-            return paths_below(&bytes, 2).iter().map(|path| relative(path, &bytes)).collect();
+            let paths = paths_below(&bytes, 2).into_iter().map(|path| relative(&path, &bytes));
+            return paths.filter(|path| path != IDENTITY).collect();
         }
         let (store, root) = self.objects.as_ref().expect("a visible store");
         let listed = store.list(Some(root)).try_collect::<Vec<_>>().await.expect("a list");
         let root = format!("{root}/");
-        listed.into_iter().map(|object| object.location.to_string().replace(&root, "")).collect()
+        let paths = listed.into_iter().map(|object| object.location.to_string().replace(&root, ""));
+        paths.filter(|path| path != IDENTITY).collect()
+    }
+
+    /// Reads the identity of the store.
+    pub async fn identity(&self) -> Uuid {
+        let (store, root) = self.objects.as_ref().expect("a visible store");
+        let object = store.get(&root.clone().join(IDENTITY)).await.expect("an identity").bytes().await.expect("read");
+        String::from_utf8_lossy(&object).trim().parse().expect("an identity")
+    }
+
+    /// Takes the identity away.
+    pub async fn remove_identity(&self) {
+        let (store, root) = self.objects.as_ref().expect("a visible store");
+        store.delete(&root.clone().join(IDENTITY)).await.expect("removed");
     }
 
     /// Renames an object. Both names are paths as [`Bucket::everything`] returns them.

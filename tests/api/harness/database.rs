@@ -42,10 +42,35 @@ impl Database {
         Self::named(&name)
     }
 
+    /// The database at an address, as it is.
+    pub fn at(url: &str) -> Self {
+        Self { url: url.to_owned(), pool: PgPool::connect_lazy(url).expect("a pool") }
+    }
+
+    /// Changes a setting that new connections to this database have by default; `None` resets it.
+    pub async fn set_default(&self, setting: &str, value: Option<&str>) {
+        let mut admin = admin().await;
+        let name = self.pool.connect_options().get_database().expect("a name").to_owned();
+        let change = match value {
+            Some(value) => format!("alter database {name} set {setting} = '{value}'"),
+            None => format!("alter database {name} reset {setting}"),
+        };
+        execute(&mut admin, change).await;
+    }
+
+    /// Ends the connections of the service, so that it opens new ones.
+    pub async fn end_connections(&self) {
+        let mut admin = admin().await;
+        let name = self.pool.connect_options().get_database().expect("a name").to_owned();
+        let end = format!(
+            "select pg_terminate_backend(pid) from pg_stat_activity
+             where datname = '{name}' and application_name = 'print-upload'"
+        );
+        execute(&mut admin, end).await;
+    }
+
     fn named(name: &str) -> Self {
-        let url = server().database(name).to_url_lossy().to_string();
-        let pool = PgPool::connect_lazy(&url).expect("a pool");
-        Self { url, pool }
+        Self::at(server().database(name).to_url_lossy().as_str())
     }
 }
 

@@ -22,11 +22,12 @@ mod raw;
 mod rest;
 mod rpc;
 mod socket;
+mod stranger;
 
 pub use actor::{Actor, Stalled, job_of};
 pub use app::{App, CATALOG_CLIENT, ROBOT, eventually};
 pub use authority::Authority;
-pub use backend::{Backend, Bucket, settings_of};
+pub use backend::{Backend, Bucket, IDENTITY, settings_of};
 pub use collector::Collector;
 pub use command::Command;
 pub use database::Database;
@@ -42,3 +43,4 @@ pub use raw::{call_raw, frame};
 pub use rest::{Answer, RestActor, refused};
 pub use rpc::{Rpc, SIZE};
 pub use socket::Socket;
+pub use stranger::{Stranger, call_until_cut, resident_mib, status_of};

@@ -87,6 +87,16 @@ impl Program {
         Self::serve_at_with(app, FREE_PORT, variables).await
     }
 
+    /// Starts `serve` as a process that may open this many descriptors.
+    pub async fn serve_with_descriptors(app: &mut App, descriptors: usize) -> Self {
+        let mut command = environment::command("sh");
+        command.arg("-c").arg(format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"")).arg(PROGRAM);
+        command.args(serve_arguments(app, FREE_PORT));
+        let mut program = Self::spawn(command);
+        program.wait_until_serving(app).await;
+        program
+    }
+
     async fn serve_at_with(app: &mut App, address: SocketAddr, variables: &[(&str, &str)]) -> Self {
         let arguments = serve_arguments(app, address);
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();

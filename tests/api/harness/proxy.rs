@@ -38,7 +38,7 @@ pub enum Cut {
 #[derive(Debug)]
 pub struct Proxy {
     pub port: Port,
-    target: SocketAddr,
+    target: Arc<Mutex<SocketAddr>>,
     faults: Arc<Faults>,
     forwarding: Option<JoinHandle<()>>,
 }
@@ -55,6 +55,7 @@ struct Faults {
 
 impl Proxy {
     pub async fn start(target: SocketAddr) -> Self {
+        let target = Arc::new(Mutex::new(target));
         let mut proxy = Self { port: Port::reserve(), target, faults: Arc::default(), forwarding: None };
         proxy.restart().await;
         proxy
@@ -70,7 +71,15 @@ impl Proxy {
     /// Accepts connections again.
     pub async fn restart(&mut self) {
         let listener = self.port.listen().await;
-        self.forwarding = Some(tokio::spawn(accept(listener, self.target, Arc::clone(&self.faults))));
+        let target = Arc::clone(&self.target);
+        self.forwarding = Some(tokio::spawn(accept(listener, target, Arc::clone(&self.faults))));
+    }
+
+    /// Breaks every connection. New ones lead to another server.
+    pub async fn switch_to(&mut self, target: SocketAddr) {
+        self.stop().await;
+        *self.target.lock().expect("unpoisoned") = target;
+        self.restart().await;
     }
 
     /// Freezes every open connection permanently, without closing it. New connections work.
@@ -125,10 +134,11 @@ impl Faults {
     }
 }
 
-async fn accept(listener: TcpListener, target: SocketAddr, faults: Arc<Faults>) {
+async fn accept(listener: TcpListener, target: Arc<Mutex<SocketAddr>>, faults: Arc<Faults>) {
     // Dropping this with the task closes all connections.
     let mut connections = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
+        let target = *target.lock().expect("unpoisoned");
         connections.spawn(forward(client, target, Arc::clone(&faults)));
     }
 }

@@ -45,6 +45,9 @@ impl RestActor {
         }
         let response = request.send().await.expect("an answer");
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        if headers.contains_key("request-id") {
+            assert_eq!(headers.get("cache-control").expect("from the gateway"), "no-store");
+        }
         Answer { status, headers, body: response.bytes().await.expect("a body") }
     }
 

@@ -16,6 +16,7 @@ const RANGE: std::ops::Range<usize> = 0..10;
 pub enum Rpc {
     CreateUploadSession,
     GetUploadSession,
+    RenewUploadUrl,
     UploadRange,
     DeleteUploadSession,
     GetPrintDocument,
@@ -34,7 +35,10 @@ pub enum Rpc {
 }
 
 impl Rpc {
-    pub const OF_SESSIONS: [Self; 3] = [Self::GetUploadSession, Self::UploadRange, Self::DeleteUploadSession];
+    pub const OF_SESSIONS: [Self; 4] =
+        [Self::GetUploadSession, Self::RenewUploadUrl, Self::UploadRange, Self::DeleteUploadSession];
+    /// The RPCs that an upload URL authorizes.
+    pub const BY_UPLOAD_URL: [Self; 3] = [Self::GetUploadSession, Self::UploadRange, Self::DeleteUploadSession];
     pub const OF_DOCUMENTS: [Self; 3] =
         [Self::CreateUploadSession, Self::GetPrintDocument, Self::DownloadPrintDocument];
     /// The RPCs that name a job.
@@ -108,6 +112,7 @@ impl Actor {
         match rpc {
             Rpc::CreateUploadSession => self.create(name, SIZE).await.map(drop),
             Rpc::GetUploadSession => self.get(name).await.map(drop),
+            Rpc::RenewUploadUrl => self.renew(name).await.map(drop),
             Rpc::UploadRange => self.send_first_bytes(name).await,
             Rpc::DeleteUploadSession => self.delete(name).await,
             Rpc::GetPrintDocument => self.document(name).await.map(drop),

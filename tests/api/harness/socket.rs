@@ -46,7 +46,12 @@ impl Socket {
 
     /// Sends a GET request, and reads nothing.
     pub async fn get(gateway: SocketAddr, path: &str, token: &str) -> Self {
-        Self::begin(gateway, "GET", path, &format!("Authorization: Bearer {token}\r\n")).await
+        Self::get_with(gateway, path, token, "").await
+    }
+
+    /// The same with more headers.
+    pub async fn get_with(gateway: SocketAddr, path: &str, token: &str, headers: &str) -> Self {
+        Self::begin(gateway, "GET", path, &format!("Authorization: Bearer {token}\r\n{headers}")).await
     }
 
     async fn begin(gateway: SocketAddr, method: &str, url: &str, head: &str) -> Self {
@@ -60,6 +65,11 @@ impl Socket {
         self.0.write_all(bytes).await.expect("the gateway takes it");
     }
 
+    /// Sends a byte more. Returns whether the connection is still open, as far as that is known.
+    pub async fn trickle(&mut self) -> bool {
+        self.0.write_all(&[7]).await.is_ok()
+    }
+
     /// Reads the status line and the headers of the answer.
     pub async fn read_head(&mut self) -> String {
         let mut head = Vec::new();
@@ -67,6 +77,13 @@ impl Socket {
             head.push(self.0.read_u8().await.expect("an answer"));
         }
         String::from_utf8(head).expect("text")
+    }
+
+    /// Reads this many bytes.
+    pub async fn read(&mut self, length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length];
+        self.0.read_exact(&mut bytes).await.expect("bytes");
+        bytes
     }
 
     /// Reads until the gateway closes the connection.

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use print_upload_client::Credential;
 
-use crate::harness::{Actor, App, Program, eventually, sample_bytes};
+use crate::harness::{Actor, App, ErrorExt, Program, eventually, sample_bytes};
 
 /// The flags of an app without those of these names.
 fn flags_without(app: &App, left_out: &[&str]) -> Vec<String> {
@@ -44,6 +44,40 @@ async fn a_replica_whose_secrets_are_files_takes_up_what_one_with_flags_began() 
     let upload_url = Credential::of_upload_url(&session.upload_url).expect("an upload URL");
     Actor::with(app.address, upload_url).send(&session, &bytes, 0..1000).await.expect("the old key still verifies");
     assert!(app.ada().download(&document, 0).await.expect("a download").1 == bytes);
+}
+
+#[tokio::test]
+async fn keys_that_are_replaced_in_their_file_are_used_without_a_restart() {
+    let mut app = App::start().await;
+    app.stop().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let (old, new) = (app.flag("upload-token-key").to_owned(), "a newer key, which signs from now on");
+    let file = written(folder.path(), "upload-token-key", &old);
+    app.replace_flag("upload-token-key", "upload-token-key-file", &file);
+    let mut program = Program::serve(&mut app).await;
+    let mut ada = app.ada();
+    let first = ada.create(&app.new_document().await, 1000).await.expect("a session");
+
+    // A file that holds no usable keys changes nothing.
+    fs::write(&file, "short\n").expect("a file");
+    program.wait_for_line("the old keys of upload URLs stay in use").await;
+    ada.holder_of(&first).get(&first.name).await.expect("the old key");
+
+    // The new key signs, and the old one still verifies.
+    fs::write(&file, format!("{new}\n{old}\n")).expect("a file");
+    program.wait_for_line("the keys of upload URLs were read again").await;
+    let second = ada.get(&first.name).await.expect("the session");
+    for session in [&first, &second] {
+        ada.holder_of(session).get(&first.name).await.expect("both keys");
+    }
+
+    fs::write(&file, new).expect("a file");
+    eventually("the old key is forgotten", async || {
+        let answer = ada.holder_of(&first).get(&first.name).await;
+        answer.is_err_and(|error| error.reason() == "UPLOAD_TOKEN_INVALID")
+    })
+    .await;
+    ada.holder_of(&second).get(&first.name).await.expect("the new key");
 }
 
 #[tokio::test]

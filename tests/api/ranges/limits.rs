@@ -94,6 +94,34 @@ async fn chunks_may_be_of_any_size_down_to_none() {
     assert_eq!(downloaded, bytes);
 }
 
+/// Each range costs an object and a row, however short it is.
+#[tokio::test]
+async fn a_small_document_has_few_fragments() {
+    let app = App::start().await;
+    let (mut ada, document, bytes) = (app.ada(), app.new_document().await, sample_bytes(64 * 1024 + 1));
+    let session = ada.create(&document, bytes.len()).await.expect("a session");
+    let limit = 2 + 64;
+    for index in 0..limit {
+        ada.send(&session, &bytes, 2 * index..2 * index + 1).await.expect("one byte");
+    }
+
+    let next = 2 * limit;
+    let refused = ada.send(&session, &bytes, next..next + 1).await.expect_err("one byte too many");
+    assert_eq!(refused.code_and_reason(), (Code::ResourceExhausted, "TOO_MANY_FRAGMENTS".into()));
+    assert_eq!(refused.metadata_of("max_fragments").as_deref(), Some("66"));
+    assert!(refused.message().contains("66"), "it names the limit: {}", refused.message());
+    // Refused before its bytes arrive.
+    let (_still_open, answer) = ada.stall(&session, &bytes, next..next + 2);
+    assert_eq!(answer.await.expect("an answer").expect_err("too many").reason(), "TOO_MANY_FRAGMENTS");
+    assert_eq!(app.files_of(&session).len(), limit);
+
+    let other = ada.create(&app.new_document().await, bytes.len()).await.expect("another session");
+    for start in (0..bytes.len()).step_by(1000) {
+        ada.send(&other, &bytes, start..bytes.len().min(start + 1000)).await.expect("a part of the document");
+    }
+    assert_eq!(ada.get(&other.name).await.expect("the session").state(), State::Completed);
+}
+
 #[tokio::test]
 async fn a_document_has_a_bounded_number_of_fragments() {
     let app = App::with([("max-fragments", "3")]).await;

@@ -4,6 +4,7 @@ mod failover;
 mod late_create;
 mod limits;
 mod notifications;
+mod renewals;
 mod repeats;
 
 use crate::harness::{Actor, App, Program, Proxy};

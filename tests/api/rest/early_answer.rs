@@ -1,7 +1,9 @@
 //! An answer that is sent before the body was read must be readable. A reset connection would look like a broken
 //! network, and hide that the upload was canceled.
 
-use crate::harness::{App, RestActor, Socket, eventually, sample_bytes};
+use print_upload_dev::issuer::KeyType;
+
+use crate::harness::{App, Authority, RestActor, Socket, eventually, issuer, sample_bytes, user_claims};
 
 const SIZE: usize = 5_000_000;
 
@@ -108,4 +110,48 @@ async fn without_a_body_there_is_nothing_to_wait_for() {
     let mut socket = Socket::post(app.rest_address, "/nothing", "x", head).await;
     let answer = socket.read_head().await;
     assert!(answer.starts_with("HTTP/1.1 404 ") && !answer.contains("connection: close"), "{answer}");
+}
+
+/// Whoever has no credential keeps no connection by sending a body for ever.
+#[tokio::test]
+async fn the_body_of_a_caller_who_has_proved_nothing_is_read_for_a_few_seconds() {
+    let down = Authority::down().await;
+    let app = App::with([("issuer", format!("{},{}", down.address, issuer().address).as_str())]).await;
+    let document = app.new_document().await;
+    let url = app.rest(&app.ada()).begin(&document, SIZE).await;
+    let (forged, unknown) = (format!("{url}x"), url.replace("uploadSessions", "nothing"));
+    let mut sockets = Vec::new();
+    for (url, status) in [(&forged, 401), (&unknown, 404)] {
+        let mut socket = Socket::put(app.rest_address, url, 0..SIZE, SIZE).await;
+        let head = socket.read_head().await;
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+        sockets.push(socket);
+    }
+    let path = format!("/print/{document}/createUploadSession");
+    let mut socket = Socket::post(app.rest_address, &path, "x", "Content-Length: 60000\r\n").await;
+    socket.write(b"{").await;
+    sockets.push(socket);
+    let token = down.sign(&user_claims(), KeyType::Rsa);
+    let path = format!("/print/{document}/uploadSession");
+    let mut socket = Socket::get_with(app.rest_address, &path, &token, "Content-Length: 60000\r\n").await;
+    let head = socket.read_head().await;
+    assert!(head.starts_with("HTTP/1.1 503 "), "the token cannot be checked: {head}");
+    sockets.push(socket);
+
+    for mut socket in sockets {
+        eventually("the connection is closed", async || !socket.trickle().await).await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_sends_a_whole_range_first_still_reads_that_its_token_is_worth_nothing() {
+    let (app, _, _, url) = stage().await;
+    let mut socket = Socket::put(app.rest_address, &format!("{url}x"), 0..SIZE, SIZE).await;
+
+    for slice in sample_bytes(SIZE).chunks(100_000) {
+        socket.write(slice).await;
+    }
+
+    let head = socket.read_head().await;
+    assert!(head.starts_with("HTTP/1.1 401 Unauthorized\r\n"), "{head}");
 }

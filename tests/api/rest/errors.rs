@@ -36,6 +36,7 @@ async fn every_answer_has_a_request_id_and_it_is_the_one_in_the_audit_trail() {
     for path in ["/nothing", "/openapi.json", "/print/printers/p/jobs", "/print/queues/p/jobs/1"] {
         let answer = ada.get(path).await;
         assert!(Uuid::try_parse(answer.header("request-id")).is_ok(), "{path}: {answer:?}");
+        assert_eq!(answer.header("cache-control"), "no-store", "{path}: {answer:?}");
         assert_eq!(answer.header("client-request-id"), "", "none was sent");
     }
     let long = "x".repeat(129);

@@ -10,4 +10,5 @@ mod expiry_during_a_range;
 mod life;
 mod purge;
 mod reclaim;
+mod renew;
 mod states;

@@ -174,6 +174,30 @@ async fn one_session_that_cannot_be_reclaimed_does_not_hold_up_the_others() {
     eventually("nothing is left", async || app.is_reclaimed(&stuck)).await;
 }
 
+#[tokio::test]
+async fn a_second_cancel_drops_the_bytes_that_the_first_one_has_left() {
+    let mut app = App::start().await;
+    let (session, _) = half_uploaded(&app).await;
+    app.stop().await;
+    // As a replica leaves it that ends the session, and dies before its first pass. Its lease is long.
+    app.update_row(
+        "with ended as (
+             update upload_session set state = 'canceled', end_time = now(), ended_by = owner, end_reason = 'deleted'
+             where session_id = $1 returning tenant_id, session_id
+         )
+         insert into reclaim (tenant_id, session_id, due_time, final_time, attempts)
+         select tenant_id, session_id, now() + interval '1 hour', now() + interval '2 hours', 1 from ended",
+        &session,
+    )
+    .await;
+    app.run().await;
+    assert_eq!(app.files_of(&session).len(), 1);
+
+    app.ada().delete(&session.name).await.expect("canceled before");
+
+    eventually("nothing is left", async || app.is_reclaimed(&session)).await;
+}
+
 async fn passes(app: &App, session: &UploadSession) -> i32 {
     app.reclaim_job(session).await.expect("the work is not forgotten").passes
 }

@@ -10,17 +10,23 @@ use std::{
 use print_upload::proto::upload_session::State;
 use tonic::Code;
 
-use crate::harness::{App, ErrorExt, eventually, sample_bytes};
+use crate::harness::{App, ErrorExt, IDENTITY, eventually, sample_bytes};
 
 /// A small file system over a folder.
 struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    /// Mounts it, or prints why the test is skipped.
+    /// Mounts it, or prints why the test is skipped. A store keeps its identity.
     fn over(folder: &Path, options: &str) -> Option<Self> {
+        let identity = fs::read(folder.join(IDENTITY)).ok();
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(folder).output();
         let problem = match mounted {
-            Ok(output) if output.status.success() => return Some(Self(folder.to_owned())),
+            Ok(output) if output.status.success() => {
+                if let Some(identity) = identity {
+                    fs::write(folder.join(IDENTITY), identity).expect("written");
+                }
+                return Some(Self(folder.to_owned()));
+            }
             Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
             Err(error) => error.to_string(),
         };

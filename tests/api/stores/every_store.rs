@@ -175,7 +175,8 @@ async fn reclaiming_spares_the_manifest(bucket: Bucket) {
 /// More fragments than Azure deletes with one request.
 async fn many_fragments_go_soon(bucket: Bucket) {
     let app = bucket.app().await;
-    let (mut ada, document, bytes) = (app.ada(), app.new_document().await, sample_bytes(300));
+    // Large enough to have so many pieces.
+    let (mut ada, document, bytes) = (app.ada(), app.new_document().await, sample_bytes(240 * 64 * KIB));
     let session = ada.create(&document, bytes.len()).await.expect("a session");
     for start in 0..299 {
         ada.send(&session, &bytes, start..start + 1).await.expect("a range");

@@ -35,7 +35,7 @@ pub async fn deletes(bench: &mut Bench) -> anyhow::Result<Vec<Figure>> {
     let figure = Figure::ratio("deletes ÷ pgbench", ours, limit).with_bar(Bar::AtLeast(2.0));
     let figure = figure.beside(Series::new("p50", Unit::Milliseconds, p50));
     let figure = figure.beside(Series::new("p99", Unit::Milliseconds, p99));
-    let figure = figure.beside(Series::new("not yet reclaimed at the end", Unit::Count, backlog));
+    let figure = figure.beside(Series::new("first passes not yet recorded", Unit::Count, backlog));
     Ok(vec![with_repeats(figure, repeats)])
 }
 

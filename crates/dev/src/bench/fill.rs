@@ -1,5 +1,5 @@
-//! Rows that are made beforehand, as the service makes them: jobs with documents (ids: UUID v4), and for each an active
-//! session (UUID v7, in the order of creation), with the audit trail.
+//! Rows that are made beforehand, as the service makes them: jobs with documents, and for each an active session, with
+//! the audit trail. All ids are UUIDs v7, in the order of creation.
 //!
 //! The n-th session has the id with the time `FIRST_TIME + n` milliseconds and zeros instead of random bits. So pgbench,
 //! whose variables are numbers, can make ids, and calls and pgbench consume rows of the same kind. Sessions that come one
@@ -32,7 +32,7 @@ const BATCH: u64 = 20_000;
 /// The numbers of jobs are nine digits in no order, as random ones are, but no two are equal.
 const FILL: &str = "
     with made as materialized (
-        select n, gen_random_uuid() as document_id, (n * JOB_STEP % 1000000000)::text as job_id,
+        select n, (lpad(to_hex(FIRST_TIME + n), 12, '0') || 'REST_OF_ID')::uuid as document_id, (n * JOB_STEP % 1000000000)::text as job_id,
                (lpad(to_hex(FIRST_TIME + n), 12, '0') || 'REST_OF_ID')::uuid as session_id,
                to_timestamp((FIRST_TIME + n) / 1000.0) as time
         from generate_series($1::bigint, $2) n

@@ -1,6 +1,6 @@
 //! Rows 5 to 7: uploads over REST, against a bare loop on the same disk, and beside other servers.
 
-use std::{fs, net::SocketAddr, path::Path, sync::Arc, thread, time::Instant};
+use std::{fs, net::SocketAddr, path::Path, process, sync::Arc, thread, time::Instant};
 
 use anyhow::{Context, ensure};
 use print_upload_client::proto::DocumentProperties;
@@ -27,6 +27,7 @@ struct Measured {
     bare: Vec<f64>,
     cpu_of_service: Vec<f64>,
     cpu_of_postgres: Vec<f64>,
+    cpu_of_bare: Vec<f64>,
 }
 
 pub async fn one_connection(bench: &mut Bench) -> anyhow::Result<Vec<Figure>> {
@@ -51,11 +52,12 @@ pub async fn four_at_once(bench: &mut Bench) -> anyhow::Result<Vec<Figure>> {
 pub async fn cpu(bench: &mut Bench) -> anyhow::Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for (name, documents) in [("one connection", 1), ("four documents at once", 4)] {
-        let Measured { cpu_of_service, cpu_of_postgres, .. } = measure(bench, documents).await?;
+        let Measured { cpu_of_service, cpu_of_postgres, cpu_of_bare, .. } = measure(bench, documents).await?;
         let both = cpu_of_service.iter().zip(&cpu_of_postgres).map(|(service, postgres)| service + postgres).collect();
         let figure = Figure::new(format!("CPU, {name}"), Unit::CpuSecondsPerGib, both).with_bar(Bar::AtMost(1.3));
         let figure = figure.beside(Series::new("service", Unit::CpuSecondsPerGib, cpu_of_service));
-        figures.push(figure.beside(Series::new("Postgres", Unit::CpuSecondsPerGib, cpu_of_postgres)));
+        let figure = figure.beside(Series::new("Postgres", Unit::CpuSecondsPerGib, cpu_of_postgres));
+        figures.push(figure.beside(Series::new("the bare loop", Unit::CpuSecondsPerGib, cpu_of_bare)));
     }
     Ok(figures)
 }
@@ -85,7 +87,14 @@ async fn measure(bench: &Bench, at_once: usize) -> anyhow::Result<Measured> {
                     measured.cpu_of_postgres.push(used / gib);
                     fs::remove_dir_all(bench.system.objects()).context("the uploaded bytes")?;
                 }
-                Side::Limit => measured.bare.push(mib / bare_loops(bench.system.folder(), at_once, ranges).await?),
+                Side::Limit => {
+                    // The loops run in this process, which does nothing else meanwhile.
+                    let own = i32::try_from(process::id())?;
+                    let before = proc::cpu_seconds(own)?;
+                    measured.bare.push(mib / bare_loops(bench.system.folder(), at_once, ranges).await?);
+                    let used = proc::cpu_seconds(own)? - before;
+                    measured.cpu_of_bare.push(used * 1024.0 / mib);
+                }
             }
         }
     }

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use anyhow::Context;
 use clap::Args;
 use print_upload::{
-    listen::{self, Endpoint, Lifetimes, Protocol},
+    listen::{self, Connections, Endpoint, Lifetimes, Protocol},
     process::{log_stopped, until_shutdown},
 };
 use tokio::net::TcpListener;
@@ -15,7 +15,10 @@ use super::default_data_dir;
 use crate::{ThrowAwayCertificate, issuer::TokenIssuer};
 
 /// How long calls in flight may take to end when the issuer stops.
-const LIFETIMES: Lifetimes = Lifetimes { idle: Duration::from_secs(30), drain: Duration::from_secs(5) };
+const LIFETIMES: Lifetimes = Lifetimes::with(Duration::from_secs(30), Duration::from_secs(5));
+
+/// How many connections the issuer may have.
+const MAX_CONNECTIONS: usize = 256;
 
 /// The options of the issuer. Everybody who can read its folder can mint any token with `print-upload-dev token`.
 #[derive(Debug, Args)]
@@ -49,7 +52,8 @@ impl Issuer {
         let endpoint = Endpoint { listener, protocol: Protocol::Http, router: issuer.router(&base)? };
         let stopping = CancellationToken::new();
         let certificate = certificate.files().load()?;
-        log_stopped(listen::serve(vec![endpoint], certificate, LIFETIMES, stopping, until_shutdown()).await?);
+        let connections = Connections::up_to(MAX_CONNECTIONS, LIFETIMES);
+        log_stopped(listen::serve(vec![endpoint], certificate, connections, stopping, until_shutdown()).await?);
         Ok(())
     }
 }

@@ -4,7 +4,7 @@ use std::{
     fmt,
     fs::File,
     net::{Ipv4Addr, SocketAddr},
-    path::Path,
+    path::{Path, PathBuf},
     time::Instant,
 };
 
@@ -40,8 +40,18 @@ impl Cluster {
     /// Fails when another process uses the folder, when no server programs fit the data, when the account that Postgres
     /// runs under cannot reach the folder, or when the server does not start: then the error has the end of its log.
     pub async fn start(dir: &Path, durability: Durability) -> anyhow::Result<Self> {
+        Self::start_as(dir, durability, None).await
+    }
+
+    /// Starts a standby in `dir`, which follows this cluster's log. It has the same password. Its name, for
+    /// `synchronous_standby_names`, is `standby`.
+    pub async fn start_standby(&self, dir: &Path, durability: Durability) -> anyhow::Result<Self> {
+        Self::start_as(dir, durability, Some(self)).await
+    }
+
+    async fn start_as(dir: &Path, durability: Durability, primary: Option<&Self>) -> anyhow::Result<Self> {
         let began = Instant::now();
-        let (start, owned) = Start::prepare(dir, durability).await?;
+        let (start, owned) = Start::prepare(dir, durability, primary).await?;
         let (server, port) = start.on_any_port().await?;
         let Start { folder, password, .. } = start;
         tracing::debug!(port, milliseconds = began.elapsed().as_millis(), "postgres is ready");
@@ -52,6 +62,11 @@ impl Cluster {
     /// `postgres://print_upload:PASSWORD@127.0.0.1:PORT/print_upload`: a superuser, and an own database.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The file that has the superuser's password.
+    pub(super) fn password_file(&self) -> PathBuf {
+        self.folder.password()
     }
 
     /// Where the server listens.

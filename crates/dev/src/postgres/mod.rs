@@ -10,6 +10,7 @@ mod cluster;
 mod durability;
 mod folder;
 mod initdb;
+mod standby;
 mod start;
 mod supervised;
 

@@ -17,9 +17,10 @@ use tokio::time::{sleep, timeout};
 use super::{
     account::Account,
     binaries::Binaries,
+    cluster::Cluster,
     durability::Durability,
     folder::Folder,
-    initdb,
+    initdb, standby,
     supervised::{STOP, Supervised},
 };
 
@@ -43,8 +44,13 @@ pub(super) struct Start {
 }
 
 impl Start {
-    /// Prepares the folder, the programs and the data. As long as the file is open, this process owns the folder.
-    pub(super) async fn prepare(dir: &Path, durability: Durability) -> anyhow::Result<(Self, File)> {
+    /// Prepares the folder, the programs and the data. New data are those of a standby, if a primary is given. As long
+    /// as the file is open, this process owns the folder.
+    pub(super) async fn prepare(
+        dir: &Path,
+        durability: Durability,
+        primary: Option<&Cluster>,
+    ) -> anyhow::Result<(Self, File)> {
         let folder = Folder::open(dir)?;
         let owned = folder.own().await?;
         let binaries = Binaries::find(folder.major()?)?;
@@ -53,7 +59,10 @@ impl Start {
         let lock = folder.server_lock().await?;
         let log = folder.new_log()?;
         if !folder.data().exists() {
-            initdb::run(&folder, &binaries, &account, durability, &lock, &log).await?;
+            match primary {
+                None => initdb::run(&folder, &binaries, &account, durability, &lock, &log).await?,
+                Some(primary) => standby::copy(primary, &folder, &binaries, &account, &lock, &log).await?,
+            }
         }
         let password = fs::read_to_string(folder.password())
             .with_context(|| format!("{}: without it the data beside it are lost", folder.password().display()))?;
@@ -177,7 +186,7 @@ mod tests {
     #[tokio::test]
     async fn a_port_of_someone_else_is_left_alone() -> anyhow::Result<()> {
         let dir = std::env::temp_dir().join(format!("print-upload-test-{}", uuid::Uuid::new_v4()));
-        let (start, _owned) = Start::prepare(&dir, Durability::Scratch).await?;
+        let (start, _owned) = Start::prepare(&dir, Durability::Scratch, None).await?;
         let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
 
         assert!(start.on_port(taken.local_addr()?.port()).await?.is_none());

@@ -43,7 +43,9 @@ pub(super) async fn check(Database(pool): &Database, bytes: &Path) -> anyhow::Re
     )
     .fetch_all(pool)
     .await?;
-    let (named, stored) = (named.into_iter().collect(), files(bytes)?);
+    let (named, mut stored) = (named.into_iter().collect(), files(bytes)?);
+    // The identity of the store.
+    stored.remove("print-upload-store");
     let orphans: Vec<_> = stored.difference(&named).collect();
     let lost: Vec<_> = named.difference(&stored).collect();
     ensure!(orphans.is_empty() && lost.is_empty(), "orphans: {orphans:?}, lost objects: {lost:?}");
