@@ -2,7 +2,8 @@
 //! The limits of tenants are generous. They may be exceeded by what other replicas create between two counts.
 //!
 //! No create waits for a count while its tenant is below its limits. A create is only refused by a count: before the
-//! first refusal the tenant is counted again, and then at most for a twentieth of the time.
+//! first refusal the tenant is counted again, and then at most for a twentieth of the time. A replica counts a tenant
+//! once at a time: creates that find its limit almost reached wait for the same count, without a connection.
 
 use std::{
     collections::HashMap,
@@ -66,6 +67,8 @@ pub enum Verdict {
     CountBeside,
     /// The tenant must be counted first.
     CountFirst,
+    /// A count is in progress that decides: it must be judged again afterwards.
+    WaitForCount,
     Refused(Reached),
 }
 
@@ -89,6 +92,7 @@ impl TenantUsage {
         }
         match quotas.tenant_reached(known.counted, size_bytes) {
             Some(reached) if is_counting || is_before(known.paused_until) => Verdict::Refused(reached),
+            None if is_counting => Verdict::WaitForCount,
             _ => {
                 known.begin_count(now);
                 Verdict::CountFirst
@@ -192,7 +196,7 @@ mod tests {
             usage.created(TENANT, 1);
         }
         assert_eq!(usage.judge(TENANT, &QUOTAS, 1, start), Verdict::CountFirst);
-        assert_eq!(usage.judge(TENANT, &QUOTAS, 1, start), Verdict::CountFirst, "no count has refused yet");
+        assert_eq!(usage.judge(TENANT, &QUOTAS, 1, start), Verdict::WaitForCount, "no count has refused yet");
         let counted = start + Duration::from_millis(10);
         usage.counted(TENANT, held(3), counted);
         let soon = counted + Duration::from_millis(199);

@@ -45,7 +45,7 @@ use sqlx::{
     postgres::types::PgInterval,
 };
 use time::OffsetDateTime;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 
 use self::{batchers::Batchers, database::Database, error::corrupt, turns::Turns};
 use crate::quotas::{Quotas, TenantUsage};
@@ -78,6 +78,8 @@ pub struct Store {
     probe: Arc<Mutex<Option<PgConnection>>>,
     /// What each tenant holds, for its limits.
     tenant_usage: Arc<TenantUsage>,
+    /// Wakes creates that wait for a count of their tenant, whenever one has ended.
+    tenant_counted: Arc<Notify>,
     /// Who may create something with a limit next.
     turns: Arc<Turns>,
     terms: Terms,
@@ -118,8 +120,9 @@ impl Store {
     pub fn connect_lazily(url: &str, max_connections: u32, batches: BatchLimits, terms: Terms) -> Result<Self, Error> {
         let database = Database::connect_lazily(url, max_connections)?;
         let batchers = Arc::new(Batchers::new(&database, &terms, batches));
-        let (probe, tenant_usage, turns) = (Arc::default(), Arc::default(), Arc::default());
-        Ok(Self { database, batchers, probe, tenant_usage, turns, terms })
+        let (tenant_usage, tenant_counted) = (Arc::default(), Arc::default());
+        let (probe, turns) = (Arc::default(), Arc::default());
+        Ok(Self { database, batchers, probe, tenant_usage, tenant_counted, turns, terms })
     }
 
     /// New connections use the address `url`. Open ones stay.

@@ -1,10 +1,9 @@
 //! The limits of tenants. They are generous and not exact: see [`crate::quotas::TenantUsage`].
 
-use std::time::Instant;
-
+use tokio::time::{Instant, timeout_at};
 use tracing::{Span, debug_span};
 
-use super::{Error, Store};
+use super::{Error, Store, database::ACQUIRE_TIMEOUT};
 use crate::{
     name::TenantId,
     quotas::{Held, Reached, Verdict},
@@ -22,27 +21,42 @@ impl Store {
         if !quotas.limits_tenant() {
             return Ok(None);
         }
-        let reached = match self.tenant_usage.judge(tenant, quotas, size_bytes, Instant::now()) {
-            Verdict::Allowed => None,
-            Verdict::CountBeside => {
-                let store = self.clone();
-                tokio::spawn(async move {
-                    if let Err(error) = store.count_tenant(tenant, Span::none()).await {
-                        tracing::warn!(%error, tenant.id = %tenant.0, "cannot count what the tenant holds");
-                    }
-                });
-                None
-            }
-            Verdict::CountFirst => {
-                let held = self.count_tenant(tenant, debug_span!("store.count_tenant")).await?;
-                quotas.tenant_reached(held, size_bytes)
-            }
-            Verdict::Refused(reached) => Some(reached),
-        };
+        let reached = self.judge_tenant(tenant, size_bytes).await?;
         if reached.is_some() && self.current_session(permitted).await?.is_some() {
             return Ok(None);
         }
         Ok(reached)
+    }
+
+    async fn judge_tenant(&self, tenant: TenantId, size_bytes: u64) -> Result<Option<Reached>, Error> {
+        let quotas = &self.terms.quotas;
+        let give_up = Instant::now() + ACQUIRE_TIMEOUT;
+        loop {
+            // Before the verdict, so that no count ends unnoticed between the two.
+            let counted = self.tenant_counted.notified();
+            match self.tenant_usage.judge(tenant, quotas, size_bytes, Instant::now().into_std()) {
+                Verdict::Allowed => return Ok(None),
+                Verdict::Refused(reached) => return Ok(Some(reached)),
+                Verdict::CountBeside => {
+                    self.count_beside(tenant);
+                    return Ok(None);
+                }
+                Verdict::CountFirst => {
+                    let held = self.count_tenant(tenant, debug_span!("store.count_tenant")).await?;
+                    return Ok(quotas.tenant_reached(held, size_bytes));
+                }
+                Verdict::WaitForCount => timeout_at(give_up, counted).await.map_err(|_| Error::TooManyWaiting)?,
+            }
+        }
+    }
+
+    fn count_beside(&self, tenant: TenantId) {
+        let store = self.clone();
+        tokio::spawn(async move {
+            if let Err(error) = store.count_tenant(tenant, Span::none()).await {
+                tracing::warn!(%error, tenant.id = %tenant.0, "cannot count what the tenant holds");
+            }
+        });
     }
 
     /// Counts what the tenant holds.
@@ -57,13 +71,13 @@ impl Store {
             tenant.0,
         );
         let row = self.database.statement(span, async |connection| query.fetch_one(connection).await).await;
-        if row.is_err() {
-            self.tenant_usage.not_counted(tenant);
+        let held = row.map(|row| Held { sessions: number(row.sessions), bytes: number(row.bytes) });
+        match &held {
+            Ok(held) => self.tenant_usage.counted(tenant, *held, Instant::now().into_std()),
+            Err(_) => self.tenant_usage.not_counted(tenant),
         }
-        let row = row?;
-        let held = Held { sessions: number(row.sessions), bytes: number(row.bytes) };
-        self.tenant_usage.counted(tenant, held, Instant::now());
-        Ok(held)
+        self.tenant_counted.notify_waiters();
+        held
     }
 }
 
