@@ -36,8 +36,8 @@ pub struct Rates {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Key {
     Caller(Caller),
-    /// The callers with the upload URL of one session.
-    Session(SessionId),
+    /// The callers with the upload URL of one session, since it was last renewed.
+    UploadUrl(SessionId, u32),
 }
 
 /// One rate, of each caller.
@@ -58,14 +58,14 @@ impl Rates {
 
     /// Counts a call. Fails if its caller makes too many. Calls that maintain the catalog are not limited.
     pub(super) fn check(&self, credentials: &Credentials, rule: &Rule) -> Result<(), Error> {
-        if rule.proof == Proof::CatalogCaller {
+        if rule.proof == Proof::CatalogCaller && credentials.require_permission(rule).is_ok() {
             return Ok(());
         }
         let rate = if rule.is_cancel { &self.cancels } else { &self.requests };
         let Some(rate) = rate else { return Ok(()) };
         rate.check(&match credentials {
             Credentials::Token(token) => Key::Caller(token.caller.clone()),
-            Credentials::Capability(capability) => Key::Session(capability.session),
+            Credentials::Capability(capability) => Key::UploadUrl(capability.session, capability.url_generation),
         })
     }
 }
@@ -96,22 +96,40 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::{guard::Rules, name::TenantId, session::Capability};
 
     fn key(number: usize) -> Key {
-        Key::Session(SessionId(Uuid::from_u128(number as u128)))
+        Key::UploadUrl(SessionId(Uuid::from_u128(number as u128)), 0)
+    }
+
+    /// So rare that nothing becomes free during the test.
+    fn rare() -> Rate {
+        let limiter = RateLimiter::hashmap(Quota::per_hour(NonZeroU32::new(3).expect("three")));
+        Rate { limiter, ..Rate::new(Limit::Requests, NonZeroU32::MIN) }
     }
 
     #[test]
     fn a_caller_over_its_rate_is_refused_and_others_are_not() {
-        // So rare that nothing becomes free during the test.
-        let limiter = RateLimiter::hashmap(Quota::per_hour(NonZeroU32::new(3).expect("three")));
-        let rate = Rate { limiter, ..Rate::new(Limit::Requests, NonZeroU32::MIN) };
+        let rate = rare();
         for _ in 0..3 {
             assert!(rate.check(&key(1)).is_ok());
         }
         let Err(Error::LimitReached(reached)) = rate.check(&key(1)) else { panic!("a fourth call") };
         assert_eq!((reached.limit, reached.retry_after), (Limit::Requests, Some(Duration::from_secs(300))));
         assert!(rate.check(&key(2)).is_ok());
+    }
+
+    #[test]
+    fn an_upload_url_that_was_renewed_takes_nothing_from_the_new_one() {
+        let rates = Rates { requests: Some(rare()), cancels: None };
+        let rules = Rules::load().expect("rules");
+        let rule = rules.of("/print.upload.v1.UploadSessions/GetUploadSession").expect("a rule");
+        let call = |url_generation| {
+            let (tenant, session) = (TenantId(Uuid::nil()), SessionId(Uuid::nil()));
+            rates.check(&Credentials::Capability(Capability { tenant, session, url_generation }), rule)
+        };
+        while call(0).is_ok() {}
+        assert!(call(1).is_ok());
     }
 
     #[test]
