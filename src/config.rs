@@ -126,7 +126,13 @@ pub struct Config {
     pub session_idle_timeout: Duration,
 
     /// How long a session lives at most. With --limits universal-print the default is 1h.
-    #[arg(long, env = "SESSION_LIFETIME", default_value = "24h", value_parser = duration, default_value_if("limits", "universal-print", "1h"))]
+    #[arg(
+        long,
+        env = "SESSION_LIFETIME",
+        default_value = "24h",
+        value_parser = duration,
+        default_value_if("limits", "universal-print", "1h")
+    )]
     pub session_lifetime: Duration,
 
     /// How long canceled and expired sessions, and deleted jobs, are kept.

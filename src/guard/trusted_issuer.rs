@@ -115,8 +115,7 @@ mod tests {
 
     #[test]
     fn a_tenant_is_a_guid_behind_an_issuer() {
-        for refused in [ONE.to_owned(), format!("{TEMPLATE},{ONE}"), format!("{FIXED}="), format!("{FIXED}=contoso")]
-        {
+        for refused in [ONE.to_owned(), format!("{TEMPLATE},{ONE}"), format!("{FIXED}="), format!("{FIXED}=contoso")] {
             assert!(read(&refused).is_err(), "{refused}");
         }
     }
