@@ -9,6 +9,7 @@ use crate::{
     app_state::Limits,
     http_options::HttpOptions,
     issuer_options::IssuerOptions,
+    quota_options::QuotaOptions,
     reclaim,
     secret_files::{DatabaseUrl, UploadTokenKeys},
     session::identity,
@@ -130,13 +131,23 @@ pub struct Config {
     #[arg(long, env = "SESSION_IDLE_TIMEOUT", default_value = "1h", value_parser = duration)]
     pub session_idle_timeout: Duration,
 
-    /// How long a session lives at most.
-    #[arg(long, env = "SESSION_LIFETIME", default_value = "24h", value_parser = duration)]
+    /// How long a session lives at most. With --limits universal-print the default is 1h.
+    #[arg(
+        long,
+        env = "SESSION_LIFETIME",
+        default_value = "24h",
+        value_parser = duration,
+        default_value_if("limits", "universal-print", "1h")
+    )]
     pub session_lifetime: Duration,
 
     /// How long canceled and expired sessions, and deleted jobs, are kept.
     #[arg(long, env = "TOMBSTONE_RETENTION", default_value = "24h", value_parser = duration)]
     pub tombstone_retention: Duration,
+
+    /// What tenants, printers and users may use.
+    #[command(flatten)]
+    pub quotas: QuotaOptions,
 
     /// Browsers, connections, and stopping.
     #[command(flatten)]
@@ -185,6 +196,7 @@ impl Config {
             second_pass: reclaim::SECOND_PASS,
             tombstone_retention: self.tombstone_retention,
             max_fragments: self.max_fragments,
+            quotas: self.quotas.quotas(),
         }
     }
 }

@@ -11,8 +11,9 @@
 //! Read in this order: [`session`] has the rules of sessions and the proofs that callers need; [`store`] keeps sessions
 //! in Postgres, where the row of a session decides whether a cancel or a range came first; [`blobs`] keeps the bytes;
 //! [`guard`] authorizes a call and makes its proof; [`rpc`] handles it; [`sweeper`] expires and purges sessions;
-//! [`reclaim`] drops their bytes; [`gateway`] translates REST calls in the form of Microsoft Graph; [`telemetry`] and
-//! [`admin`] are for operators; [`server`] starts and stops everything.
+//! [`reclaim`] drops their bytes; [`quotas`] has the limits of what callers and tenants use; [`gateway`] translates
+//! REST calls in the form of Microsoft Graph; [`telemetry`] and [`admin`] are for operators; [`server`] starts and
+//! stops everything.
 //!
 //! Programs that upload need the crate `print-upload-client` and nothing of this one. `print-upload-dev` runs the whole
 //! service on one machine.
@@ -40,6 +41,8 @@ mod open_calls;
 pub mod permits;
 pub mod process;
 pub mod proto;
+pub mod quota_options;
+pub mod quotas;
 pub mod range;
 mod range_bytes;
 pub mod reclaim;

@@ -18,7 +18,7 @@ use crate::{
     blobs::{self, Blobs, OpenError},
     config::Config,
     gateway,
-    guard::{self, Guard, Issuers, Rules, UploadUrls},
+    guard::{self, Guard, Issuers, Rates, Rules, UploadUrls},
     health,
     http_options::HttpOptions,
     listen::{self, Drained, Endpoint, Protocol},
@@ -91,6 +91,7 @@ impl Server {
             store: store.clone(),
             catalog_clients: config.catalog_clients.clone(),
             range_permits: range_permits.clone(),
+            rates: Rates::new(config.quotas.rates()),
         };
         let writers = Writers::new(config.max_writers as usize);
         let app = AppState {

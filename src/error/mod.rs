@@ -21,6 +21,7 @@ use crate::{
     name::SessionId,
     permits,
     proto::upload_session::State,
+    quotas::Reached,
     session::{End, WriterEnd},
     store,
 };
@@ -188,6 +189,9 @@ pub enum Error {
     /// The document would have more pieces than one of its size may have.
     #[error("the document may have {0} pieces, and would have more with this range; send larger ranges")]
     TooManyFragments(u32),
+    /// A limit of the printer, the user, the tenant or the caller is reached.
+    #[error("{0}")]
+    LimitReached(Reached),
     /// The job was sent with another creator or document.
     #[error("the print job exists with another creator or document, which never change")]
     PrintJobChanged,

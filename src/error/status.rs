@@ -2,11 +2,12 @@
 
 use std::{collections::HashMap, time::Duration};
 
+use metrics::counter;
 use tonic::{Code, Status, metadata::MetadataValue};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use super::{Error, StreamProblem};
-use crate::{blobs, proto::Reason};
+use crate::{blobs, proto::Reason, quotas::Reached, telemetry::meters};
 
 /// The domain of every `ErrorInfo`.
 pub const DOMAIN: &str = "print-upload";
@@ -57,6 +58,10 @@ impl Error {
             Self::TooManyWriters(_) => (ResourceExhausted, Reason::TooManyWriters),
             Self::TooManyTransfers(_) => (ResourceExhausted, Reason::TooManyTransfers),
             Self::TooManyFragments(_) => (ResourceExhausted, Reason::TooManyFragments),
+            Self::LimitReached(reached) if reached.limit.is_rate_of_calls() => {
+                (ResourceExhausted, Reason::TooManyRequests)
+            }
+            Self::LimitReached(_) => (ResourceExhausted, Reason::LimitReached),
             Self::RequestIdReused => (InvalidArgument, Reason::RequestIdReused),
             Self::PrintJobChanged => (FailedPrecondition, Reason::PrintJobChanged),
             Self::PrintJobCanceled => (FailedPrecondition, Reason::PrintJobCanceled),
@@ -78,6 +83,7 @@ impl Error {
             }
             (_, Self::Blobs(blobs::Error::Full(_))) => Some(Duration::from_secs(30)),
             (_, Self::RangeRaced) => Some(Duration::ZERO),
+            (_, Self::LimitReached(reached)) => reached.retry_after,
             _ => None,
         }
     }
@@ -97,6 +103,7 @@ impl Error {
             Self::TooLarge { limit, .. } => ("max_bytes", limit.to_string()),
             Self::CredentialTooLarge(limit) => ("max_bytes", limit.to_string()),
             Self::OffsetOutOfRange(size) => ("size_bytes", size.to_string()),
+            Self::LimitReached(reached) => return reached_metadata(reached),
             _ => return HashMap::new(),
         };
         HashMap::from([(pair.0.to_owned(), pair.1)])
@@ -114,9 +121,18 @@ impl Error {
     }
 }
 
+fn reached_metadata(reached: &Reached) -> HashMap<String, String> {
+    let window = reached.window.map(|window| ("window_seconds", window.as_secs().to_string()));
+    let limit = [("limit", reached.limit.name().to_owned()), ("max", reached.max.to_string())];
+    limit.into_iter().chain(window).map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
         error.log_cause();
+        if let Error::LimitReached(reached) = &error {
+            counter!(meters::LIMITS_REACHED, "limit" => reached.limit.name()).increment(1);
+        }
         let (code, reason) = error.code_and_reason();
         let mut details = ErrorDetails::with_error_info(reason.wire_name(), DOMAIN, error.metadata());
         match &error {

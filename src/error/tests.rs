@@ -12,13 +12,18 @@ use super::{Error, Limited, StreamProblem as S, TokenProblem as T};
 use crate::{
     blobs,
     name::SessionId,
-    permits::{Limit, Refused},
+    permits::{self, Refused},
     proto::DESCRIPTOR,
+    quotas::{Limit, Reached},
     store,
 };
 
 fn too_many() -> Refused {
-    Refused { limit: Limit::Tenant, max: 256 }
+    Refused { limit: permits::Limit::Tenant, max: 256 }
+}
+
+fn reached(limit: Limit, retry_after: Option<Duration>) -> Error {
+    Error::LimitReached(Reached { limit, max: 1, window: None, retry_after })
 }
 
 /// At least one error of each reason.
@@ -65,6 +70,8 @@ fn errors() -> Vec<Error> {
         Error::TooManyWriters(4),
         Error::from(too_many()),
         Error::TooManyFragments(1),
+        reached(Limit::UserJobs, None),
+        reached(Limit::Requests, None),
         Error::PrintJobChanged,
         Error::RequestIdReused,
         Error::PrintJobCanceled,
@@ -148,6 +155,8 @@ fn a_client_retries_what_is_transient() {
         (Error::RangeRaced, Some(0)),
         (Error::RangeTimeout(Duration::from_secs(1)), Some(0)),
         (Error::TooManyFragments(1), None),
+        (reached(Limit::UserJobs, Some(Duration::from_secs(7))), Some(7)),
+        (reached(Limit::TenantBytes, None), None),
         (Error::SessionCanceled, None),
         (Error::SessionExpired, None),
         (Error::EtagMismatch, None),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
-use super::repeatable;
+use super::{repeatable, upload_limit::UPLOAD_LIMIT};
 
 /// How long a browser may keep the answer to a preflight.
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(10 * 60);
@@ -25,6 +25,7 @@ pub fn layer(origins: &[HeaderValue]) -> Option<CorsLayer> {
             HeaderName::from_static("request-id"),
             HeaderName::from_static("client-request-id"),
             repeatable::RESULT,
+            UPLOAD_LIMIT,
             header::RETRY_AFTER,
             header::LOCATION,
             header::ETAG,

@@ -25,6 +25,7 @@ mod path;
 mod repeatable;
 mod status;
 mod unread;
+mod upload_limit;
 mod upload_session;
 mod upload_url;
 mod upstream;

@@ -81,7 +81,7 @@ pub fn of_error(code: Code, reason: Reason) -> Row {
 
         // A limit is reached.
         (R::TooManyFragments, _) => row(S::CONFLICT, "quotaLimitReached"),
-        (R::TooManyWriters | R::TooManyTransfers, _) => {
+        (R::TooManyWriters | R::TooManyTransfers | R::LimitReached | R::TooManyRequests, _) => {
             inner(S::TOO_MANY_REQUESTS, "activityLimitReached", "throttledRequest")
         }
         (R::StoreFull, _) => row(S::INSUFFICIENT_STORAGE, "quotaLimitReached"),
@@ -164,7 +164,7 @@ mod tests {
     ];
 
     /// The status of the other reasons.
-    const SINGULAR: [(u16, Code, &str); 18] = [
+    const SINGULAR: [(u16, Code, &str); 20] = [
         (405, Code::Unimplemented, "METHOD_NOT_ALLOWED"),
         (408, Code::DeadlineExceeded, "BODY_TIMEOUT"),
         (408, Code::DeadlineExceeded, "RANGE_TIMEOUT"),
@@ -174,6 +174,8 @@ mod tests {
         (415, Code::InvalidArgument, "CONTENT_ENCODING_NOT_SUPPORTED"),
         (416, Code::AlreadyExists, "RANGE_ALREADY_RECEIVED"),
         (416, Code::OutOfRange, "OFFSET_OUT_OF_RANGE"),
+        (429, Code::ResourceExhausted, "LIMIT_REACHED"),
+        (429, Code::ResourceExhausted, "TOO_MANY_REQUESTS"),
         (429, Code::ResourceExhausted, "TOO_MANY_WRITERS"),
         (429, Code::ResourceExhausted, "TOO_MANY_TRANSFERS"),
         (431, Code::ResourceExhausted, "CREDENTIAL_TOO_LARGE"),

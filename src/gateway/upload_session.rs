@@ -9,7 +9,10 @@ use axum::{
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{answer::message_and_id, body, call::GraphCall, error::Error, json, odata, path::GraphPath, status};
+use super::{
+    answer::message_and_id, body, call::GraphCall, error::Error, json, odata, path::GraphPath, status,
+    upload_limit::limit_of,
+};
 use crate::{
     proto::{
         CreateUploadSessionRequest, DeleteUploadSessionRequest, DocumentProperties, GetUploadSessionRequest, Reason,
@@ -80,7 +83,7 @@ pub async fn delete(GraphCall { mut client, path }: GraphCall, IfMatch(etag): If
 /// The response with a session, in the given shape.
 fn respond(path: &GraphPath, id: RequestId, session: &UploadSession, mut shape: Value) -> Response {
     shape["@odata.context"] = odata::context(path.version, "microsoft.graph.uploadSession").into();
-    (id, [(header::ETAG, format!("\"{}\"", session.etag))], Json(shape)).into_response()
+    (id, [(header::ETAG, format!("\"{}\"", session.etag))], limit_of(session), Json(shape)).into_response()
 }
 
 impl IfMatch {

@@ -7,7 +7,13 @@ use axum::{
 };
 
 use super::{
-    Gateway, answer::message_and_id, call::UploadUrlCall, content_range::ContentRange, error::Error, json, status,
+    Gateway,
+    answer::message_and_id,
+    call::UploadUrlCall,
+    content_range::ContentRange,
+    error::Error,
+    json, status,
+    upload_limit::{limit_of, upload_limit},
     upload_session::IfMatch,
 };
 use crate::proto::{
@@ -28,7 +34,8 @@ pub async fn put(
     let call = gateway.upstream.range_call(header, request.into_body());
 
     let (answer, id) = message_and_id(client.sessions.upload_range(call).await)?;
-    Ok((status::of_range(answer.state()), id, Json(range_body(&answer))).into_response())
+    let limit = upload_limit(answer.limits.as_ref(), total, answer.expire_time.as_ref());
+    Ok((status::of_range(answer.state()), id, limit, Json(range_body(&answer))).into_response())
 }
 
 /// `GET`: when the session expires, and which ranges are missing.
@@ -39,7 +46,7 @@ pub async fn get(UploadUrlCall { mut client, session }: UploadUrlCall) -> Result
         return Err(Error::session_ended(&session, id));
     }
     let progress = json::progress(session.expire_time.as_ref(), &session.next_expected_ranges);
-    Ok((id, Json(progress)).into_response())
+    Ok((id, limit_of(&session), Json(progress)).into_response())
 }
 
 /// `DELETE`: cancels the upload permanently.

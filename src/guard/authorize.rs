@@ -47,6 +47,7 @@ impl Guard {
         if let Some(call) = parts.extensions.get::<Call>() {
             call.note_credential();
         }
+        self.rates.check(&credentials, rule)?;
         credentials.require_permission(rule)?;
         if self.rules.of(UPLOAD_RANGE).is_some_and(|sending| credentials.require_permission(sending).is_ok()) {
             parts.extensions.insert(MaySend(()));

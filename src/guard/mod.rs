@@ -14,6 +14,7 @@ mod issuer;
 mod key;
 mod permission;
 mod prove;
+mod rates;
 mod remembered_tokens;
 mod rules;
 mod template;
@@ -27,6 +28,7 @@ use uuid::{Uuid, uuid};
 
 pub use authorize::check;
 pub use issuer::Issuers;
+pub use rates::Rates;
 pub use rules::{RuleError, Rules};
 pub use upload_url::UploadUrls;
 
@@ -63,4 +65,6 @@ pub struct Guard {
     pub catalog_clients: Vec<String>,
     /// The permits to receive ranges. Their number is limited, because each range holds a few MiB.
     pub range_permits: Permits,
+    /// How often a caller may call.
+    pub rates: Rates,
 }

@@ -15,6 +15,9 @@ const OPTION: &str = "print.upload.v1.rule";
 /// The path of the method that sends a range.
 pub const UPLOAD_RANGE: &str = "/print.upload.v1.UploadSessions/UploadRange";
 
+/// The methods that cancel.
+const CANCELS: [&str; 2] = ["DeleteUploadSession", "CancelPrintJob"];
+
 /// Every RPC of the package with its rule.
 #[derive(Debug)]
 pub struct Rules {
@@ -38,6 +41,8 @@ pub struct Rule {
     pub only_session_ids: bool,
     /// Whether more messages follow the first one.
     pub is_client_streaming: bool,
+    /// Whether the call cancels an upload, or a job with its upload.
+    pub is_cancel: bool,
     /// The field that names the resource, with dots between its parts.
     pub resource_field: String,
     /// The field that holds the etag, if the RPC takes one.
@@ -119,6 +124,7 @@ impl Rule {
             processing_task: rule.processing_task,
             only_session_ids: rule.only_session_ids,
             is_client_streaming: method.is_client_streaming(),
+            is_cancel: CANCELS.contains(&method.name()),
             etag_field: optional(&rule.etag_field),
             allow_missing_field: optional(&rule.allow_missing_field),
             resource_field: rule.resource_field,

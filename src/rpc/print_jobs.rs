@@ -53,6 +53,7 @@ impl PrintJobs for PrintJobsService {
                 CreateJobOutcome::Created(job) => return Ok(Response::new(reply::print_job(&job))),
                 CreateJobOutcome::OtherConfiguration => return Err(Error::RequestIdReused.into()),
                 CreateJobOutcome::Deleted => return Err(Error::PrintJobDeleted.into()),
+                CreateJobOutcome::LimitReached(reached) => return Err(Error::LimitReached(reached).into()),
                 CreateJobOutcome::IdTaken => {}
             }
         }

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use prost_types::Timestamp;
 
 use crate::{
+    app_state::AppState,
     error::Error,
     guard::UploadUrls,
     name::{DocumentName, JobName, TenantId},
@@ -46,7 +47,16 @@ pub fn upload_session(
         end_time: session.end_time.map(timestamp),
         ended_by: session.ended_by.as_ref().map(principal),
         end_reason: session.end_reason.map_or(upload_session::EndReason::Unspecified, end_reason).into(),
+        limits: None,
     })
+}
+
+/// What an active session accepts.
+pub fn upload_limits(app: &AppState) -> proto::UploadLimits {
+    proto::UploadLimits {
+        max_range_bytes: wire_bytes(app.limits.max_range_bytes),
+        max_ranges: i32::try_from(app.writers.limit()).unwrap_or(i32::MAX),
+    }
 }
 
 /// A document that is not uploaded: its upload is pending or in progress.

@@ -15,7 +15,7 @@ use crate::{
     permits::Permit,
     proto::{
         CreateUploadSessionRequest, DeleteUploadSessionRequest, DocumentProperties, GetUploadSessionRequest,
-        RenewUploadUrlRequest, UploadRangeRequest, UploadRangeResponse, UploadSession,
+        RenewUploadUrlRequest, UploadRangeRequest, UploadRangeResponse, UploadSession, upload_session,
         upload_sessions_server::UploadSessions,
     },
     range_bytes::RangeBytes,
@@ -58,12 +58,14 @@ impl UploadSessions for UploadSessionsService {
                 Created::Session(session) => {
                     log.set_upload(session.id.0);
                     let upload_urls = may_send.then_some(&*app.upload_urls);
-                    reply::upload_session(&session, permitted.document().tenant, upload_urls)
+                    let created = reply::upload_session(&session, permitted.document().tenant, upload_urls)?;
+                    Ok(with_limits(created, &app))
                 }
                 Created::OtherActive(session) => Err(Error::SessionActive(session)),
                 Created::AlreadyUploaded => Err(Error::DocumentAlreadyUploaded),
                 Created::JobCanceled => Err(Error::PrintJobCanceled),
                 Created::JobDeleted => Err(Error::DocumentNotFound),
+                Created::LimitReached(reached) => Err(Error::LimitReached(reached)),
             }
         };
         Ok(Response::new(task_result(tokio::spawn(creation.in_current_span()).await)?))
@@ -80,7 +82,8 @@ impl UploadSessions for UploadSessionsService {
             Some(session) => Arc::clone(session),
             None => Arc::new(self.0.upload_session(&owned).await?.ok_or(Error::SessionNotFound)?),
         };
-        Ok(Response::new(reply::upload_session(&session, owned.tenant(), upload_urls)?))
+        let session = reply::upload_session(&session, owned.tenant(), upload_urls)?;
+        Ok(Response::new(with_limits(session, &self.0)))
     }
 
     async fn renew_upload_url(
@@ -97,7 +100,8 @@ impl UploadSessions for UploadSessionsService {
                 if let Some(session) = app.store.renew_upload_url(&owned).await? {
                     app.announce_renewal(&session);
                     let upload_urls = may_send.then_some(&*app.upload_urls);
-                    return reply::upload_session(&session, owned.tenant(), upload_urls);
+                    let renewed = reply::upload_session(&session, owned.tenant(), upload_urls)?;
+                    return Ok(with_limits(renewed, &app));
                 }
                 // Nothing was changed: one more read finds out why.
                 let session = app.upload_session(&owned).await?.ok_or(Error::SessionNotFound)?;
@@ -122,7 +126,8 @@ impl UploadSessions for UploadSessionsService {
         let bytes = RangeBytes::take(request.extensions_mut());
         let body = RangeBody::new(request.into_inner(), bytes);
         let response = upload_range(Arc::clone(&self.0), owned, permit, request_id, body).await?;
-        Ok(Response::new(response))
+        let limits = (response.state() == upload_session::State::Active).then(|| reply::upload_limits(&self.0));
+        Ok(Response::new(UploadRangeResponse { limits, ..response }))
     }
 
     async fn delete_upload_session(
@@ -157,6 +162,12 @@ impl UploadSessions for UploadSessionsService {
         task_result(tokio::spawn(deletion.in_current_span()).await)?;
         Ok(Response::new(()))
     }
+}
+
+/// The session with what it accepts, if it is active.
+fn with_limits(session: UploadSession, app: &AppState) -> UploadSession {
+    let limits = (session.state() == upload_session::State::Active).then(|| reply::upload_limits(app));
+    UploadSession { limits, ..session }
 }
 
 fn parse_properties(properties: Option<DocumentProperties>, max_document_bytes: u64) -> Result<Properties, Error> {

@@ -149,6 +149,9 @@ impl Store {
                  select tenant_id, session_id, document_id
                  from upload_session join print_document using (tenant_id, document_id)
                  where tenant_id = $1 and printer_id = $2 and job_id = $3 and state = 'completed'
+             ), freed as (
+                 update upload_session s set is_freed = true from completed c
+                 where (s.tenant_id, s.session_id) = (c.tenant_id, c.session_id)
              ), emptied as (
                  delete from fragment f using completed c
                  where (f.tenant_id, f.session_id) = (c.tenant_id, c.session_id)

@@ -20,6 +20,7 @@ mod health;
 mod notify;
 mod print_job;
 mod purge;
+mod quotas;
 mod range;
 mod read_session;
 mod reclaim;
@@ -27,6 +28,9 @@ mod renew;
 mod resolve;
 mod session;
 mod store_identity;
+mod tenant_limits;
+mod turns;
+mod uses;
 mod view_range;
 
 use std::{
@@ -41,9 +45,10 @@ use sqlx::{
     postgres::types::PgInterval,
 };
 use time::OffsetDateTime;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 
-use self::{batchers::Batchers, database::Database, error::corrupt};
+use self::{batchers::Batchers, database::Database, error::corrupt, turns::Turns};
+use crate::quotas::{Quotas, TenantUsage};
 
 pub use cancel::CancelOutcome;
 pub use catalog::{CatalogError, PrintTask, Printer, PrinterShare, Tenant};
@@ -71,6 +76,12 @@ pub struct Store {
     batchers: Arc<Batchers>,
     /// The connection of the readiness probe. It is not in the pool, so that a probe never waits for calls.
     probe: Arc<Mutex<Option<PgConnection>>>,
+    /// What each tenant holds, for its limits.
+    tenant_usage: Arc<TenantUsage>,
+    /// Wakes creates that wait for a count of their tenant, whenever one has ended.
+    tenant_counted: Arc<Notify>,
+    /// Who may create something with a limit next.
+    turns: Arc<Turns>,
     terms: Terms,
 }
 
@@ -100,6 +111,8 @@ pub struct Terms {
     pub tombstone_retention: Duration,
     /// How many pieces a document may have.
     pub max_fragments: u32,
+    /// What callers and tenants may use.
+    pub quotas: Quotas,
 }
 
 impl Store {
@@ -107,7 +120,9 @@ impl Store {
     pub fn connect_lazily(url: &str, max_connections: u32, batches: BatchLimits, terms: Terms) -> Result<Self, Error> {
         let database = Database::connect_lazily(url, max_connections)?;
         let batchers = Arc::new(Batchers::new(&database, &terms, batches));
-        Ok(Self { database, batchers, probe: Arc::default(), terms })
+        let (tenant_usage, tenant_counted) = (Arc::default(), Arc::default());
+        let (probe, turns) = (Arc::default(), Arc::default());
+        Ok(Self { database, batchers, probe, tenant_usage, tenant_counted, turns, terms })
     }
 
     /// New connections use the address `url`. Open ones stay.

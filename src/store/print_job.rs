@@ -2,11 +2,14 @@
 
 use std::time::SystemTime;
 
-use tracing::{Instrument, debug_span};
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+use tracing::{Instrument, Span, debug_span};
 
-use super::{Error, Store, corrupt, ending::Canceler, system_time};
+use super::{Error, Store, corrupt, database::Transaction, ending::Canceler, quotas::Stop, system_time};
 use crate::{
     name::{DocumentId, JobKey, SessionId},
+    quotas::Reached,
     session::{Credential, End, PermittedDocument, PermittedPrinter, Principal},
 };
 
@@ -47,6 +50,8 @@ pub enum CreateJobOutcome {
     Deleted,
     /// The printer already has a job with that id, which may be deleted.
     IdTaken,
+    /// A new job would exceed a limit.
+    LimitReached(Reached),
 }
 
 /// The result of starting a job.
@@ -81,11 +86,43 @@ impl Store {
         job: &str,
         new: &NewPrintJob,
     ) -> Result<CreateJobOutcome, Error> {
+        let span = debug_span!("store.create_print_job");
+        let created = match self.create_within_limits(permitted, job, new).instrument(span.clone()).await {
+            Ok(created) => created,
+            Err(Stop::Reached(reached)) => return Ok(CreateJobOutcome::LimitReached(reached)),
+            Err(Stop::Failed(error)) => return Err(error),
+        };
+        let Some(create_time) = created else { return self.explain_conflict(permitted, new).instrument(span).await };
+        let (printer, creator) = (permitted.printer(), &permitted.caller().principal);
+        Ok(CreateJobOutcome::Created(PrintJob {
+            key: JobKey { printer: printer.id.clone(), job: job.to_owned() },
+            document: new.document,
+            creator: creator.clone(),
+            create_time: system_time(create_time),
+            configuration: new.configuration.clone(),
+            started: false,
+            canceled: false,
+            uploaded: false,
+        }))
+    }
+
+    /// Inserts a job with its document. Returns its time; `None` if the printer has a job with this id, or one of an
+    /// earlier request with the same id.
+    pub(super) async fn insert_print_job(
+        &self,
+        transaction: Option<&mut Transaction>,
+        permitted: &PermittedPrinter,
+        job: &str,
+        new: &NewPrintJob,
+    ) -> Result<Option<OffsetDateTime>, Error> {
         let (printer, creator) = (permitted.printer(), &permitted.caller().principal);
         let query = sqlx::query_scalar!(
             "with job as (
-                 insert into print_job (tenant_id, printer_id, job_id, created_by, revision, configuration, request_id)
-                 values ($1, $2, $3, $4, 0, $6, $7)
+                 insert into print_job
+                     (tenant_id, printer_id, job_id, created_by, revision, configuration, request_id, created_here,
+                      create_time)
+                 -- Not the transaction's start: it may have waited for its turn.
+                 values ($1, $2, $3, $4, 0, $6, $7, true, clock_timestamp())
                  on conflict do nothing
                  returning tenant_id, printer_id, job_id, create_time
              ), document as (
@@ -101,22 +138,15 @@ impl Store {
             new.configuration,
             new.request_id,
         );
-        let span = debug_span!("store.create_print_job");
-        let statement =
-            self.database.statement(span.clone(), async |connection| query.fetch_optional(connection).await);
-        let created = statement.await?;
-        crash_point!("job_create.committed");
-        let Some(create_time) = created else { return self.explain_conflict(permitted, new).instrument(span).await };
-        Ok(CreateJobOutcome::Created(PrintJob {
-            key: JobKey { printer: printer.id.clone(), job: job.to_owned() },
-            document: new.document,
-            creator: creator.clone(),
-            create_time: system_time(create_time),
-            configuration: new.configuration.clone(),
-            started: false,
-            canceled: false,
-            uploaded: false,
-        }))
+        let insert = async |connection: &mut PgConnection| query.fetch_optional(connection).await;
+        match transaction {
+            Some(transaction) => transaction.statement(insert).await,
+            None => {
+                let created = self.database.statement(Span::current(), insert).await?;
+                crash_point!("job_create.committed");
+                Ok(created)
+            }
+        }
     }
 
     /// Finds out why no job was created: an earlier request has the same id, or an earlier job.

@@ -5,9 +5,13 @@ use time::OffsetDateTime;
 use tracing::{Instrument, Span, debug_span};
 use uuid::Uuid;
 
-use super::{Error, Store, corrupt, interval, range::byte_ranges, read_session::ReadSession, system_time};
+use super::{
+    Error, Store, corrupt, database::Transaction, interval, quotas::Stop, range::byte_ranges,
+    read_session::ReadSession, system_time,
+};
 use crate::{
     name::{DocumentId, DocumentName, JobKey, SessionId},
+    quotas::Reached,
     session::{Caller, EndReason, OwnedSession, PermittedDocument, Principal, Properties, State, UploadSession},
 };
 
@@ -33,6 +37,8 @@ pub enum Created {
     JobCanceled,
     /// The job was deleted after the guard had resolved it.
     JobDeleted,
+    /// A new session would exceed a limit.
+    LimitReached(Reached),
 }
 
 pub(super) struct SessionRow {
@@ -81,11 +87,24 @@ impl Store {
     ) -> Result<CreateOutcome, Error> {
         let create = async {
             let mut expired = None;
+            if let Some(reached) = self.tenant_reached(permitted, properties.size_bytes).await? {
+                return Ok(CreateOutcome { created: Created::LimitReached(reached), expired });
+            }
             loop {
-                let Some(session) = self.open_session(permitted, id, properties, request_id).await? else {
+                let opened = match self.open_within_limits(permitted, id, properties, request_id).await {
+                    Ok(opened) => opened,
+                    Err(Stop::Reached(reached)) => {
+                        return Ok(CreateOutcome { created: Created::LimitReached(reached), expired });
+                    }
+                    Err(Stop::Failed(error)) => return Err(error),
+                };
+                let Some(session) = opened else {
                     return Ok(CreateOutcome { created: self.why_not_created(permitted).await?, expired });
                 };
                 if !session.is_overdue {
+                    if session.id == id {
+                        self.tenant_usage.created(permitted.document().tenant, properties.size_bytes);
+                    }
                     let created = Created::of(session, permitted.caller(), properties);
                     return Ok(CreateOutcome { created, expired });
                 }
@@ -100,8 +119,9 @@ impl Store {
     /// Inserts a session, or finds the document's active or completed one. A row that is found is locked. Its
     /// `expire_time` is prolonged only if the caller owns the session, its properties are the same, and it is not
     /// overdue. `None` if the job is canceled or deleted.
-    async fn open_session(
+    pub(super) async fn open_session(
         &self,
+        transaction: Option<&mut Transaction>,
         permitted: &PermittedDocument,
         id: SessionId,
         properties: &Properties,
@@ -159,8 +179,14 @@ impl Store {
             document.job.job,
         );
         let opened = async |connection: &mut PgConnection| query.fetch_optional(connection).await;
-        let row = self.database.statement(Span::current(), opened).await?;
-        crash_point!("create.committed");
+        let row = match transaction {
+            Some(transaction) => transaction.statement(opened).await?,
+            None => {
+                let row = self.database.statement(Span::current(), opened).await?;
+                crash_point!("create.committed");
+                row
+            }
+        };
         row.map(SessionRow::into_session).transpose()
     }
 

@@ -9,6 +9,7 @@ use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gau
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use super::methods;
+use crate::quotas::Limit;
 
 /// Calls by `method` and `code`.
 pub const RPC_REQUESTS: &str = "print_upload_rpc_requests_total";
@@ -30,6 +31,8 @@ pub const WRITERS: &str = "print_upload_writers";
 pub const TRANSFERS: &str = "print_upload_transfers";
 /// Transfers that got no permit, by `kind` and `limit`.
 pub const REFUSED_TRANSFERS: &str = "print_upload_refused_transfers_total";
+/// Calls that a limit has refused, by `limit`.
+pub const LIMITS_REACHED: &str = "print_upload_limits_reached_total";
 /// From the start of the deletion until the session has ended and its writers on this replica have been notified.
 pub const CANCEL_DURATION: &str = "print_upload_cancel_duration_seconds";
 /// Expired sessions that this replica has swept.
@@ -111,6 +114,9 @@ pub fn init_service() {
             counter!(REFUSED_TRANSFERS, "kind" => kind, "limit" => limit).increment(0);
         }
     }
+    for limit in Limit::ALL {
+        counter!(LIMITS_REACHED, "limit" => limit.name()).increment(0);
+    }
     drop(histogram!(CANCEL_DURATION));
     counter!(EXPIRED_SESSIONS).increment(0);
     counter!(RECLAIM_PASSES, "result" => "done").increment(0);
@@ -127,6 +133,7 @@ pub fn init_service() {
         REFUSED_TRANSFERS,
         "Transfers that got no permit, by kind and by the limit that was reached: caller, tenant or replica."
     );
+    describe_counter!(LIMITS_REACHED, "Calls that a limit has refused, by the limit's name.");
     describe_histogram!(
         CANCEL_DURATION,
         "Of a deletion: until the session has ended and its writers on this replica are notified."

@@ -11,6 +11,7 @@ mod database;
 mod dev;
 mod documents;
 mod harness;
+mod limits;
 mod operators;
 mod print_jobs;
 mod processes;

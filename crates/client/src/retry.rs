@@ -88,6 +88,7 @@ pub(super) async fn call<T, F>(deadline: Duration, mut make: impl FnMut() -> F) 
 where
     F: Future<Output = Result<Response<T>, Status>>,
 {
+    let end = Instant::now() + deadline;
     let attempts = async {
         let mut attempt = 0;
         loop {
@@ -96,8 +97,10 @@ where
                 Err(failed) => failed,
             };
             attempt += 1;
-            match retry_delay(&failed) {
-                Some(delay) if attempt < ATTEMPTS => sleep(delay.max(backoff(attempt - 1))).await,
+            let delay = retry_delay(&failed).map(|delay| delay.max(backoff(attempt - 1)));
+            match delay {
+                // A wait past the deadline would only hide the failure.
+                Some(delay) if attempt < ATTEMPTS && Instant::now() + delay < end => sleep(delay).await,
                 _ => return Err(failed),
             }
         }
@@ -124,7 +127,7 @@ pub(super) fn no_response(deadline: Duration) -> Status {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use std::{collections::HashMap, future::ready};
 
     use tonic_types::ErrorDetails;
 
@@ -155,6 +158,16 @@ mod tests {
         for (status, expected) in table {
             assert_eq!(retry_delay(&status), expected, "{status:?}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_is_returned_at_once_if_the_wait_is_longer_than_the_deadline() {
+        let (deadline, begun) = (Duration::from_secs(30), Instant::now());
+        let refused = |seconds| refusal(Code::ResourceExhausted, "LIMIT_REACHED", Some(Duration::from_secs(seconds)));
+        let failed = call(deadline, || ready(Err::<Response<()>, _>(refused(300)))).await.expect_err("refused");
+        assert_eq!((failed.code(), begun.elapsed()), (Code::ResourceExhausted, Duration::ZERO));
+        let failed = call(deadline, || ready(Err::<Response<()>, _>(refused(7)))).await.expect_err("refused");
+        assert_eq!((failed.code(), begun.elapsed()), (Code::ResourceExhausted, Duration::from_secs(14)));
     }
 
     #[test]

@@ -31,6 +31,7 @@ impl Transfer {
             expire_time: Some(reply::timestamp(session.expire_time)),
             next_expected_ranges: reply::byte_ranges(&session.missing),
             document,
+            limits: None,
         })
     }
 
@@ -52,6 +53,7 @@ impl From<Committed> for UploadRangeResponse {
             expire_time: Some(reply::timestamp(committed.expire_time)),
             next_expected_ranges: reply::byte_ranges(&committed.missing),
             document: None,
+            limits: None,
         }
     }
 }

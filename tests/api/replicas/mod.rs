@@ -2,6 +2,7 @@
 
 mod failover;
 mod late_create;
+mod limits;
 mod notifications;
 mod renewals;
 mod repeats;

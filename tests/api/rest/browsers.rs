@@ -72,7 +72,7 @@ async fn a_page_can_read_answers_and_errors_with_their_headers() {
     for (status, answer) in answers {
         assert_eq!((answer.status, answer.header("access-control-allow-origin")), (status, PAGE), "{answer:?}");
         let exposed: Vec<_> = answer.header("access-control-expose-headers").split(',').collect();
-        for header in ["request-id", "retry-after", "location", "etag", "repeatability-result"] {
+        for header in ["request-id", "retry-after", "location", "etag", "repeatability-result", "upload-limit"] {
             assert!(exposed.contains(&header), "{exposed:?}");
         }
     }

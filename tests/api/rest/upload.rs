@@ -1,10 +1,13 @@
 //! `createUploadSession` and the upload URL, in every detail that real clients depend on.
 
+use std::collections::BTreeMap;
+
 use axum::http::Method;
 use bytes::Bytes;
+use print_upload::proto::UploadLimits;
 use serde_json::json;
 
-use crate::harness::{App, RestActor, refused, sample_bytes};
+use crate::harness::{Answer, App, RestActor, refused, sample_bytes};
 
 /// A gateway, ada, a document of hers, and a caller without a token, who has only upload URLs.
 async fn stage() -> (App, RestActor, String, RestActor) {
@@ -47,6 +50,39 @@ async fn annotations_of_sdks_in_the_body_mean_nothing() {
     assert_eq!(created.status, 200, "{created:?}");
     let context = "https://graph.microsoft.com/beta/$metadata#microsoft.graph.uploadSession";
     assert_eq!(created.json()["@odata.context"], context);
+}
+
+/// The members of `Upload-Limit`.
+fn upload_limit(answer: &Answer) -> BTreeMap<String, u64> {
+    let members = answer.header("upload-limit").split(", ").filter_map(|member| member.split_once('='));
+    members.map(|(name, value)| (name.to_owned(), value.parse().expect("a number"))).collect()
+}
+
+#[tokio::test]
+async fn answers_about_an_active_upload_state_what_it_still_accepts() {
+    let app = App::with([("max-range-bytes", "700"), ("session-idle-timeout", "2h")]).await;
+    let (ada, document, anyone) = (app.rest(&app.ada()), app.new_document().await, app.anonymous_rest());
+    let (created, bytes) = (ada.create(&document, 1000).await, sample_bytes(1000));
+    let url = created.json()["uploadUrl"].as_str().expect("an upload URL").to_owned();
+    let answers = [
+        created,
+        ada.get(&format!("/print/{document}/uploadSession")).await,
+        anyone.get(&url).await,
+        anyone.put(&url, &bytes, 0..500).await,
+    ];
+    for answer in answers {
+        let limit = upload_limit(&answer);
+        assert_eq!((limit["max-size"], limit["max-append-size"]), (1000, 700), "{answer:?}");
+        // The session has two hours, and the test has begun.
+        assert!((3600..=7200).contains(&limit["max-age"]), "{answer:?}");
+    }
+    let session = app.ada().get(&format!("{document}/uploadSession")).await.expect("the session");
+    assert_eq!(session.limits, Some(UploadLimits { max_range_bytes: 700, max_ranges: 4 }));
+
+    let completed = anyone.put(&url, &bytes, 500..1000).await;
+    assert_eq!((completed.status, completed.header("upload-limit")), (201, ""));
+    let session = app.ada().get(&session.name).await.expect("the session");
+    assert_eq!(session.limits, None);
 }
 
 #[tokio::test]

@@ -131,7 +131,11 @@ impl Outcome {
             | Reason::RangeLengthMismatch
             | Reason::BodyTimeout
             | Reason::DownloadTimeout => Self::Unknown,
-            Reason::TooManyWriters | Reason::TooManyTransfers | Reason::StoreFull => Self::Nothing,
+            Reason::TooManyWriters
+            | Reason::TooManyTransfers
+            | Reason::StoreFull
+            | Reason::LimitReached
+            | Reason::TooManyRequests => Self::Nothing,
             reason => Self::Refused(reason),
         }
     }
