@@ -59,6 +59,8 @@ pub trait Probe: Send + Sync + 'static {
 struct Admin<P> {
     probe: P,
     recorder: Option<&'static PrometheusHandle>,
+    /// Memory, descriptors, threads and CPU time of the process.
+    process: metrics_process::Collector,
     /// Held during a scrape, because several services in one process share their gauges.
     scrape: Mutex<()>,
 }
@@ -71,6 +73,7 @@ impl AdminServer {
     pub fn start(listener: Option<TcpListener>, probe: impl Probe) -> Self {
         let Some(listener) = listener else { return Self(None) };
         let recorder = meters::record();
+        metrics_process::Collector::default().describe();
         probe.init_metrics();
         let stop = CancellationToken::new();
         Self(Some((tokio::spawn(serve(listener, probe, recorder, stop.clone())), stop)))
@@ -90,7 +93,8 @@ async fn serve(
     recorder: Option<&'static PrometheusHandle>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let admin = Arc::new(Admin { probe, recorder, scrape: Mutex::default() });
+    let admin =
+        Arc::new(Admin { probe, recorder, process: metrics_process::Collector::default(), scrape: Mutex::default() });
     let endpoint = Endpoint { listener, protocol: Protocol::Http, router: router(admin) };
     let connections = Connections::up_to(MAX_CONNECTIONS, LIFETIMES);
     let serving = listen::serve(vec![endpoint], None, connections, CancellationToken::new(), stop.cancelled_owned());
@@ -132,6 +136,7 @@ async fn scrape<P: Probe>(State(admin): State<Arc<Admin<P>>>) -> Response {
     let update = async {
         let lock = admin.scrape.lock().await;
         admin.probe.update_gauges().await;
+        admin.process.collect();
         counter!(meters::LOG_LINES_DROPPED).absolute(telemetry::dropped_lines());
         lock
     };

@@ -49,6 +49,12 @@ pub const DATABASE_UP: &str = "print_upload_database_up";
 pub const DATABASE_CONNECTIONS: &str = "print_upload_database_connections";
 /// The limit of connections to the database.
 pub const DATABASE_MAX_CONNECTIONS: &str = "print_upload_database_max_connections";
+/// How long a call waits for a connection to the database, or for its batch to begin, by `kind`.
+pub const DATABASE_WAIT: &str = "print_upload_database_wait_duration_seconds";
+/// What the database did not give in time, by `kind`.
+pub const DATABASE_TIMEOUTS: &str = "print_upload_database_timeouts_total";
+/// Fetches of the keys of an `issuer`, by `result`.
+pub const ISSUER_FETCHES: &str = "print_upload_issuer_fetches_total";
 /// The age of the keys of an `issuer`.
 pub const ISSUER_KEYS_AGE: &str = "print_upload_issuer_keys_age_seconds";
 /// Open connections of clients, on all listeners but the operators' own.
@@ -64,6 +70,11 @@ pub const BUILD_INFO: &str = "print_upload_build_info";
 pub const LIMIT_OF_CONNECTIONS: &str = "connections";
 pub const LIMIT_OF_ADDRESS: &str = "connections_of_address";
 pub const LIMIT_OF_OPEN_CALLS: &str = "open_calls";
+
+/// The kinds of [`DATABASE_WAIT`] and [`DATABASE_TIMEOUTS`]: a connection, a call's batch, an answer.
+pub const KIND_CONNECTION: &str = "connection";
+pub const KIND_BATCH: &str = "batch";
+pub const KIND_ANSWER: &str = "answer";
 
 /// In seconds. A cancel takes a millisecond, a range as long as its caller takes to send it.
 const DURATION_BUCKETS: [f64; 16] =
@@ -117,6 +128,12 @@ pub fn init_service() {
     for limit in Limit::ALL {
         counter!(LIMITS_REACHED, "limit" => limit.name()).increment(0);
     }
+    for kind in [KIND_CONNECTION, KIND_BATCH] {
+        drop(histogram!(DATABASE_WAIT, "kind" => kind));
+    }
+    for kind in [KIND_CONNECTION, KIND_BATCH, KIND_ANSWER] {
+        counter!(DATABASE_TIMEOUTS, "kind" => kind).increment(0);
+    }
     drop(histogram!(CANCEL_DURATION));
     counter!(EXPIRED_SESSIONS).increment(0);
     counter!(RECLAIM_PASSES, "result" => "done").increment(0);
@@ -145,6 +162,15 @@ pub fn init_service() {
     describe_gauge!(DATABASE_UP, "Whether the database has answered this scrape: 1 or 0.");
     describe_gauge!(DATABASE_CONNECTIONS, "Connections to the database, by state: idle or in_use.");
     describe_gauge!(DATABASE_MAX_CONNECTIONS, "How many connections to the database this replica may have.");
+    describe_histogram!(
+        DATABASE_WAIT,
+        "How long calls wait, by kind: for a connection to the database, or for their batch."
+    );
+    describe_counter!(
+        DATABASE_TIMEOUTS,
+        "What the database did not give in time, by kind: connection, batch or answer."
+    );
+    describe_counter!(ISSUER_FETCHES, "Fetches of an issuer's keys, by result: done or failed.");
     describe_gauge!(ISSUER_KEYS_AGE, "How long ago an issuer's keys were confirmed; +Inf when there are none.");
 }
 
