@@ -72,11 +72,12 @@ impl AdminServer {
     /// Starts the task. Events before this call are not counted.
     pub fn start(listener: Option<TcpListener>, probe: impl Probe) -> Self {
         let Some(listener) = listener else { return Self(None) };
-        let recorder = meters::record();
-        metrics_process::Collector::default().describe();
+        let (recorder, process) = (meters::record(), metrics_process::Collector::default());
+        process.describe();
         probe.init_metrics();
+        let admin = Arc::new(Admin { probe, recorder, process, scrape: Mutex::default() });
         let stop = CancellationToken::new();
-        Self(Some((tokio::spawn(serve(listener, probe, recorder, stop.clone())), stop)))
+        Self(Some((tokio::spawn(serve(listener, admin, stop.clone())), stop)))
     }
 
     /// Stops the task, and returns its result.
@@ -87,14 +88,8 @@ impl AdminServer {
     }
 }
 
-async fn serve(
-    listener: TcpListener,
-    probe: impl Probe,
-    recorder: Option<&'static PrometheusHandle>,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
-    let admin =
-        Arc::new(Admin { probe, recorder, process: metrics_process::Collector::default(), scrape: Mutex::default() });
+async fn serve<P: Probe>(listener: TcpListener, admin: Arc<Admin<P>>, stop: CancellationToken) -> anyhow::Result<()> {
+    let recorder = admin.recorder;
     let endpoint = Endpoint { listener, protocol: Protocol::Http, router: router(admin) };
     let connections = Connections::up_to(MAX_CONNECTIONS, LIFETIMES);
     let serving = listen::serve(vec![endpoint], None, connections, CancellationToken::new(), stop.cancelled_owned());
