@@ -4,7 +4,7 @@
 PROGRAM := target/debug/print-upload
 DEV := target/debug/print-upload-dev
 
-.PHONY: dev demo test crashes prove faults clients page page-test bench docs stack-test upgrade-test lint sqlx \
+.PHONY: dev demo test crashes prove faults clients page page-test bench soak docs stack-test upgrade-test lint sqlx \
 	sqlx-check postgres programs crash-points
 
 dev: postgres
@@ -48,6 +48,12 @@ page-test: postgres programs
 bench: postgres
 	cargo build --release --workspace --bins
 	target/release/print-upload-dev bench $(P)
+
+# Runs mixed load against two replicas for an hour, and checks that nothing grows. Writes its section of
+# docs/reliability.md and its plots. P="--minutes 20" changes the options.
+soak: postgres
+	cargo build --release --workspace --bins
+	target/release/print-upload-dev soak $(P)
 
 # Starts the compose stack, tests it and removes it. Set STAND_IN=1 if no image registry is reachable.
 stack-test:

@@ -14,10 +14,11 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use metrics::counter;
+use metrics::{counter, gauge};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{
     net::TcpListener,
+    runtime::Handle,
     sync::Mutex,
     task::JoinHandle,
     time::{interval, timeout},
@@ -132,6 +133,7 @@ async fn scrape<P: Probe>(State(admin): State<Arc<Admin<P>>>) -> Response {
         let lock = admin.scrape.lock().await;
         admin.probe.update_gauges().await;
         admin.process.collect();
+        gauge!(meters::TASKS).set(Handle::current().metrics().num_alive_tasks() as f64);
         counter!(meters::LOG_LINES_DROPPED).absolute(telemetry::dropped_lines());
         lock
     };

@@ -61,6 +61,8 @@ pub const ISSUER_KEYS_AGE: &str = "print_upload_issuer_keys_age_seconds";
 pub const CONNECTIONS: &str = "print_upload_connections";
 /// Connections and calls that were refused, by `limit`.
 pub const REFUSALS: &str = "print_upload_refusals_total";
+/// Tasks of the program's runtime that have not ended.
+pub const TASKS: &str = "print_upload_tasks";
 /// Log lines that were dropped because too many earlier ones had not been read.
 pub const LOG_LINES_DROPPED: &str = "print_upload_log_lines_dropped_total";
 /// Always 1; the label `version` is the program's.
@@ -99,6 +101,7 @@ pub fn record() -> Option<&'static PrometheusHandle> {
         }
         describe_counter!(REFUSALS, "Connections and calls that were refused, by limit.");
         describe_gauge!(CONNECTIONS, "Open connections of clients, on all listeners but the operators' own.");
+        describe_gauge!(TASKS, "Tasks of the program that have not ended: of connections, calls and background work.");
         describe_gauge!(BUILD_INFO, "Always 1; the version of the program.");
         Some(handle)
     };

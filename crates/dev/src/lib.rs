@@ -13,6 +13,7 @@ mod process;
 mod prove;
 pub mod sample;
 mod scratch;
+mod soak;
 mod stack;
 
 pub use certificate::ThrowAwayCertificate;

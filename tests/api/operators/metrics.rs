@@ -34,6 +34,7 @@ async fn a_canceled_upload_shows_in_the_metrics() {
     })
     .await;
     assert_eq!(during.value("print_upload_writers"), 1.0);
+    assert!(during.value("print_upload_tasks") >= 1.0, "the writer's task has not ended");
     assert_eq!(during.value("print_upload_reclaim_queue_sessions"), 0.0);
     let connections = |state| during.value(&format!(r#"print_upload_database_connections{{state="{state}"}}"#));
     assert!(connections("idle") + connections("in_use") >= 1.0, "it has used its database");

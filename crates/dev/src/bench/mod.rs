@@ -13,8 +13,8 @@ mod load;
 mod markdown;
 mod peers;
 mod pgbench;
-mod plot;
-mod proc;
+pub(crate) mod plot;
+pub(crate) mod proc;
 mod reclaiming;
 mod report;
 mod sizes;
@@ -22,7 +22,7 @@ mod stalled;
 mod stalls;
 mod starts;
 mod statements;
-mod system;
+pub(crate) mod system;
 #[cfg(test)]
 mod tests;
 mod uploads;
@@ -179,14 +179,10 @@ fn write(report: &Report, output: &Path) -> anyhow::Result<()> {
 }
 
 async fn setting(options: &Options) -> anyhow::Result<Vec<(String, String)>> {
-    let version = tokio::process::Command::new(&options.program).arg("--version").output().await?;
-    let version = String::from_utf8_lossy(&version.stdout).trim().to_owned();
-    let commit = tokio::process::Command::new("git").args(["describe", "--always", "--dirty"]).output().await;
-    let commit = commit.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default();
     let today = time::OffsetDateTime::now_utc().date();
     let setting = [
         ("Date", today.to_string()),
-        ("Program", format!("{version}, commit {commit}")),
+        ("Program", version_of(&options.program).await?),
         ("Machine", proc::processor()),
         ("System", format!("{}, files on {}", proc::kernel(), proc::file_system(&std::env::temp_dir()))),
         ("Rounds", options.rounds.to_string()),
@@ -196,6 +192,15 @@ async fn setting(options: &Options) -> anyhow::Result<Vec<(String, String)>> {
         setting.push(("Counts".into(), "tiny (`--quick`): the values mean nothing".into()));
     }
     Ok(setting)
+}
+
+/// The version of the program that serves, and the commit.
+pub(crate) async fn version_of(program: &Path) -> anyhow::Result<String> {
+    let version = tokio::process::Command::new(program).arg("--version").output().await?;
+    let version = String::from_utf8_lossy(&version.stdout).trim().to_owned();
+    let commit = tokio::process::Command::new("git").args(["describe", "--always", "--dirty"]).output().await;
+    let commit = commit.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default();
+    Ok(format!("{version}, commit {commit}"))
 }
 
 async fn postgres_version(system: &System) -> anyhow::Result<String> {

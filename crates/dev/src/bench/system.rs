@@ -55,11 +55,15 @@ pub struct ServeOptions<'a> {
     pub database: &'a str,
     /// Instead of the files.
     pub store: Option<&'a str>,
+    /// Flags besides the necessary ones.
+    pub flags: &'a [String],
+    /// Whether all calls are those of one user.
+    pub is_of_one_user: bool,
 }
 
 impl Default for ServeOptions<'_> {
     fn default() -> Self {
-        Self { name: "service", database: DATABASE, store: None }
+        Self { name: "service", database: DATABASE, store: None, flags: &[], is_of_one_user: true }
     }
 }
 
@@ -83,6 +87,11 @@ impl System {
         self.stop.cancel();
         self.issuing.await??;
         self.cluster.stop().await
+    }
+
+    /// Signs tokens that the services accept.
+    pub fn issuer(&self) -> anyhow::Result<TokenIssuer> {
+        TokenIssuer::with_keys(self.folder.path(), self.issuer.clone())
     }
 
     pub fn folder(&self) -> &Path {
@@ -159,16 +168,19 @@ impl System {
     pub fn arguments(&self, options: ServeOptions<'_>) -> anyhow::Result<Vec<String>> {
         let files = url::Url::from_file_path(self.folder().join("store")).map_err(|()| anyhow!("not absolute"))?;
         let store = options.store.unwrap_or(files.as_str());
-        Ok(vec![
+        let mut arguments = vec![
             "serve".into(),
             format!("--database-url={}", self.database_url(options.database)?),
             format!("--store={store}"),
             format!("--issuer={}", self.issuer),
             format!("--audience={AUDIENCE}"),
             "--upload-token-key=a key that signs the upload URLs of a measurement".into(),
-            // All calls are those of one user.
-            "--fair-transfers=false".into(),
-        ])
+        ];
+        if options.is_of_one_user {
+            arguments.push("--fair-transfers=false".into());
+        }
+        arguments.extend_from_slice(options.flags);
+        Ok(arguments)
     }
 
     /// Empties the usual database, and writes its dirty pages: no row pays for an earlier one.

@@ -5,6 +5,7 @@ mod demo;
 mod issuer;
 mod prove;
 mod smoke;
+mod soak;
 mod story;
 mod token;
 mod up;
@@ -43,6 +44,9 @@ enum Command {
     /// Measure what calls, uploads and background work cost, against what Postgres and the disk allow. Writes
     /// benchmarks.md and plots. Build both programs with --release.
     Bench(bench::Bench),
+    /// Run mixed load against two replicas for an hour, and check that nothing grows: memory, descriptors, tasks, rows,
+    /// files. Writes plots and a section of reliability.md. Build both programs with --release.
+    Soak(soak::Soak),
     /// Change two replicas from an older program to this one and back, under load. Uses scratch data and checks every
     /// answer.
     Upgrade(upgrade::Upgrade),
@@ -61,11 +65,12 @@ enum Command {
 impl Cli {
     /// Runs the command. Returns its exit code or its error, and the log, to be flushed last.
     pub async fn run(self) -> anyhow::Result<(anyhow::Result<ExitCode>, Logs)> {
-        let level = if matches!(self.command, Command::Bench(_) | Command::Demo | Command::Upgrade(_)) {
-            "warn"
-        } else {
-            "info"
-        };
+        let level =
+            if matches!(self.command, Command::Bench(_) | Command::Demo | Command::Soak(_) | Command::Upgrade(_)) {
+                "warn"
+            } else {
+                "info"
+            };
         let (logs, _) = telemetry::init(self.log_json, level, "print-upload-dev", None)?;
         Ok((self.command.run().await, logs))
     }
@@ -79,6 +84,7 @@ impl Command {
             Self::Smoke(smoke) => smoke.run().await?,
             Self::Prove(prove) => prove.run().await?,
             Self::Bench(bench) => bench.run().await?,
+            Self::Soak(soak) => soak.run().await?,
             Self::Upgrade(upgrade) => upgrade.run().await?,
             Self::Issuer(issuer) => issuer.run().await?,
             Self::Token(token) => token.run()?,
