@@ -73,6 +73,14 @@ crash_points! {
     "reclaim.settled"
     "reclaim.deferred"
 
+    "job_sweep.judged"
+    "job_sweep.before_commit"
+    "job_sweep.committed"
+
+    "audit_add.before_commit"
+    "audit_drop.before_commit"
+    "audit.committed"
+
     "purge_sessions.committed"
     "purge_jobs.before_commit"
     "purge_jobs.committed"

@@ -55,7 +55,15 @@ impl Crash {
 
     /// The same for a point that the program reaches without a call.
     pub async fn at_start(&mut self) {
+        self.at_start_after(&[]).await;
+    }
+
+    /// The same, with statements that run while no service does.
+    pub async fn at_start_after(&mut self, statements: &[&'static str]) {
         self.app.stop().await;
+        for statement in statements {
+            self.execute(statement).await;
+        }
         let program = Program::start_crashing(&self.app, self.crash_at);
         self.wait_for_crash(program).await;
         self.restart().await;
