@@ -79,6 +79,11 @@ impl Crash {
         self.restart().await;
     }
 
+    /// The same for a command beside the service, which goes on.
+    pub async fn in_command(&self, arguments: &[&str]) {
+        self.wait_for_crash(Program::start_crashing_command(arguments, self.crash_at)).await;
+    }
+
     async fn wait_for_crash(&self, program: Program) {
         let ended = timeout(DEADLINE, program.wait_for_end()).await;
         let (status, output) = ended.unwrap_or_else(|_| panic!("the program has not reached {}", self.crash_at));

@@ -1,9 +1,10 @@
-//! Crashes while old jobs and old audit rows go.
+//! Crashes while old jobs and old audit rows go, and while a tenant is deleted.
 
 use print_upload::proto::{PrintJob, UploadSession, print_job::State};
+use sqlx::AssertSqlSafe;
 
 use super::crash::{Crash, SIZE};
-use crate::harness::{Bucket, eventually, sample_bytes};
+use crate::harness::{Bucket, Program, TENANT, eventually, sample_bytes};
 
 /// One job was never used, another one was uploaded and canceled.
 pub async fn sweep_jobs(crash_at: &'static str, bucket: Bucket) {
@@ -66,4 +67,69 @@ async fn cancel_leaves_a_trail(crash: Crash) {
     crash.app.ada().delete(&session.name).await.expect("canceled");
     assert_eq!(crash.app.actions_on(&session).await, ["create", "cancel"]);
     crash.assert_clean().await;
+}
+
+/// The service runs beside the command.
+pub async fn delete_tenant(crash_at: &'static str, bucket: Bucket) {
+    let crash = with_sessions(crash_at, bucket).await;
+
+    crash.in_command(&arguments(&crash).each_ref().map(String::as_str)).await;
+
+    crash.app.ada().create_job("printers/p").await.expect_err("no subscription");
+    delete_completely(&crash).await;
+    crash.assert_clean().await;
+}
+
+/// The service has finished with the bytes.
+pub async fn finish_deleting_a_tenant(crash_at: &'static str, bucket: Bucket) {
+    let crash = with_sessions(crash_at, bucket).await;
+    let (status, output) = Program::run(&arguments(&crash).each_ref().map(String::as_str)).await;
+    assert_eq!(status.code(), Some(6), "{output}");
+    finish_passes(&crash).await;
+
+    crash.in_command(&arguments(&crash).each_ref().map(String::as_str)).await;
+
+    delete_completely(&crash).await;
+    crash.assert_clean().await;
+}
+
+/// An active, a canceled and a completed session.
+async fn with_sessions(crash_at: &'static str, bucket: Bucket) -> Crash {
+    let crash = Crash::at(crash_at, bucket).await;
+    crash.begun_session().await;
+    let (canceled, _) = crash.begun_session().await;
+    crash.app.ada().delete(&canceled.name).await.expect("canceled");
+    uploaded_job(&crash).await;
+    crash
+}
+
+fn arguments(crash: &Crash) -> [String; 5] {
+    let database = format!("--database-url={}", crash.app.database.url);
+    ["tenant".into(), "delete".into(), TENANT.to_string(), database, "--yes".into()]
+}
+
+async fn finish_passes(crash: &Crash) {
+    eventually("no pass is left", async || {
+        crash.make_passes_last().await;
+        crash.count("select count(*) from reclaim").await == 0
+    })
+    .await;
+}
+
+/// Repeats the command until nothing is left of the tenant.
+async fn delete_completely(crash: &Crash) {
+    for _ in 0..3 {
+        finish_passes(crash).await;
+        let (status, output) = Program::run(&arguments(crash).each_ref().map(String::as_str)).await;
+        if status.success() {
+            break;
+        }
+        assert_eq!(status.code(), Some(6), "{output}");
+    }
+    for table in ["tenant", "printer", "print_job", "print_document", "upload_session", "fragment", "audit"] {
+        let rows = format!("select count(*) from {table} where tenant_id = $1");
+        let rows: i64 =
+            sqlx::query_scalar(AssertSqlSafe(rows)).bind(TENANT).fetch_one(crash.app.pool()).await.expect("a number");
+        assert_eq!(rows, 0, "{table}");
+    }
 }

@@ -1,8 +1,10 @@
-//! Nothing stays for ever: jobs that nobody uses, and jobs and audit rows whose retention has passed.
+//! Nothing stays for ever: jobs that nobody uses, jobs and audit rows whose retention has passed, and tenants that are
+//! deleted.
 
 mod audit;
 mod jobs;
 mod jobs_in_use;
+mod tenants;
 
 use print_upload::{
     config::Config,
