@@ -1,10 +1,13 @@
 //! Jobs that were created here end, and go.
 
+use std::time::Duration;
+
 use print_upload::proto::{PrintJob, print_job::State};
+use tokio::time::timeout;
 use tonic::Code;
 
 use super::{age, count, restart, state_of, sweep};
-use crate::harness::{App, ErrorExt, eventually, sample_bytes};
+use crate::harness::{App, Database, ErrorExt, Program, eventually, sample_bytes};
 
 async fn is_deleted(app: &App, job: &PrintJob) -> bool {
     match app.ada().job(&job.name).await {
@@ -107,11 +110,13 @@ async fn a_retention_that_is_shorter_than_a_period_of_a_limit_is_refused() {
         ([("limits", "universal-print"), ("canceled-job-retention", "11d")], "--canceled-job-retention"),
         ([("limit-user-bytes", "1000/3d"), ("started-job-retention", "2d")], "--started-job-retention"),
     ] {
-        let app = App::on(crate::harness::Database::create().await, flags);
+        let app = App::on(Database::create().await, flags);
         let flags: Vec<String> = app.flags().map(|(flag, value)| format!("--{flag}={value}")).collect();
         let mut arguments = vec!["serve", "--listen=127.0.0.1:0"];
         arguments.extend(flags.iter().map(String::as_str));
-        let (status, output) = crate::harness::Program::run(&arguments).await;
+        // It would serve for ever.
+        let ended = timeout(Duration::from_secs(60), Program::run(&arguments)).await;
+        let (status, output) = ended.expect("it does not start");
         assert!(!status.success() && output.contains(&format!("{option} must not be shorter than")), "{output}");
     }
 }
