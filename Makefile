@@ -4,7 +4,7 @@
 PROGRAM := target/debug/print-upload
 DEV := target/debug/print-upload-dev
 
-.PHONY: dev demo test crashes prove faults clients page page-test bench docs stack-test upgrade-test lint sqlx \
+.PHONY: dev demo test crashes prove faults clients page page-test bench hostile docs stack-test upgrade-test lint sqlx \
 	sqlx-check postgres programs crash-points
 
 dev: postgres
@@ -48,6 +48,13 @@ page-test: postgres programs
 bench: postgres
 	cargo build --release --workspace --bins
 	target/release/print-upload-dev bench $(P)
+
+# Tries hostile acts, and measures what they cost the attacker, the service and others. Writes the table of
+# docs/reliability.md, and fails if a bound does not hold. For a quiet machine; takes half an hour. P="--only rapid-reset"
+# changes the options.
+hostile: postgres
+	cargo build --release --workspace --bins
+	target/release/print-upload-dev hostile $(P)
 
 # Starts the compose stack, tests it and removes it. Set STAND_IN=1 if no image registry is reachable.
 stack-test:

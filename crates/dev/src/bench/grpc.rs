@@ -72,6 +72,12 @@ impl Connections {
 }
 
 impl Caller {
+    /// The same calls with another token.
+    pub fn with_token(mut self, token: &str) -> anyhow::Result<Self> {
+        self.headers.insert(header::AUTHORIZATION, HeaderValue::try_from(format!("Bearer {token}"))?);
+        Ok(self)
+    }
+
     /// Makes a call whose answer is OK, and returns its message.
     pub async fn call(&self, frame: Bytes) -> anyhow::Result<Bytes> {
         let mut sender = self.sender.clone().ready().await?;

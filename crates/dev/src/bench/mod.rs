@@ -5,16 +5,16 @@
 mod bare_loop;
 mod calls;
 mod cancels;
-mod fill;
-mod grpc;
+pub(crate) mod fill;
+pub(crate) mod grpc;
 mod http;
 mod idle;
-mod load;
+pub(crate) mod load;
 mod markdown;
 mod peers;
 mod pgbench;
 mod plot;
-mod proc;
+pub(crate) mod proc;
 mod reclaiming;
 mod report;
 mod sizes;
@@ -22,7 +22,7 @@ mod stalled;
 mod stalls;
 mod starts;
 mod statements;
-mod system;
+pub(crate) mod system;
 #[cfg(test)]
 mod tests;
 mod uploads;
@@ -179,7 +179,17 @@ fn write(report: &Report, output: &Path) -> anyhow::Result<()> {
 }
 
 async fn setting(options: &Options) -> anyhow::Result<Vec<(String, String)>> {
-    let version = tokio::process::Command::new(&options.program).arg("--version").output().await?;
+    let mut setting = machine(&options.program).await?;
+    setting.push(("Rounds".into(), options.rounds.to_string()));
+    if options.is_quick {
+        setting.push(("Counts".into(), "tiny (`--quick`): the values mean nothing".into()));
+    }
+    Ok(setting)
+}
+
+/// What a measurement of a program runs on.
+pub(crate) async fn machine(program: &Path) -> anyhow::Result<Vec<(String, String)>> {
+    let version = tokio::process::Command::new(program).arg("--version").output().await?;
     let version = String::from_utf8_lossy(&version.stdout).trim().to_owned();
     let commit = tokio::process::Command::new("git").args(["describe", "--always", "--dirty"]).output().await;
     let commit = commit.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default();
@@ -189,16 +199,11 @@ async fn setting(options: &Options) -> anyhow::Result<Vec<(String, String)>> {
         ("Program", format!("{version}, commit {commit}")),
         ("Machine", proc::processor()),
         ("System", format!("{}, files on {}", proc::kernel(), proc::file_system(&std::env::temp_dir()))),
-        ("Rounds", options.rounds.to_string()),
     ];
-    let mut setting: Vec<_> = setting.map(|(name, value)| (name.to_owned(), value)).into();
-    if options.is_quick {
-        setting.push(("Counts".into(), "tiny (`--quick`): the values mean nothing".into()));
-    }
-    Ok(setting)
+    Ok(setting.map(|(name, value)| (name.to_owned(), value)).into())
 }
 
-async fn postgres_version(system: &System) -> anyhow::Result<String> {
+pub(crate) async fn postgres_version(system: &System) -> anyhow::Result<String> {
     let version: String = sqlx::query_scalar(
         "select format('%s; fsync %s, synchronous_commit %s, full_page_writes %s, shared_buffers %s',
                        current_setting('server_version'), current_setting('fsync'),
@@ -211,7 +216,7 @@ async fn postgres_version(system: &System) -> anyhow::Result<String> {
 }
 
 /// Waits until a condition holds. Looks often, and so is not for what is measured.
-async fn wait_until(what: &str, mut holds: impl AsyncFnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
+pub(crate) async fn wait_until(what: &str, mut holds: impl AsyncFnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
     let deadline = Instant::now() + PATIENCE;
     while !holds().await? {
         anyhow::ensure!(Instant::now() < deadline, "waited too long for {what}");

@@ -2,6 +2,7 @@
 
 mod bench;
 mod demo;
+mod hostile;
 mod issuer;
 mod prove;
 mod smoke;
@@ -43,6 +44,12 @@ enum Command {
     /// Measure what calls, uploads and background work cost, against what Postgres and the disk allow. Writes
     /// benchmarks.md and plots. Build both programs with --release.
     Bench(bench::Bench),
+    /// Try hostile acts against the program, and measure what they cost the attacker, the service and others. Writes the
+    /// table of reliability.md. Build both programs with --release.
+    Hostile(hostile::Hostile),
+    /// The attacker of `hostile`: reads what to do from standard input.
+    #[command(hide = true)]
+    HostileAttacker,
     /// Change two replicas from an older program to this one and back, under load. Uses scratch data and checks every
     /// answer.
     Upgrade(upgrade::Upgrade),
@@ -61,10 +68,13 @@ enum Command {
 impl Cli {
     /// Runs the command. Returns its exit code or its error, and the log, to be flushed last.
     pub async fn run(self) -> anyhow::Result<(anyhow::Result<ExitCode>, Logs)> {
-        let level = if matches!(self.command, Command::Bench(_) | Command::Demo | Command::Upgrade(_)) {
-            "warn"
-        } else {
-            "info"
+        let level = match self.command {
+            Command::Bench(_)
+            | Command::Hostile(_)
+            | Command::HostileAttacker
+            | Command::Demo
+            | Command::Upgrade(_) => "warn",
+            _ => "info",
         };
         let (logs, _) = telemetry::init(self.log_json, level, "print-upload-dev", None)?;
         Ok((self.command.run().await, logs))
@@ -79,6 +89,8 @@ impl Command {
             Self::Smoke(smoke) => smoke.run().await?,
             Self::Prove(prove) => prove.run().await?,
             Self::Bench(bench) => bench.run().await?,
+            Self::Hostile(hostile) => hostile.run().await?,
+            Self::HostileAttacker => crate::hostile::attacker::run().await?,
             Self::Upgrade(upgrade) => upgrade.run().await?,
             Self::Issuer(issuer) => issuer.run().await?,
             Self::Token(token) => token.run()?,
