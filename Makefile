@@ -4,8 +4,8 @@
 PROGRAM := target/debug/print-upload
 DEV := target/debug/print-upload-dev
 
-.PHONY: dev demo test crashes prove faults clients page page-test bench hostile docs stack-test upgrade-test lint sqlx \
-	sqlx-check postgres programs crash-points
+.PHONY: dev demo test crashes prove faults clients page page-test bench hostile soak docs stack-test upgrade-test lint \
+	sqlx sqlx-check postgres programs crash-points
 
 dev: postgres
 	cargo run --package print-upload-dev -- up
@@ -55,6 +55,12 @@ bench: postgres
 hostile: postgres
 	cargo build --release --workspace --bins
 	target/release/print-upload-dev hostile $(P)
+
+# Runs mixed load against two replicas for an hour, and checks that nothing grows. Writes its section of
+# docs/reliability.md and its plots. P="--minutes 20" changes the options.
+soak: postgres
+	cargo build --release --workspace --bins
+	target/release/print-upload-dev soak $(P)
 
 # Starts the compose stack, tests it and removes it. Set STAND_IN=1 if no image registry is reachable.
 stack-test:

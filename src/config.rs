@@ -227,6 +227,16 @@ fn public_url(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// The flags that every configuration needs.
+#[cfg(test)]
+pub const REQUIRED_FLAGS: [(&str, &str); 5] = [
+    ("database-url", "postgres://user:password@host/database"),
+    ("store", "memory://"),
+    ("issuer", "https://issuer.example"),
+    ("audience", "api://print-upload"),
+    ("upload-token-key", "a key of more than 32 bytes, for tests"),
+];
+
 #[cfg(test)]
 mod tests {
     use std::{env, process::Command};
@@ -249,17 +259,10 @@ mod tests {
             assert!(output.status.success() && stdout.contains("1 passed"), "{stdout}");
             return;
         }
-        let required = [
-            ("database-url", "postgres://user:password@host/database"),
-            ("store", "memory://"),
-            ("issuer", "https://issuer.example"),
-            ("audience", "api://print-upload"),
-            ("upload-token-key", "a key of more than 32 bytes, for tests"),
-        ];
-        let config = Config::from_flags(required).expect("a configuration");
+        let config = Config::from_flags(REQUIRED_FLAGS).expect("a configuration");
         assert_eq!((config.max_range_bytes, config.rest_listen), (10 << 20, None));
         config.database.read().expect("the URL, not the file");
-        assert!(Config::from_flags(required.into_iter().skip(1)).is_err(), "no database");
+        assert!(Config::from_flags(REQUIRED_FLAGS.into_iter().skip(1)).is_err(), "no database");
     }
 
     #[test]

@@ -162,17 +162,10 @@ fn cancels(text: &str) -> Result<u32, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
+    use crate::config::{Config, REQUIRED_FLAGS};
 
     fn config(flags: &[(&'static str, &'static str)]) -> anyhow::Result<Config> {
-        let required = [
-            ("database-url", "postgres://user:password@host/database"),
-            ("store", "memory://"),
-            ("issuer", "https://issuer.example"),
-            ("audience", "api://print-upload"),
-            ("upload-token-key", "a key of more than 32 bytes, for tests"),
-        ];
-        Config::from_flags(required.into_iter().chain(flags.iter().copied()))
+        Config::from_flags(REQUIRED_FLAGS.into_iter().chain(flags.iter().copied()))
     }
 
     const fn minutes(max: u64, minutes: u64) -> Option<Rolling> {

@@ -221,9 +221,10 @@ impl Server {
 /// Opens the object store. Its folder is made if it is missing, but only while the database belongs to no store:
 /// otherwise a volume is not mounted.
 async fn open_blobs(config: &Config, store: &Store) -> anyhow::Result<Blobs> {
-    if let Some(folder) = Blobs::missing_folder(&config.store) {
+    if Blobs::missing_folder(&config.store).is_some() {
         let identity = store.object_store().await.context("asking the database for its object store")?;
-        if let Some(identity) = identity {
+        // Another replica that starts first may have made and adopted it meanwhile, so that it is looked for again.
+        if let (Some(identity), Some(folder)) = (identity, Blobs::missing_folder(&config.store)) {
             bail!(
                 "--store: the folder {} does not exist, but the database belongs to the object store {identity}: mount \
                  its volume or correct --store",

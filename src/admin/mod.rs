@@ -14,10 +14,11 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use metrics::counter;
+use metrics::{counter, gauge};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{
     net::TcpListener,
+    runtime::Handle,
     sync::Mutex,
     task::JoinHandle,
     time::{interval, timeout},
@@ -59,6 +60,8 @@ pub trait Probe: Send + Sync + 'static {
 struct Admin<P> {
     probe: P,
     recorder: Option<&'static PrometheusHandle>,
+    /// Memory, descriptors, threads and CPU time of the process.
+    process: metrics_process::Collector,
     /// Held during a scrape, because several services in one process share their gauges.
     scrape: Mutex<()>,
 }
@@ -70,10 +73,12 @@ impl AdminServer {
     /// Starts the task. Events before this call are not counted.
     pub fn start(listener: Option<TcpListener>, probe: impl Probe) -> Self {
         let Some(listener) = listener else { return Self(None) };
-        let recorder = meters::record();
+        let (recorder, process) = (meters::record(), metrics_process::Collector::default());
+        process.describe();
         probe.init_metrics();
+        let admin = Arc::new(Admin { probe, recorder, process, scrape: Mutex::default() });
         let stop = CancellationToken::new();
-        Self(Some((tokio::spawn(serve(listener, probe, recorder, stop.clone())), stop)))
+        Self(Some((tokio::spawn(serve(listener, admin, stop.clone())), stop)))
     }
 
     /// Stops the task, and returns its result.
@@ -84,13 +89,8 @@ impl AdminServer {
     }
 }
 
-async fn serve(
-    listener: TcpListener,
-    probe: impl Probe,
-    recorder: Option<&'static PrometheusHandle>,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
-    let admin = Arc::new(Admin { probe, recorder, scrape: Mutex::default() });
+async fn serve<P: Probe>(listener: TcpListener, admin: Arc<Admin<P>>, stop: CancellationToken) -> anyhow::Result<()> {
+    let recorder = admin.recorder;
     let endpoint = Endpoint { listener, protocol: Protocol::Http, router: router(admin) };
     let connections = Connections::up_to(MAX_CONNECTIONS, LIFETIMES);
     let serving = listen::serve(vec![endpoint], None, connections, CancellationToken::new(), stop.cancelled_owned());
@@ -132,6 +132,8 @@ async fn scrape<P: Probe>(State(admin): State<Arc<Admin<P>>>) -> Response {
     let update = async {
         let lock = admin.scrape.lock().await;
         admin.probe.update_gauges().await;
+        admin.process.collect();
+        gauge!(meters::TASKS).set(Handle::current().metrics().num_alive_tasks() as f64);
         counter!(meters::LOG_LINES_DROPPED).absolute(telemetry::dropped_lines());
         lock
     };

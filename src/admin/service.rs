@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use metrics::gauge;
+use metrics::{counter, gauge};
 use tokio::{join, time::timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -51,6 +51,11 @@ impl ServiceProbe {
 impl Probe for ServiceProbe {
     fn init_metrics(&self) {
         meters::init_service();
+        for (issuer, _) in self.issuers.ages_of_keys() {
+            for result in ["done", "failed"] {
+                counter!(meters::ISSUER_FETCHES, "issuer" => issuer.to_owned(), "result" => result).increment(0);
+            }
+        }
     }
 
     /// One issuer with keys is enough: taking a replica out because another issuer is down would help no caller.

@@ -90,23 +90,22 @@ impl Error {
 
     /// The values that a program may need besides the reason.
     fn metadata(&self) -> HashMap<String, String> {
-        if let Self::TooManyTransfers(refused) = self {
-            let (limit, max) = (refused.limit.as_str().to_owned(), refused.max.to_string());
-            return HashMap::from([("limit".to_owned(), limit), ("max_transfers".to_owned(), max)]);
-        }
-        let pair = match self {
-            Self::SessionActive(session) => ("session", session.to_string()),
-            Self::MissingPermission { needed } => ("any_of", needed.clone()),
-            Self::TooManyWriters(limit) => ("max_writers", limit.to_string()),
-            Self::TooManyFragments(limit) => ("max_fragments", limit.to_string()),
-            Self::RangeTimeout(limit) => ("range_timeout_seconds", limit.as_secs().to_string()),
-            Self::TooLarge { limit, .. } => ("max_bytes", limit.to_string()),
-            Self::CredentialTooLarge(limit) => ("max_bytes", limit.to_string()),
-            Self::OffsetOutOfRange(size) => ("size_bytes", size.to_string()),
-            Self::LimitReached(reached) => return reached_metadata(reached),
-            _ => return HashMap::new(),
+        let values = match self {
+            Self::SessionActive(session) => vec![("session", session.to_string())],
+            Self::MissingPermission { needed } => vec![("any_of", needed.clone())],
+            Self::TooManyWriters(limit) => vec![("max_writers", limit.to_string())],
+            Self::TooManyTransfers(refused) => {
+                vec![("limit", refused.limit.as_str().to_owned()), ("max_transfers", refused.max.to_string())]
+            }
+            Self::TooManyFragments(limit) => vec![("max_fragments", limit.to_string())],
+            Self::RangeTimeout(limit) => vec![("range_timeout_seconds", limit.as_secs().to_string())],
+            Self::TooLarge { limit, .. } => vec![("max_bytes", limit.to_string())],
+            Self::CredentialTooLarge(limit) => vec![("max_bytes", limit.to_string())],
+            Self::OffsetOutOfRange(size) => vec![("size_bytes", size.to_string())],
+            Self::LimitReached(reached) => reached_metadata(reached),
+            _ => Vec::new(),
         };
-        HashMap::from([(pair.0.to_owned(), pair.1)])
+        values.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
     }
 
     /// Logs the cause, which the client must not see.
@@ -121,10 +120,10 @@ impl Error {
     }
 }
 
-fn reached_metadata(reached: &Reached) -> HashMap<String, String> {
-    let window = reached.window.map(|window| ("window_seconds", window.as_secs().to_string()));
-    let limit = [("limit", reached.limit.name().to_owned()), ("max", reached.max.to_string())];
-    limit.into_iter().chain(window).map(|(key, value)| (key.to_owned(), value)).collect()
+fn reached_metadata(reached: &Reached) -> Vec<(&'static str, String)> {
+    let mut values = vec![("limit", reached.limit.name().to_owned()), ("max", reached.max.to_string())];
+    values.extend(reached.window.map(|window| ("window_seconds", window.as_secs().to_string())));
+    values
 }
 
 impl From<Error> for Status {

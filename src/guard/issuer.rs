@@ -3,6 +3,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use metrics::counter;
 use parking_lot::RwLock;
 use serde::{Deserialize, de::DeserializeOwned};
 use tokio::{
@@ -23,6 +24,7 @@ use crate::{
     error::Error,
     issuer_options::{IssuerOptions, Location},
     name::TenantId,
+    telemetry::meters,
 };
 
 /// The tenant whose metadata describe a template issuer, as at the Microsoft identity platform.
@@ -232,6 +234,8 @@ impl Issuer {
         let fetched = self.fetch_keys().await;
         // Its end is recorded: a call that waited for a slow fetch does not begin another one.
         *last_fetch = Some((Instant::now(), fetched.is_ok()));
+        let (issuer, result) = (self.trusted.address.clone(), if fetched.is_ok() { "done" } else { "failed" });
+        counter!(meters::ISSUER_FETCHES, "issuer" => issuer, "result" => result).increment(1);
         match fetched {
             Ok(keys) => {
                 let keys = KeySet { keys: Arc::new(keys), fetched: begun };

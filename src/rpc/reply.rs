@@ -51,12 +51,12 @@ pub fn upload_session(
     })
 }
 
-/// What an active session accepts.
-pub fn upload_limits(app: &AppState) -> proto::UploadLimits {
-    proto::UploadLimits {
+/// What a session in this state accepts: nothing unless it is active.
+pub fn upload_limits(app: &AppState, state: upload_session::State) -> Option<proto::UploadLimits> {
+    (state == upload_session::State::Active).then(|| proto::UploadLimits {
         max_range_bytes: wire_bytes(app.limits.max_range_bytes),
         max_ranges: i32::try_from(app.writers.limit()).unwrap_or(i32::MAX),
-    }
+    })
 }
 
 /// A document that is not uploaded: its upload is pending or in progress.

@@ -15,7 +15,7 @@ use crate::{
     permits::Permit,
     proto::{
         CreateUploadSessionRequest, DeleteUploadSessionRequest, DocumentProperties, GetUploadSessionRequest,
-        RenewUploadUrlRequest, UploadRangeRequest, UploadRangeResponse, UploadSession, upload_session,
+        RenewUploadUrlRequest, UploadRangeRequest, UploadRangeResponse, UploadSession,
         upload_sessions_server::UploadSessions,
     },
     range_bytes::RangeBytes,
@@ -126,7 +126,7 @@ impl UploadSessions for UploadSessionsService {
         let bytes = RangeBytes::take(request.extensions_mut());
         let body = RangeBody::new(request.into_inner(), bytes);
         let response = upload_range(Arc::clone(&self.0), owned, permit, request_id, body).await?;
-        let limits = (response.state() == upload_session::State::Active).then(|| reply::upload_limits(&self.0));
+        let limits = reply::upload_limits(&self.0, response.state());
         Ok(Response::new(UploadRangeResponse { limits, ..response }))
     }
 
@@ -166,8 +166,7 @@ impl UploadSessions for UploadSessionsService {
 
 /// The session with what it accepts, if it is active.
 fn with_limits(session: UploadSession, app: &AppState) -> UploadSession {
-    let limits = (session.state() == upload_session::State::Active).then(|| reply::upload_limits(app));
-    UploadSession { limits, ..session }
+    UploadSession { limits: reply::upload_limits(app, session.state()), ..session }
 }
 
 fn parse_properties(properties: Option<DocumentProperties>, max_document_bytes: u64) -> Result<Properties, Error> {

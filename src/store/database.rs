@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use metrics::histogram;
 use sqlx::{
     ConnectOptions, Connection, PgConnection, PgPool, Postgres,
     pool::PoolConnection,
@@ -15,6 +16,7 @@ use tokio::{
 use tracing::{Instrument, Span};
 
 use super::{Connections, Error, Unfit, fitness::Fitness};
+use crate::telemetry::meters;
 
 /// The settings of every connection. The statements lock rows and then judge their newest version, which only this
 /// isolation level does; the database, or its role, may have another default.
@@ -161,7 +163,7 @@ impl Database {
                 }
             }
         };
-        let connection = timeout(ACQUIRE_TIMEOUT, connect).await.map_err(|_| Error::NoConnection)??;
+        let connection = timeout(ACQUIRE_TIMEOUT, connect).await.map_err(|_| Error::no_connection())??;
         let now = Instant::now();
         Ok(BatchConnection { connection, opened: now, idle_since: now, fitness: Arc::clone(&self.fitness) })
     }
@@ -192,11 +194,15 @@ impl Database {
     /// opening connections for [`ACQUIRE_TIMEOUT`].
     async fn acquire(&self) -> Result<PoolConnection<Postgres>, Error> {
         self.recover().await?;
-        tokio::select! {
+        let begun = Instant::now();
+        let acquired = tokio::select! {
             biased;
-            acquired = self.pool.acquire() => Ok(acquired?),
+            acquired = self.pool.acquire() => acquired.map_err(Error::from),
             unfit = self.fitness.wait_until_unfit() => Err(Error::Unfit(unfit)),
-        }
+        };
+        // Also of those who got none: they have waited longest.
+        histogram!(meters::DATABASE_WAIT, "kind" => meters::KIND_CONNECTION).record(begun.elapsed());
+        acquired
     }
 
     /// Returns at once while the database is fit.
@@ -206,7 +212,7 @@ impl Database {
         }
         let connect = async || {
             let connected = async { Ok::<_, Error>(self.connect().await?.close().await?) };
-            timeout(ACQUIRE_TIMEOUT, connected).await.map_err(|_| Error::NoConnection)?
+            timeout(ACQUIRE_TIMEOUT, connected).await.map_err(|_| Error::no_connection())?
         };
         // Boxed, because it is seldom needed, and a part of the future of every statement.
         Box::pin(self.fitness.recover(connect)).await
@@ -304,7 +310,7 @@ where
 {
     match timeout(ANSWER_TIMEOUT, answer).await {
         Ok(answer) => Ok(answer?),
-        Err(_) => Err(Error::NoAnswer),
+        Err(_) => Err(Error::no_answer()),
     }
 }
 

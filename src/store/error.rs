@@ -2,7 +2,10 @@
 
 use std::{fmt::Display, sync::Arc};
 
+use metrics::counter;
+
 use super::Unfit;
+use crate::telemetry::meters;
 
 /// Why the database could not be read or changed.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +44,24 @@ pub enum Error {
 }
 
 impl Error {
+    /// Counts that no connection was free in time.
+    pub(super) fn no_connection() -> Self {
+        counter!(meters::DATABASE_TIMEOUTS, "kind" => meters::KIND_CONNECTION).increment(1);
+        Self::NoConnection
+    }
+
+    /// Counts that no batch began in time: those before it hang.
+    pub(super) fn no_batch() -> Self {
+        counter!(meters::DATABASE_TIMEOUTS, "kind" => meters::KIND_BATCH).increment(1);
+        Self::NoConnection
+    }
+
+    /// Counts that a statement took too long.
+    pub(super) fn no_answer() -> Self {
+        counter!(meters::DATABASE_TIMEOUTS, "kind" => meters::KIND_ANSWER).increment(1);
+        Self::NoAnswer
+    }
+
     /// Whether a retry may succeed: the database cannot be reached, refuses the login, is starting or stopping, has no
     /// resources left, canceled the statement, or aborted one of two conflicting transactions.
     pub fn is_transient(&self) -> bool {
@@ -77,7 +98,7 @@ impl Error {
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         match error {
-            sqlx::Error::PoolTimedOut => Self::NoConnection,
+            sqlx::Error::PoolTimedOut => Self::no_connection(),
             error => Self::Driver(error),
         }
     }

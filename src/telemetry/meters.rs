@@ -49,12 +49,20 @@ pub const DATABASE_UP: &str = "print_upload_database_up";
 pub const DATABASE_CONNECTIONS: &str = "print_upload_database_connections";
 /// The limit of connections to the database.
 pub const DATABASE_MAX_CONNECTIONS: &str = "print_upload_database_max_connections";
+/// How long a call waits for a connection to the database, or for its batch to begin, by `kind`.
+pub const DATABASE_WAIT: &str = "print_upload_database_wait_duration_seconds";
+/// What the database did not give in time, by `kind`.
+pub const DATABASE_TIMEOUTS: &str = "print_upload_database_timeouts_total";
+/// Fetches of the keys of an `issuer`, by `result`.
+pub const ISSUER_FETCHES: &str = "print_upload_issuer_fetches_total";
 /// The age of the keys of an `issuer`.
 pub const ISSUER_KEYS_AGE: &str = "print_upload_issuer_keys_age_seconds";
 /// Open connections of clients, on all listeners but the operators' own.
 pub const CONNECTIONS: &str = "print_upload_connections";
 /// Connections and calls that were refused, by `limit`.
 pub const REFUSALS: &str = "print_upload_refusals_total";
+/// Tasks of the program's runtime that have not ended.
+pub const TASKS: &str = "print_upload_tasks";
 /// Log lines that were dropped because too many earlier ones had not been read.
 pub const LOG_LINES_DROPPED: &str = "print_upload_log_lines_dropped_total";
 /// Always 1; the label `version` is the program's.
@@ -64,6 +72,11 @@ pub const BUILD_INFO: &str = "print_upload_build_info";
 pub const LIMIT_OF_CONNECTIONS: &str = "connections";
 pub const LIMIT_OF_ADDRESS: &str = "connections_of_address";
 pub const LIMIT_OF_OPEN_CALLS: &str = "open_calls";
+
+/// The kinds of [`DATABASE_WAIT`] and [`DATABASE_TIMEOUTS`]: a connection, a call's batch, an answer.
+pub const KIND_CONNECTION: &str = "connection";
+pub const KIND_BATCH: &str = "batch";
+pub const KIND_ANSWER: &str = "answer";
 
 /// In seconds. A cancel takes a millisecond, a range as long as its caller takes to send it.
 const DURATION_BUCKETS: [f64; 16] =
@@ -88,6 +101,7 @@ pub fn record() -> Option<&'static PrometheusHandle> {
         }
         describe_counter!(REFUSALS, "Connections and calls that were refused, by limit.");
         describe_gauge!(CONNECTIONS, "Open connections of clients, on all listeners but the operators' own.");
+        describe_gauge!(TASKS, "Tasks of the program that have not ended: of connections, calls and background work.");
         describe_gauge!(BUILD_INFO, "Always 1; the version of the program.");
         Some(handle)
     };
@@ -117,6 +131,12 @@ pub fn init_service() {
     for limit in Limit::ALL {
         counter!(LIMITS_REACHED, "limit" => limit.name()).increment(0);
     }
+    for kind in [KIND_CONNECTION, KIND_BATCH] {
+        drop(histogram!(DATABASE_WAIT, "kind" => kind));
+    }
+    for kind in [KIND_CONNECTION, KIND_BATCH, KIND_ANSWER] {
+        counter!(DATABASE_TIMEOUTS, "kind" => kind).increment(0);
+    }
     drop(histogram!(CANCEL_DURATION));
     counter!(EXPIRED_SESSIONS).increment(0);
     counter!(RECLAIM_PASSES, "result" => "done").increment(0);
@@ -145,6 +165,15 @@ pub fn init_service() {
     describe_gauge!(DATABASE_UP, "Whether the database has answered this scrape: 1 or 0.");
     describe_gauge!(DATABASE_CONNECTIONS, "Connections to the database, by state: idle or in_use.");
     describe_gauge!(DATABASE_MAX_CONNECTIONS, "How many connections to the database this replica may have.");
+    describe_histogram!(
+        DATABASE_WAIT,
+        "How long calls wait, by kind: for a connection to the database, or for their batch."
+    );
+    describe_counter!(
+        DATABASE_TIMEOUTS,
+        "What the database did not give in time, by kind: connection, batch or answer."
+    );
+    describe_counter!(ISSUER_FETCHES, "Fetches of an issuer's keys, by result: done or failed.");
     describe_gauge!(ISSUER_KEYS_AGE, "How long ago an issuer's keys were confirmed; +Inf when there are none.");
 }
 

@@ -98,9 +98,12 @@ where
             };
             attempt += 1;
             let delay = retry_delay(&failed).map(|delay| delay.max(backoff(attempt - 1)));
+            // A wait that the service asks for, past the deadline, would only hide the failure. Without such a wait the
+            // failure may be the deadline itself, as the transport reports it.
+            let is_futile =
+                failed.get_details_retry_info().is_some() && delay.is_some_and(|delay| Instant::now() + delay >= end);
             match delay {
-                // A wait past the deadline would only hide the failure.
-                Some(delay) if attempt < ATTEMPTS && Instant::now() + delay < end => sleep(delay).await,
+                Some(delay) if attempt < ATTEMPTS && !is_futile => sleep(delay).await,
                 _ => return Err(failed),
             }
         }

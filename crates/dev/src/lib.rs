@@ -14,6 +14,7 @@ mod process;
 mod prove;
 pub mod sample;
 mod scratch;
+mod soak;
 mod stack;
 
 pub use certificate::ThrowAwayCertificate;

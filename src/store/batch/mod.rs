@@ -24,11 +24,12 @@ mod queue;
 
 use std::{fmt::Debug, mem, sync::Arc, time::Duration};
 
+use metrics::histogram;
 use parking_lot::Mutex;
 use sqlx::PgConnection;
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tracing::{Instrument, Span};
 
@@ -37,7 +38,10 @@ use super::{
     BatchLimits, Error, Terms,
     database::{ACQUIRE_TIMEOUT, BatchConnection, Database, statement_span},
 };
-use crate::name::{SessionId, TenantId};
+use crate::{
+    name::{SessionId, TenantId},
+    telemetry::meters,
+};
 
 /// How long a batch may take before the next one begins on another connection.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -129,6 +133,8 @@ struct State<O: Operation> {
 #[derive(Debug)]
 struct Member<O: Operation> {
     operation: O,
+    /// When it came into the queue.
+    since: Instant,
     /// The span in which its caller waits. The statement of a batch belongs to the first one's.
     span: Span,
     caller: oneshot::Sender<Answer<O>>,
@@ -163,7 +169,7 @@ impl<O: Operation> Batcher<O> {
                 return answered;
             }
             if self.state.lock().waiting.remove(tenant, number).is_some() {
-                return Ok(Err(Error::NoConnection));
+                return Ok(Err(Error::no_batch()));
             }
             answer.await
         };
@@ -186,7 +192,7 @@ impl<O: Operation> Batcher<O> {
         let (tenant, session) = (operation.tenant(), operation.changes());
         let (caller, answer) = oneshot::channel();
         let mut state = self.state.lock();
-        let member = Member { operation, span, caller };
+        let member = Member { operation, since: Instant::now(), span, caller };
         let number = state.waiting.push(tenant, session, member).map_err(|_| Error::TooManyWaiting)?;
         if !state.is_draining {
             state.is_draining = true;
@@ -234,6 +240,8 @@ impl<O: Operation> Batcher<O> {
 
     async fn run(self: Arc<Self>, batch: Vec<Member<O>>, permit: OwnedSemaphorePermit) {
         let span = batch.first().map_or_else(Span::none, |first| first.span.clone());
+        let waits = histogram!(meters::DATABASE_WAIT, "kind" => meters::KIND_BATCH);
+        batch.iter().for_each(|member| waits.record(member.since.elapsed()));
         let operations: Vec<O> = batch.iter().map(|member| member.operation.clone()).collect();
         match self.run_once_or_twice(&operations).instrument(span).await {
             Ok(answers) => {
@@ -258,7 +266,7 @@ impl<O: Operation> Batcher<O> {
     }
 
     fn run_alone(self: &Arc<Self>, member: Member<O>) {
-        let (batcher, Member { operation, span, caller }) = (Arc::clone(self), member);
+        let (batcher, Member { operation, span, caller, .. }) = (Arc::clone(self), member);
         let answer = async move { drop(caller.send(operation.run_alone(&batcher.database, &batcher.terms).await)) };
         tokio::spawn(answer.instrument(span));
     }

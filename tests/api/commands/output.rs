@@ -85,6 +85,10 @@ async fn scripts_read_json() {
       "endReason": "END_REASON_UNSPECIFIED",
       "etag": "SESSION",
       "expireTime": "TIME",
+      "limits": {
+        "maxRangeBytes": 10485760,
+        "maxRanges": 4
+      },
       "name": "uploadSessions/SESSION",
       "nextExpectedRanges": [
         {

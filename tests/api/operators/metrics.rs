@@ -34,10 +34,16 @@ async fn a_canceled_upload_shows_in_the_metrics() {
     })
     .await;
     assert_eq!(during.value("print_upload_writers"), 1.0);
+    assert!(during.value("print_upload_tasks") >= 1.0, "the writer's task has not ended");
     assert_eq!(during.value("print_upload_reclaim_queue_sessions"), 0.0);
     let connections = |state| during.value(&format!(r#"print_upload_database_connections{{state="{state}"}}"#));
     assert!(connections("idle") + connections("in_use") >= 1.0, "it has used its database");
     assert_eq!(during.value("print_upload_database_max_connections"), 8.0);
+    for kind in ["connection", "batch"] {
+        let waits = format!(r#"print_upload_database_wait_duration_seconds_count{{kind="{kind}"}}"#);
+        assert!(during.value(&waits) >= 1.0, "{kind}");
+    }
+    assert!(during.value("process_open_fds") >= 10.0 && during.value("process_resident_memory_bytes") >= 1e7);
     let version = concat!(r#"print_upload_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""}"#);
     assert_eq!(during.value(version), 1.0);
 
@@ -188,9 +194,10 @@ async fn the_documentation_names_every_metric_and_no_other() {
     eventually("both are counted", async || operator.scrape().await.text().contains("print_upload_rest_requests"))
         .await;
 
-    let rows = documentation("operations.md");
-    let rows = rows.lines().filter_map(|line| line.strip_prefix("| `print_upload_"));
-    let documented = rows.filter_map(|row| row.split('`').next()).map(|name| format!("print_upload_{name}"));
+    let operations = documentation("operations.md");
+    let first_cells = operations.lines().filter_map(|line| line.strip_prefix("| `")?.split(" |").next());
+    let names = first_cells.flat_map(|cell| cell.split(", ")).map(|name| name.trim_matches('`').to_owned());
+    let documented = names.filter(|name| name.starts_with("print_upload_") || name.starts_with("process_"));
 
     assert_eq!(documented.collect::<BTreeSet<_>>(), operator.scrape().await.names());
 }

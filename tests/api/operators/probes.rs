@@ -16,6 +16,8 @@ async fn without_its_database_it_is_alive_but_not_ready_and_scrapes_come_to_thei
     let (mut app, mut proxy) = App::behind_proxy().await;
     app.stop().await;
     let (_program, operator) = watched(&mut app).await;
+    let mut ada = app.ada();
+    let session = ada.create(&app.new_document().await, 1000).await.expect("a session");
 
     proxy.stop().await;
 
@@ -27,6 +29,13 @@ async fn without_its_database_it_is_alive_but_not_ready_and_scrapes_come_to_thei
     assert_eq!(scrape.value("print_upload_database_up"), 0.0);
     assert!(scrape.value("print_upload_active_sessions").is_nan(), "the number is unknown");
     assert_eq!(scrape.value("print_upload_writers"), 0.0);
+    let timeouts = r#"print_upload_database_timeouts_total{kind="connection"}"#;
+    let before = scrape.value(timeouts);
+    eventually("a call has waited in vain", async || {
+        ada.delete(&session.name).await.expect_err("no database");
+        operator.scrape().await.value(timeouts) > before
+    })
+    .await;
 
     proxy.restart().await;
     eventually("it is ready again", async || operator.probe("/readyz").await.0 == 200).await;

@@ -91,6 +91,8 @@ async fn stalled_writers_on_either_replica_are_notified_of_a_cancel() {
 async fn stalled_callers_do_not_slow_the_others() {
     let mut app = App::start().await;
     app.stop().await;
+    // All of them are one user.
+    app.set_flag("fair-transfers", "false");
     let _service = Program::serve(&mut app).await;
     let (_gateway, address) = Program::gateway(&[app.address], &[]).await;
     app.rest_address = address;

@@ -17,9 +17,8 @@ const ALLOWED: usize = 40;
 /// Two replicas on an app's data, and callers of them in turn. The number of a caller becomes a user.
 async fn callers(app: &mut App, user: impl Fn(usize) -> String) -> ([Program; 2], Vec<Actor>) {
     app.stop().await;
-    let scopes = ["PrintJob.ReadWrite", "PrintJob.Create", "Printer.Read.All"];
     let of = |app: &App, first: usize| -> Vec<Actor> {
-        (first..CALLERS).step_by(2).map(|number| app.user(TENANT, &user(number), &scopes)).collect()
+        (first..CALLERS).step_by(2).map(|number| app.uploader(TENANT, &user(number))).collect()
     };
     let first = Program::serve(app).await;
     let mut callers = of(app, 0);

@@ -4,7 +4,7 @@ use axum::http::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::harness::{App, RestActor, refused};
+use crate::harness::{Answer, App, RestActor, Stalled, refused};
 
 #[tokio::test]
 async fn an_error_has_odatas_shape_and_the_ids_of_its_answer() {
@@ -154,16 +154,20 @@ async fn a_credential_that_cannot_be_one_is_refused() {
     assert_eq!(no_text.reason(), refused(401, "TOKEN_MALFORMED"));
 }
 
-#[tokio::test]
-async fn a_fifth_writer_learns_when_to_retry() {
-    let app = App::with([("max-writers", "1")]).await;
+/// Ada's document, her range of it that stalls, and the answer to another range of hers.
+async fn second_writer(app: &App) -> (String, Stalled, Answer) {
     let (ada, document) = (app.rest(&app.ada()), app.new_document().await);
     let (url, bytes) = (ada.begin(&document, 1000).await, crate::harness::sample_bytes(1000));
     let session = app.ada().get(&format!("{document}/uploadSession")).await.expect("the session");
-    let (_still_held, stalled) = app.ada().stall(&session, &bytes, 0..500);
+    let stalled = app.ada().stall(&session, &bytes, 0..500);
     crate::harness::eventually("a writer is under way", async || app.files_of(&session).len() == 1).await;
+    (document, stalled, ada.put(&url, &bytes, 500..1000).await)
+}
 
-    let answer = ada.put(&url, &bytes, 500..1000).await;
+#[tokio::test]
+async fn a_fifth_writer_learns_when_to_retry() {
+    let app = App::with([("max-writers", "1")]).await;
+    let (_, (_still_held, stalled), answer) = second_writer(&app).await;
 
     assert_eq!(answer.refusal(), (429, "activityLimitReached".into(), "TOO_MANY_WRITERS".into()));
     assert_eq!(answer.header("retry-after"), "1");
@@ -173,19 +177,13 @@ async fn a_fifth_writer_learns_when_to_retry() {
 #[tokio::test]
 async fn a_user_with_too_many_ranges_learns_the_limit_and_when_to_retry() {
     let app = App::with([("max-transfers", "4")]).await;
-    let (ada, document) = (app.rest(&app.ada()), app.new_document().await);
-    let (url, bytes) = (ada.begin(&document, 1000).await, crate::harness::sample_bytes(1000));
-    let session = app.ada().get(&format!("{document}/uploadSession")).await.expect("the session");
-    let (_still_held, stalled) = app.ada().stall(&session, &bytes, 0..500);
-    crate::harness::eventually("a writer is under way", async || app.files_of(&session).len() == 1).await;
-
-    let answer = ada.put(&url, &bytes, 500..1000).await;
+    let (document, (_still_held, stalled), answer) = second_writer(&app).await;
 
     assert_eq!(answer.refusal(), (429, "activityLimitReached".into(), "TOO_MANY_TRANSFERS".into()));
     assert_eq!(answer.header("retry-after"), "1");
     let inner = &answer.json()["error"]["innerError"];
     assert_eq!((inner["limit"].as_str(), inner["maxTransfers"].as_str()), (Some("caller"), Some("1")));
-    assert_eq!(ada.cancel(&document).await.status, 204, "a cancel is never refused for load");
+    assert_eq!(app.rest(&app.ada()).cancel(&document).await.status, 204, "a cancel is never refused for load");
     stalled.await.expect("no panic").expect_err("canceled");
 }
 

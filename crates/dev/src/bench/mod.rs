@@ -13,7 +13,7 @@ pub(crate) mod load;
 mod markdown;
 mod peers;
 mod pgbench;
-mod plot;
+pub(crate) mod plot;
 pub(crate) mod proc;
 mod reclaiming;
 mod report;
@@ -189,18 +189,23 @@ async fn setting(options: &Options) -> anyhow::Result<Vec<(String, String)>> {
 
 /// What a measurement of a program runs on.
 pub(crate) async fn machine(program: &Path) -> anyhow::Result<Vec<(String, String)>> {
-    let version = tokio::process::Command::new(program).arg("--version").output().await?;
-    let version = String::from_utf8_lossy(&version.stdout).trim().to_owned();
-    let commit = tokio::process::Command::new("git").args(["describe", "--always", "--dirty"]).output().await;
-    let commit = commit.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default();
     let today = time::OffsetDateTime::now_utc().date();
     let setting = [
         ("Date", today.to_string()),
-        ("Program", format!("{version}, commit {commit}")),
+        ("Program", version_of(program).await?),
         ("Machine", proc::processor()),
         ("System", format!("{}, files on {}", proc::kernel(), proc::file_system(&std::env::temp_dir()))),
     ];
     Ok(setting.map(|(name, value)| (name.to_owned(), value)).into())
+}
+
+/// The version of the program that serves, and the commit.
+pub(crate) async fn version_of(program: &Path) -> anyhow::Result<String> {
+    let version = tokio::process::Command::new(program).arg("--version").output().await?;
+    let version = String::from_utf8_lossy(&version.stdout).trim().to_owned();
+    let commit = tokio::process::Command::new("git").args(["describe", "--always", "--dirty"]).output().await;
+    let commit = commit.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default();
+    Ok(format!("{version}, commit {commit}"))
 }
 
 pub(crate) async fn postgres_version(system: &System) -> anyhow::Result<String> {

@@ -7,7 +7,7 @@ use super::{
     report::{Bar, Figure, Report, Unit},
 };
 
-const WIDTH: f64 = 860.0;
+pub(crate) const WIDTH: f64 = 860.0;
 
 /// Where the bars begin and end. Their names are to the left, their values to the right.
 const LEFT: f64 = 330.0;
@@ -19,7 +19,7 @@ const LINE: f64 = 26.0;
 /// The name of a bar has at most this many characters.
 const NAME: usize = 48;
 
-const STYLE: &str = "\
+pub(crate) const STYLE: &str = "\
 svg { font: 13px system-ui, sans-serif }
 .back { fill: #ffffff } text { fill: #1f2328 } .quiet { fill: #59636e }
 .met { fill: #2f7ed8 } .missed { fill: #d9622b } .line { stroke: #59636e } .spread { stroke: #1f2328; stroke-width: 1.5 }
@@ -156,6 +156,6 @@ fn shortened(name: &str) -> String {
     name.chars().take(NAME - 1).chain(['…']).collect()
 }
 
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

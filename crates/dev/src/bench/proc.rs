@@ -40,6 +40,15 @@ pub fn resident_mib(pid: i32) -> anyhow::Result<f64> {
     Ok(kib.context("VmRSS")? / 1024.0)
 }
 
+/// How many descriptors a process has open.
+pub fn descriptors(pid: i32) -> anyhow::Result<usize> {
+    Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count())
+}
+
+pub fn threads(pid: i32) -> anyhow::Result<usize> {
+    Ok(fs::read_dir(format!("/proc/{pid}/task"))?.count())
+}
+
 /// The fields of a process' `stat` that follow its name; 0 for those that are no number. The first one is its state, the
 /// second one its parent.
 fn stat(pid: i32) -> anyhow::Result<Vec<i64>> {

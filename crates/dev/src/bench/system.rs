@@ -55,13 +55,15 @@ pub struct ServeOptions<'a> {
     pub database: &'a str,
     /// Instead of the files.
     pub store: Option<&'a str>,
-    /// Whether callers and tenants have limits of transfers, as by default. All calls of a benchmark are one user's.
-    pub is_fair: bool,
+    /// Flags besides the necessary ones.
+    pub flags: &'a [String],
+    /// Whether all calls are those of one user.
+    pub is_of_one_user: bool,
 }
 
 impl Default for ServeOptions<'_> {
     fn default() -> Self {
-        Self { name: "service", database: DATABASE, store: None, is_fair: false }
+        Self { name: "service", database: DATABASE, store: None, flags: &[], is_of_one_user: true }
     }
 }
 
@@ -94,7 +96,7 @@ impl System {
         &self.program
     }
 
-    /// Signs tokens of any caller.
+    /// Signs tokens that the services accept, of any caller.
     pub fn issuer(&self) -> &TokenIssuer {
         &self.issuer
     }
@@ -165,15 +167,19 @@ impl System {
     pub fn arguments(&self, options: ServeOptions<'_>) -> anyhow::Result<Vec<String>> {
         let files = url::Url::from_file_path(self.folder().join("store")).map_err(|()| anyhow!("not absolute"))?;
         let store = options.store.unwrap_or(files.as_str());
-        Ok(vec![
+        let mut arguments = vec![
             "serve".into(),
             format!("--database-url={}", self.database_url(options.database)?),
             format!("--store={store}"),
             format!("--issuer={}", self.issuer.address),
             format!("--audience={AUDIENCE}"),
             "--upload-token-key=a key that signs the upload URLs of a measurement".into(),
-            format!("--fair-transfers={}", options.is_fair),
-        ])
+        ];
+        if options.is_of_one_user {
+            arguments.push("--fair-transfers=false".into());
+        }
+        arguments.extend_from_slice(options.flags);
+        Ok(arguments)
     }
 
     /// Empties the usual database, and writes its dirty pages: no row pays for an earlier one.

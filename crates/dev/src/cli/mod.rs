@@ -6,6 +6,7 @@ mod hostile;
 mod issuer;
 mod prove;
 mod smoke;
+mod soak;
 mod story;
 mod token;
 mod up;
@@ -50,6 +51,9 @@ enum Command {
     /// The attacker of `hostile`: reads what to do from standard input.
     #[command(hide = true)]
     HostileAttacker,
+    /// Run mixed load against two replicas for an hour, and check that nothing grows: memory, descriptors, tasks, rows,
+    /// files. Writes plots and a section of reliability.md. Build both programs with --release.
+    Soak(soak::Soak),
     /// Change two replicas from an older program to this one and back, under load. Uses scratch data and checks every
     /// answer.
     Upgrade(upgrade::Upgrade),
@@ -70,9 +74,10 @@ impl Cli {
     pub async fn run(self) -> anyhow::Result<(anyhow::Result<ExitCode>, Logs)> {
         let level = match self.command {
             Command::Bench(_)
+            | Command::Demo
             | Command::Hostile(_)
             | Command::HostileAttacker
-            | Command::Demo
+            | Command::Soak(_)
             | Command::Upgrade(_) => "warn",
             _ => "info",
         };
@@ -91,6 +96,7 @@ impl Command {
             Self::Bench(bench) => bench.run().await?,
             Self::Hostile(hostile) => hostile.run().await?,
             Self::HostileAttacker => crate::hostile::attacker::run().await?,
+            Self::Soak(soak) => soak.run().await?,
             Self::Upgrade(upgrade) => upgrade.run().await?,
             Self::Issuer(issuer) => issuer.run().await?,
             Self::Token(token) => token.run()?,

@@ -79,7 +79,7 @@ impl Scene<'_> {
         let warm_up = documents.add_sessions(self.count(500, 50)).await?;
         let to_upload = documents.add_documents(self.count(5, 1)).await?;
         documents.settle().await?;
-        let service = self.system.serve_with(ServeOptions { is_fair: true, ..ServeOptions::default() }).await?;
+        let service = self.system.serve_with(ServeOptions { is_of_one_user: false, ..ServeOptions::default() }).await?;
         let frames = warm_up.map(crate::bench::fill::delete).collect();
         load::warm_up(&service.target(2, 8), "DeleteUploadSession", frames).await?;
         let client = service.client()?;

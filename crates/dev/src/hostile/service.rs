@@ -1,7 +1,6 @@
 //! What the service holds and uses during an act.
 
 use std::{
-    fs,
     net::SocketAddr,
     sync::{
         Arc,
@@ -82,7 +81,7 @@ impl Watch {
             for number in 0.. {
                 peak.mib = peak.mib.max(proc::resident_mib(pid)?);
                 if usize::is_multiple_of(number, DESCRIPTORS_EVERY) {
-                    peak.descriptors = peak.descriptors.max(descriptors(pid)?);
+                    peak.descriptors = peak.descriptors.max(proc::descriptors(pid)?);
                 }
                 if stopped.load(Ordering::Relaxed) {
                     break;
@@ -127,11 +126,7 @@ async fn own_descriptors(pid: i32, admin: SocketAddr) -> anyhow::Result<usize> {
     let metrics = operators_page(admin, "/metrics").await?;
     let of_database = sum(&metrics, DATABASE_CONNECTIONS);
     ensure!(of_database > 0.0, "the metrics have no connections to the database");
-    Ok(descriptors(pid)?.saturating_sub(of_database as usize))
-}
-
-fn descriptors(pid: i32) -> anyhow::Result<usize> {
-    Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count())
+    Ok(proc::descriptors(pid)?.saturating_sub(of_database as usize))
 }
 
 /// The sum of a metric's values, whatever their labels.
