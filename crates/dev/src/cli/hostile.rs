@@ -14,7 +14,7 @@ use crate::hostile::{self, Options};
 const ABORT: Duration = Duration::from_secs(1);
 
 /// How long an act of a quick run lasts, and how many sessions its loop ends.
-const QUICK: Duration = Duration::from_secs(1);
+const QUICK: Duration = Duration::from_millis(500);
 const QUICK_LOOPS: usize = 50;
 
 /// The options of the acts.
@@ -27,6 +27,10 @@ pub(super) struct Hostile {
     /// How many seconds an act lasts. one-byte-fragments and create-cancel-loop last until they are done.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: u64,
+
+    /// How many minutes all acts may take. Those that would begin later are reported as failed.
+    #[arg(long, default_value_t = 15)]
+    minutes: u64,
 
     /// How many sessions create-cancel-loop ends.
     #[arg(long, default_value_t = 100_000)]
@@ -63,6 +67,7 @@ impl Hostile {
             program: shipped_program(self.program)?,
             only: self.only,
             duration: if self.quick { QUICK } else { Duration::from_secs(self.seconds) },
+            total: Duration::from_secs(60 * self.minutes),
             loops: if self.quick { QUICK_LOOPS } else { self.loops },
             is_quick: self.quick,
             output: self.output,

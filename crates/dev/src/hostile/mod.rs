@@ -13,9 +13,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
+use tokio::time::timeout;
 
-use self::{scene::Scene, table::Row};
+use self::{
+    scene::{Outcome, Scene},
+    table::Row,
+};
 use crate::bench::{self, system::System};
 
 /// What to do, and how.
@@ -27,12 +31,25 @@ pub struct Options {
     pub only: Vec<String>,
     /// How long an act lasts, unless it has an end of its own.
     pub duration: Duration,
+    /// How long all of them may take: an act that would begin later fails.
+    pub total: Duration,
     /// How many sessions the loop of creates and cancels ends.
     pub loops: usize,
     /// Small counts, to see whether everything works. The values mean nothing, and no bound of a latency is checked.
     pub is_quick: bool,
     /// The folder of `reliability.md`.
     pub output: PathBuf,
+}
+
+impl Options {
+    /// How long an act may take with everything that is measured before and after it.
+    fn limit(&self, act: Act) -> Duration {
+        match act {
+            _ if self.is_quick => Duration::from_secs(60),
+            Act { has_end: true, .. } => Duration::from_secs(5 * 60),
+            _ => self.duration + Duration::from_secs(2 * 60),
+        }
+    }
 }
 
 /// A hostile act.
@@ -105,10 +122,14 @@ pub async fn run(options: Options) -> anyhow::Result<Vec<&'static str>> {
     fs::create_dir_all(&options.output).with_context(|| options.output.display().to_string())?;
     let output = page(&options.output);
     let mut failed = Vec::new();
+    let started = Instant::now();
     for act in acts {
         eprintln!("{}: {}", act.name, act.what);
         let begun = Instant::now();
-        let outcome = Scene { system: &system, options: &options, act }.play().await;
+        let outcome = match started.elapsed() {
+            elapsed if elapsed > options.total => Err(anyhow!("not tried: the run took {} s", elapsed.as_secs())),
+            _ => play(&system, &options, act).await,
+        };
         let row = Row { act, outcome: outcome.map_err(|error| format!("{error:#}")) };
         print!("{}", table::plain(&row, options.is_quick));
         eprintln!("  {} s", begun.elapsed().as_secs());
@@ -119,6 +140,12 @@ pub async fn run(options: Options) -> anyhow::Result<Vec<&'static str>> {
     }
     system.stop().await?;
     Ok(failed)
+}
+
+async fn play(system: &System, options: &Options, act: Act) -> anyhow::Result<Outcome> {
+    let limit = options.limit(act);
+    let played = timeout(limit, Scene { system, options, act }.play()).await;
+    played.unwrap_or_else(|_| bail!("it was not done after {} s", limit.as_secs()))
 }
 
 /// The page that has the table.

