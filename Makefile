@@ -4,8 +4,8 @@
 PROGRAM := target/debug/print-upload
 DEV := target/debug/print-upload-dev
 
-.PHONY: dev demo test crashes prove faults clients page page-test bench soak docs stack-test upgrade-test lint sqlx \
-	sqlx-check postgres programs crash-points
+.PHONY: dev demo test crashes prove faults clients page page-test bench hostile soak docs stack-test upgrade-test lint \
+	sqlx sqlx-check postgres programs crash-points
 
 dev: postgres
 	cargo run --package print-upload-dev -- up
@@ -48,6 +48,13 @@ page-test: postgres programs
 bench: postgres
 	cargo build --release --workspace --bins
 	target/release/print-upload-dev bench $(P)
+
+# Tries hostile acts, and measures what they cost the attacker, the service and others. Writes the table of
+# docs/reliability.md, and fails if a bound does not hold. For a quiet machine; takes half an hour. P="--only rapid-reset"
+# changes the options.
+hostile: postgres
+	cargo build --release --workspace --bins
+	target/release/print-upload-dev hostile $(P)
 
 # Runs mixed load against two replicas for an hour, and checks that nothing grows. Writes its section of
 # docs/reliability.md and its plots. P="--minutes 20" changes the options.

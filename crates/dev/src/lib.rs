@@ -5,6 +5,7 @@
 mod bench;
 mod certificate;
 pub mod cli;
+mod hostile;
 pub mod issuer;
 mod page;
 pub mod postgres;

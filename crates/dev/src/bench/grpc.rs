@@ -22,6 +22,10 @@ const SERVICE: &str = "print.upload.v1.UploadSessions";
 const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// How many bytes a connection's small frames may lack that arrive faster than they are read. With h2's default it would
+/// be the caller that ends the connection, when some hundred answers arrive at once after a pause.
+const SMALL_FRAMES: usize = 64 * 1024 * 1024;
+
 /// HTTP/2 connections to one service, with one caller's token.
 #[derive(Debug, Clone)]
 pub struct Connections {
@@ -51,7 +55,8 @@ impl Connections {
         for _ in 0..count {
             let stream = TcpStream::connect(address).await?;
             stream.set_nodelay(true)?;
-            let (sender, connection) = h2::client::handshake(stream).await?;
+            let (sender, connection) =
+                h2::client::Builder::new().data_frame_budget(SMALL_FRAMES).handshake(stream).await?;
             tokio::spawn(connection);
             senders.push(sender);
         }
@@ -72,6 +77,12 @@ impl Connections {
 }
 
 impl Caller {
+    /// The same calls with another token.
+    pub fn with_token(mut self, token: &str) -> anyhow::Result<Self> {
+        self.headers.insert(header::AUTHORIZATION, HeaderValue::try_from(format!("Bearer {token}"))?);
+        Ok(self)
+    }
+
     /// Makes a call whose answer is OK, and returns its message.
     pub async fn call(&self, frame: Bytes) -> anyhow::Result<Bytes> {
         let mut sender = self.sender.clone().ready().await?;

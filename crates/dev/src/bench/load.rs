@@ -113,7 +113,7 @@ pub async fn open(
 }
 
 impl Target {
-    async fn open(&self, method: &str) -> anyhow::Result<Vec<Caller>> {
+    pub async fn open(&self, method: &str) -> anyhow::Result<Vec<Caller>> {
         let connections = Connections::open(self.address, &self.token, self.connections).await?;
         (0..self.callers).map(|number| connections.caller(number, method)).collect()
     }
@@ -154,7 +154,8 @@ async fn run_closed(callers: &[Caller], frames: &Arc<[Bytes]>, calls: std::ops::
     Ok(Load { calls: calls.len(), repeats, elapsed: begun.elapsed(), latencies })
 }
 
-async fn run_open(
+/// The same, in the runtime of the caller, over connections that are open already.
+pub async fn run_open(
     callers: Vec<Caller>,
     frames: Arc<[Bytes]>,
     rate: f64,

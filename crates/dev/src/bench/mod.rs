@@ -5,11 +5,11 @@
 mod bare_loop;
 mod calls;
 mod cancels;
-mod fill;
-mod grpc;
+pub(crate) mod fill;
+pub(crate) mod grpc;
 mod http;
 mod idle;
-mod load;
+pub(crate) mod load;
 mod markdown;
 mod peers;
 mod pgbench;
@@ -179,19 +179,24 @@ fn write(report: &Report, output: &Path) -> anyhow::Result<()> {
 }
 
 async fn setting(options: &Options) -> anyhow::Result<Vec<(String, String)>> {
-    let today = time::OffsetDateTime::now_utc().date();
-    let setting = [
-        ("Date", today.to_string()),
-        ("Program", version_of(&options.program).await?),
-        ("Machine", proc::processor()),
-        ("System", format!("{}, files on {}", proc::kernel(), proc::file_system(&std::env::temp_dir()))),
-        ("Rounds", options.rounds.to_string()),
-    ];
-    let mut setting: Vec<_> = setting.map(|(name, value)| (name.to_owned(), value)).into();
+    let mut setting = machine(&options.program).await?;
+    setting.push(("Rounds".into(), options.rounds.to_string()));
     if options.is_quick {
         setting.push(("Counts".into(), "tiny (`--quick`): the values mean nothing".into()));
     }
     Ok(setting)
+}
+
+/// What a measurement of a program runs on.
+pub(crate) async fn machine(program: &Path) -> anyhow::Result<Vec<(String, String)>> {
+    let today = time::OffsetDateTime::now_utc().date();
+    let setting = [
+        ("Date", today.to_string()),
+        ("Program", version_of(program).await?),
+        ("Machine", proc::processor()),
+        ("System", format!("{}, files on {}", proc::kernel(), proc::file_system(&std::env::temp_dir()))),
+    ];
+    Ok(setting.map(|(name, value)| (name.to_owned(), value)).into())
 }
 
 /// The version of the program that serves, and the commit.
@@ -203,7 +208,7 @@ pub(crate) async fn version_of(program: &Path) -> anyhow::Result<String> {
     Ok(format!("{version}, commit {commit}"))
 }
 
-async fn postgres_version(system: &System) -> anyhow::Result<String> {
+pub(crate) async fn postgres_version(system: &System) -> anyhow::Result<String> {
     let version: String = sqlx::query_scalar(
         "select format('%s; fsync %s, synchronous_commit %s, full_page_writes %s, shared_buffers %s',
                        current_setting('server_version'), current_setting('fsync'),
@@ -216,7 +221,7 @@ async fn postgres_version(system: &System) -> anyhow::Result<String> {
 }
 
 /// Waits until a condition holds. Looks often, and so is not for what is measured.
-async fn wait_until(what: &str, mut holds: impl AsyncFnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
+pub(crate) async fn wait_until(what: &str, mut holds: impl AsyncFnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
     let deadline = Instant::now() + PATIENCE;
     while !holds().await? {
         anyhow::ensure!(Instant::now() < deadline, "waited too long for {what}");

@@ -33,7 +33,7 @@ pub struct System {
     program: PathBuf,
     folder: ScratchFolder,
     cluster: Cluster,
-    issuer: String,
+    issuer: TokenIssuer,
     token: String,
     issuing: JoinHandle<anyhow::Result<()>>,
     stop: CancellationToken,
@@ -78,9 +78,8 @@ impl System {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let issuer = TokenIssuer::open(folder.path(), listener.local_addr()?)?;
         let token = lookup(&sample::tokens(&issuer)?, "OWNER_TOKEN")?.to_owned();
-        let address = issuer.address.clone();
-        let issuing = tokio::spawn(issuer.serve(listener, stop.clone()));
-        Ok(Self { program: program.into(), folder, cluster, issuer: address, token, issuing, stop })
+        let issuing = tokio::spawn(issuer.clone().serve(listener, stop.clone()));
+        Ok(Self { program: program.into(), folder, cluster, issuer, token, issuing, stop })
     }
 
     pub async fn stop(self) -> anyhow::Result<()> {
@@ -89,17 +88,17 @@ impl System {
         self.cluster.stop().await
     }
 
-    /// Signs tokens that the services accept.
-    pub fn issuer(&self) -> anyhow::Result<TokenIssuer> {
-        TokenIssuer::with_keys(self.folder.path(), self.issuer.clone())
-    }
-
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
     pub fn program(&self) -> &Path {
         &self.program
+    }
+
+    /// Signs tokens that the services accept, of any caller.
+    pub fn issuer(&self) -> &TokenIssuer {
+        &self.issuer
     }
 
     /// The folder of the tenant's objects.
@@ -172,7 +171,7 @@ impl System {
             "serve".into(),
             format!("--database-url={}", self.database_url(options.database)?),
             format!("--store={store}"),
-            format!("--issuer={}", self.issuer),
+            format!("--issuer={}", self.issuer.address),
             format!("--audience={AUDIENCE}"),
             "--upload-token-key=a key that signs the upload URLs of a measurement".into(),
         ];
@@ -225,7 +224,7 @@ pub async fn wait_for_metric(admin: SocketAddr, name: &str, value: f64) -> anyho
     .await
 }
 
-async fn operators_page(admin: SocketAddr, path: &str) -> anyhow::Result<String> {
+pub async fn operators_page(admin: SocketAddr, path: &str) -> anyhow::Result<String> {
     let http = reqwest::Client::builder().no_proxy().build()?;
     let response = http.get(format!("http://{admin}{path}")).send().await?;
     response.error_for_status()?.text().await.context("an operators' page")

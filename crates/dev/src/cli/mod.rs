@@ -2,6 +2,7 @@
 
 mod bench;
 mod demo;
+mod hostile;
 mod issuer;
 mod prove;
 mod smoke;
@@ -44,6 +45,12 @@ enum Command {
     /// Measure what calls, uploads and background work cost, against what Postgres and the disk allow. Writes
     /// benchmarks.md and plots. Build both programs with --release.
     Bench(bench::Bench),
+    /// Try hostile acts against the program, and measure what they cost the attacker, the service and others. Writes the
+    /// table of reliability.md. Build both programs with --release.
+    Hostile(hostile::Hostile),
+    /// The attacker of `hostile`: reads what to do from standard input.
+    #[command(hide = true)]
+    HostileAttacker,
     /// Run mixed load against two replicas for an hour, and check that nothing grows: memory, descriptors, tasks, rows,
     /// files. Writes plots and a section of reliability.md. Build both programs with --release.
     Soak(soak::Soak),
@@ -65,12 +72,15 @@ enum Command {
 impl Cli {
     /// Runs the command. Returns its exit code or its error, and the log, to be flushed last.
     pub async fn run(self) -> anyhow::Result<(anyhow::Result<ExitCode>, Logs)> {
-        let level =
-            if matches!(self.command, Command::Bench(_) | Command::Demo | Command::Soak(_) | Command::Upgrade(_)) {
-                "warn"
-            } else {
-                "info"
-            };
+        let level = match self.command {
+            Command::Bench(_)
+            | Command::Demo
+            | Command::Hostile(_)
+            | Command::HostileAttacker
+            | Command::Soak(_)
+            | Command::Upgrade(_) => "warn",
+            _ => "info",
+        };
         let (logs, _) = telemetry::init(self.log_json, level, "print-upload-dev", None)?;
         Ok((self.command.run().await, logs))
     }
@@ -84,6 +94,8 @@ impl Command {
             Self::Smoke(smoke) => smoke.run().await?,
             Self::Prove(prove) => prove.run().await?,
             Self::Bench(bench) => bench.run().await?,
+            Self::Hostile(hostile) => hostile.run().await?,
+            Self::HostileAttacker => crate::hostile::attacker::run().await?,
             Self::Soak(soak) => soak.run().await?,
             Self::Upgrade(upgrade) => upgrade.run().await?,
             Self::Issuer(issuer) => issuer.run().await?,

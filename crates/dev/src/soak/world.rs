@@ -70,7 +70,7 @@ pub struct User {
 impl World {
     /// Makes tenants, users and printers, and pushes their catalog.
     pub async fn new(system: &System, services: [&Service; 2], terms: Terms) -> anyhow::Result<Self> {
-        let (issuer, counts) = (system.issuer()?, Rc::<Counts>::default());
+        let (issuer, counts) = (system.issuer().clone(), Rc::<Counts>::default());
         let [first, second] = services;
         let replicas = [Replica::new(first)?, Replica::new(second)?];
         let tokens = sample::tokens(&issuer)?;
