@@ -1,4 +1,4 @@
-//! The planted faults of `make faults` fit the source.
+//! The planted faults of `make faults` fit the source. One that can no longer be planted would look like one that is caught.
 
 use std::{path::Path, process::Command};
 
