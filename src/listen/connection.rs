@@ -53,6 +53,8 @@ pub(super) struct Connection {
     is_blocked: AtomicBool,
     /// How many calls over HTTP/2 have begun since the last one with a valid credential.
     unproved_calls: AtomicUsize,
+    /// Whether any call had a valid credential.
+    was_proved: AtomicBool,
 }
 
 /// The calls over HTTP/2 that are in progress.
@@ -86,6 +88,7 @@ impl Connection {
             written: AtomicU64::default(),
             is_blocked: AtomicBool::default(),
             unproved_calls: AtomicUsize::default(),
+            was_proved: AtomicBool::default(),
         })
     }
 
@@ -103,12 +106,22 @@ impl Connection {
     /// Notes that a call has a valid credential.
     pub(super) fn note_credential(&self) {
         self.unproved_calls.store(0, Ordering::Relaxed);
+        self.was_proved.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether nothing shows that the client has a valid credential.
+    pub(super) fn is_of_stranger(&self) -> bool {
+        !self.was_proved.load(Ordering::Relaxed) || self.has_unproved_calls()
+    }
+
+    /// Whether many calls have come since the last one with a valid credential.
+    fn has_unproved_calls(&self) -> bool {
+        self.unproved_calls.load(Ordering::Relaxed) > MAX_UNPROVED_CALLS
     }
 
     /// How long the client may take nothing.
     pub(super) fn write_timeout(&self) -> Duration {
-        let is_unproved = self.unproved_calls.load(Ordering::Relaxed) > MAX_UNPROVED_CALLS;
-        if is_unproved { UNPROVED_WRITE_TIMEOUT.min(self.lifetimes.write) } else { self.lifetimes.write }
+        if self.has_unproved_calls() { UNPROVED_WRITE_TIMEOUT.min(self.lifetimes.write) } else { self.lifetimes.write }
     }
 
     /// Completes when there has been no call for this long from now on.

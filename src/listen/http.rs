@@ -31,7 +31,8 @@ use super::{
     connection::Connection,
     deadline,
     head_timer::with_timer,
-    timed_writes::TimedWrites,
+    pace::{Pace, Strangers},
+    transport::Transport,
 };
 
 /// How many calls of one connection run at once over gRPC. A gateway sends the calls of all its callers over one
@@ -86,11 +87,14 @@ pub(super) async fn serve<Transport>(
     Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let connections = TaskTracker::new();
+    let strangers = Strangers::new();
     while let Some(Some(accepted)) = stopping.run_until_cancelled(incoming.recv()).await {
         let connection = Connection::new(lifetimes, stopping.child_token());
         let Accepted { transport, permit } = accepted;
         let (router, stopping) = (router.clone(), stopping.clone());
-        let serving = serve_connection(protocol, router, transport.is_http2(), transport, connection, stopping);
+        // Frames are a matter of HTTP/2.
+        let pace = transport.is_http2().then(|| Pace::new(strangers.clone()));
+        let serving = serve_connection(protocol, router, transport, pace, connection, stopping);
         connections.spawn(serving.map(|()| drop(permit)));
     }
     drop(incoming);
@@ -98,18 +102,20 @@ pub(super) async fn serve<Transport>(
     connections.wait().await;
 }
 
-/// Serves one connection until its client closes it, or it is idle or old, or the program stops.
+/// Serves one connection until its client closes it, or it is idle or old, or the program stops. Over HTTP/2 it has a
+/// pace.
 async fn serve_connection(
     protocol: Protocol,
     router: Router,
-    is_http2: bool,
     transport: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    pace: Option<Pace>,
     connection: Arc<Connection>,
     stopping: CancellationToken,
 ) {
     let lifetimes = connection.lifetimes;
+    let is_http2 = pace.is_some();
     let (timer, transport) = with_timer(transport);
-    let transport = TokioIo::new(TimedWrites::new(transport, Arc::clone(&connection)));
+    let transport = TokioIo::new(Transport::new(transport, Arc::clone(&connection), pace));
     let mut server = Builder::new(CallExecutor(Arc::clone(&connection)));
     if protocol == Protocol::Grpc {
         server = server.http2_only();
@@ -229,7 +235,7 @@ mod tests {
             let transport = detect_protocol(server).await.expect("the protocol is known");
             let stopping = CancellationToken::new();
             let connection = Connection::new(LIFETIMES, stopping.child_token());
-            serve_connection(Protocol::Http, router, transport.is_http2(), transport, connection, stopping).await;
+            serve_connection(Protocol::Http, router, transport, None, connection, stopping).await;
         });
         client
     }

@@ -9,7 +9,8 @@ mod deadline;
 mod detect;
 mod head_timer;
 mod http;
-mod timed_writes;
+mod pace;
+mod transport;
 
 use std::sync::Arc;
 

@@ -1,10 +1,11 @@
-//! The writing side of a connection: the connection ends when its client takes nothing for too long.
+//! The bytes of a connection: it ends when its client takes nothing for too long, and while its client has presented no
+//! valid credential, it is read slowly.
 
 use std::{
     io::{self, IoSlice},
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use tokio::{
@@ -12,19 +13,21 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::connection::Connection;
+use super::{connection::Connection, pace::Pace};
 
 /// A connection whose writes fail when none has succeeded for as long as its lifetimes allow.
-pub struct TimedWrites<Transport> {
-    transport: Transport,
+pub struct Transport<Inner> {
+    inner: Inner,
     connection: Arc<Connection>,
+    /// How fast it is read, if that is limited.
+    pace: Option<Pace>,
     /// Since a write has to wait: when that began.
     waiting: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
-impl<Transport> TimedWrites<Transport> {
-    pub(super) fn new(transport: Transport, connection: Arc<Connection>) -> Self {
-        Self { transport, connection, waiting: None }
+impl<Inner> Transport<Inner> {
+    pub(super) fn new(inner: Inner, connection: Arc<Connection>, pace: Option<Pace>) -> Self {
+        Self { inner, connection, pace, waiting: None }
     }
 
     fn check<T>(&mut self, written: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
@@ -52,15 +55,21 @@ impl<Transport> TimedWrites<Transport> {
     }
 }
 
-impl<Transport: AsyncRead + Unpin> AsyncRead for TimedWrites<Transport> {
+impl<Inner: AsyncRead + Unpin> AsyncRead for Transport<Inner> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.transport).poll_read(context, into)
+        let Self { inner, connection, pace, .. } = &mut *self;
+        let Some(pace) = pace else { return Pin::new(inner).poll_read(context, into) };
+        ready!(pace.poll_turn(connection, context));
+        let before = into.filled().len();
+        let read = Pin::new(inner).poll_read(context, into);
+        pace.note_read(into.filled().len() - before);
+        read
     }
 }
 
-impl<Transport: AsyncWrite + Unpin> AsyncWrite for TimedWrites<Transport> {
+impl<Inner: AsyncWrite + Unpin> AsyncWrite for Transport<Inner> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.transport).poll_write(context, bytes);
+        let written = Pin::new(&mut self.inner).poll_write(context, bytes);
         self.check_bytes(written, context)
     }
 
@@ -69,21 +78,21 @@ impl<Transport: AsyncWrite + Unpin> AsyncWrite for TimedWrites<Transport> {
         context: &mut Context<'_>,
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.transport).poll_write_vectored(context, bytes);
+        let written = Pin::new(&mut self.inner).poll_write_vectored(context, bytes);
         self.check_bytes(written, context)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.transport.is_write_vectored()
+        self.inner.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut self.transport).poll_flush(context);
+        let flushed = Pin::new(&mut self.inner).poll_flush(context);
         self.check(flushed, context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let shut_down = Pin::new(&mut self.transport).poll_shutdown(context);
+        let shut_down = Pin::new(&mut self.inner).poll_shutdown(context);
         self.check(shut_down, context)
     }
 }
