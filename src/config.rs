@@ -11,6 +11,7 @@ use crate::{
     issuer_options::IssuerOptions,
     quota_options::QuotaOptions,
     reclaim,
+    retention_options::RetentionOptions,
     secret_files::{DatabaseUrl, UploadTokenKeys},
     session::identity,
     store::{BatchLimits, Terms},
@@ -145,6 +146,10 @@ pub struct Config {
     #[arg(long, env = "TOMBSTONE_RETENTION", default_value = "24h", value_parser = duration)]
     pub tombstone_retention: Duration,
 
+    /// How long jobs that were created here are kept, and the audit trail.
+    #[command(flatten)]
+    pub retention: RetentionOptions,
+
     /// What tenants, printers and users may use.
     #[command(flatten)]
     pub quotas: QuotaOptions,
@@ -196,6 +201,7 @@ impl Config {
             second_pass: reclaim::SECOND_PASS,
             tombstone_retention: self.tombstone_retention,
             max_fragments: self.max_fragments,
+            retention: self.retention.retention(),
             quotas: self.quotas.quotas(),
         }
     }

@@ -73,6 +73,24 @@ crash_points! {
     "reclaim.settled"
     "reclaim.deferred"
 
+    "job_sweep.judged"
+    "job_sweep.before_commit"
+    "job_sweep.committed"
+
+    "audit_add.before_commit"
+    "audit_drop.before_commit"
+    "audit.committed"
+
+    "tenant_delete.begun"
+    "tenant_delete.jobs_ended"
+    "tenant_delete.before_commit"
+    "tenant_delete.jobs_deleted"
+    "tenant_delete.sessions_removed"
+    "tenant_delete.jobs_removed"
+    "tenant_delete.audit_removed"
+    "tenant_delete.catalog_before_commit"
+    "tenant_delete.committed"
+
     "purge_sessions.committed"
     "purge_jobs.before_commit"
     "purge_jobs.committed"

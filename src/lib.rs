@@ -48,6 +48,7 @@ mod range_bytes;
 pub mod reclaim;
 pub mod relay;
 mod repeat;
+pub mod retention_options;
 pub mod rpc;
 pub mod secret_files;
 pub mod server;

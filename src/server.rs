@@ -74,6 +74,7 @@ impl Server {
             config.session_idle_timeout <= config.session_lifetime,
             "--session-idle-timeout must not be longer than --session-lifetime"
         );
+        config.retention.check(&config.quotas.quotas())?;
         let database_url = config.database.read()?;
         let issuers = Issuers::new(&config.issuers, config.issuers.ca()?.as_deref())?;
         let upload_urls = Arc::new(UploadUrls::new(&config.public_url, &config.upload_token_keys.read()?)?);

@@ -100,9 +100,13 @@ impl Probe for ServiceProbe {
         // The schema is read on a connection of its own. The backlog uses the pool, like calls, and may get no
         // connection although the database is up.
         let store = &self.app.store;
-        let (schema, backlog) =
-            join!(timeout(DATABASE_TIMEOUT, store.schema()), timeout(DATABASE_TIMEOUT, store.backlog()));
+        let (schema, backlog, months) = join!(
+            timeout(DATABASE_TIMEOUT, store.schema()),
+            timeout(DATABASE_TIMEOUT, store.backlog()),
+            timeout(DATABASE_TIMEOUT, store.audit_months_ahead())
+        );
         gauge!(meters::DATABASE_UP).set(if matches!(schema, Ok(Ok(_))) { 1.0 } else { 0.0 });
         Self::set_backlog(backlog.ok().and_then(Result::ok));
+        gauge!(meters::AUDIT_MONTHS_AHEAD).set(months.ok().and_then(Result::ok).map_or(f64::NAN, f64::from));
     }
 }

@@ -8,6 +8,7 @@ mod man;
 mod remote;
 mod serve;
 mod store_command;
+mod tenant;
 
 pub use remote::ServiceAddress;
 
@@ -66,6 +67,8 @@ enum Command {
     Healthcheck(healthcheck::Healthcheck),
     /// Change which object store the database belongs to.
     Store(store_command::StoreCommand),
+    /// Delete a tenant with everything that was stored for it.
+    Tenant(tenant::TenantCommand),
     /// Maintain the catalog: tenants, printers, shares, print jobs and print tasks.
     Catalog(catalog::Catalog),
     /// Print a script that completes this program's commands in a shell.
@@ -116,6 +119,7 @@ impl Command {
             }
             Self::Healthcheck(healthcheck) => healthcheck.run().await?,
             Self::Store(store) => store.run().await?,
+            Self::Tenant(tenant) => return tenant.run().await,
             Self::Catalog(catalog) => catalog.run().await?,
         }
         Ok(ExitCode::SUCCESS)

@@ -87,6 +87,12 @@ pub struct Reached {
 }
 
 impl Quotas {
+    /// The longest window of a limit: rows that are younger must not go.
+    pub fn longest_window(&self) -> Duration {
+        let rolling = [self.printer_jobs, self.user_jobs, self.user_jobs_long, self.user_bytes, self.user_bytes_long];
+        rolling.into_iter().flatten().map(|limit| limit.window).max().unwrap_or_default()
+    }
+
     /// The limits of what this caller creates. Those of users do not apply to an application: it sends the documents of
     /// many users.
     pub fn of(self, caller: &Principal) -> Self {

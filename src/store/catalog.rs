@@ -76,13 +76,13 @@ impl From<Error> for CatalogError {
 }
 
 impl Store {
-    /// Creates or updates the tenant; returns what is stored.
+    /// Creates or updates the tenant; returns what is stored. Changes nothing while the tenant is being deleted.
     pub async fn upsert_tenant(&self, caller: &CatalogCaller, tenant: &Tenant) -> Result<Tenant, CatalogError> {
         let upsert = sqlx::query!(
             "insert into tenant as t (tenant_id, subscription_active, revision) values ($1, $2, $3)
              on conflict (tenant_id) do update
              set subscription_active = excluded.subscription_active, revision = excluded.revision
-             where t.revision <= excluded.revision",
+             where t.revision <= excluded.revision and t.delete_time is null",
             caller.tenant().0,
             tenant.subscription_active,
             tenant.revision,
@@ -100,8 +100,13 @@ impl Store {
         upserted.await
     }
 
-    /// Creates or updates a printer; returns what is stored.
+    /// Creates or updates a printer; returns what is stored. While the tenant is being deleted, it counts as deleted.
     pub async fn upsert_printer(&self, caller: &CatalogCaller, printer: &Printer) -> Result<Printer, CatalogError> {
+        // Keeps the tenant until the printer is stored.
+        let tenant = sqlx::query_scalar!(
+            "select 1 from tenant where tenant_id = $1 and delete_time is null for key share",
+            caller.tenant().0
+        );
         let upsert = sqlx::query!(
             "insert into printer as p (tenant_id, printer_id, revision) values ($1, $2, $3)
              on conflict (tenant_id, printer_id) do update set revision = excluded.revision
@@ -117,6 +122,9 @@ impl Store {
             printer.printer,
         );
         let upserted = self.database.transaction(debug_span!("store.upsert_printer"), async |transaction| {
+            if transaction.statement(async |connection| tenant.fetch_optional(connection).await).await?.is_none() {
+                return Err(CatalogError::ParentNotFound("tenant"));
+            }
             transaction.statement(async |connection| upsert.execute(connection).await).await?;
             crash_point!("printer_upsert.before_commit");
             Ok(transaction.statement(async |connection| stored.fetch_one(connection).await).await?)

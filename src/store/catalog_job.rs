@@ -3,7 +3,11 @@
 use tracing::debug_span;
 use uuid::Uuid;
 
-use super::{CatalogError, Error, Store, database::Transaction, ending::Canceler, interval};
+use super::{
+    CatalogError, Store,
+    ending::Canceler,
+    free::{FreedBy, JobKeys, free_completed},
+};
 use crate::{
     name::{DocumentId, JobKey, SessionId},
     session::{CatalogCaller, Credential, End, Principal},
@@ -34,7 +38,8 @@ pub enum DeleteJobOutcome {
 }
 
 impl Store {
-    /// Creates or updates a job with its document; returns what is stored. Creator and document never change.
+    /// Creates or updates a job with its document; returns what is stored. Creator and document never change. From then
+    /// on it is the catalog's to delete, also if it was created here.
     pub async fn upsert_print_job(
         &self,
         caller: &CatalogCaller,
@@ -43,9 +48,11 @@ impl Store {
         let tenant = caller.tenant().0;
         let upsert_job = sqlx::query!(
             r#"
-            insert into print_job as j (tenant_id, printer_id, job_id, created_by, revision) values ($1, $2, $3, $4, $5)
+            insert into print_job as j (tenant_id, printer_id, job_id, created_by, revision, is_in_catalog)
+            values ($1, $2, $3, $4, $5, true)
             on conflict (tenant_id, printer_id, job_id) do update
-            set revision = case when j.delete_time is null then greatest(j.revision, excluded.revision) else j.revision end
+            set revision = case when j.delete_time is null then greatest(j.revision, excluded.revision) else j.revision end,
+                is_in_catalog = true
             returning created_by, revision, delete_time is not null as "deleted!"
             "#,
             tenant,
@@ -126,53 +133,17 @@ impl Store {
             let Some(is_deleted_now) = deleted else { return Ok(DeleteJobOutcome::Outdated) };
             let ended = self.end_session_of_job(transaction, tenant, job, canceler).await?;
             if is_deleted_now {
-                self.free_completed(transaction, caller, job, request_id).await?;
+                let application = caller.application().to_string();
+                let by = FreedBy {
+                    actor: Some(&application),
+                    credential: Some(Credential::AccessToken.as_str()),
+                    request_id: Some(request_id),
+                };
+                free_completed(transaction, self.terms.writer_grace, &JobKeys::of(tenant, job), by).await?;
             }
             crash_point!("job_delete.before_commit");
             Ok(ended.map_or(DeleteJobOutcome::NoSession, |(session, end)| DeleteJobOutcome::Ended(session, end)))
         });
         deleted.await
-    }
-
-    /// Frees the bytes of a deleted job's document. Its session stays completed. Its manifest is deleted, so that
-    /// reclaiming keeps none of its objects. This also covers a session that was completed while the statement that
-    /// should cancel it waited for its row.
-    async fn free_completed(
-        &self,
-        transaction: &mut Transaction,
-        caller: &CatalogCaller,
-        job: &JobKey,
-        request_id: &str,
-    ) -> Result<(), Error> {
-        let free = sqlx::query!(
-            "with completed as (
-                 select tenant_id, session_id, document_id
-                 from upload_session join print_document using (tenant_id, document_id)
-                 where tenant_id = $1 and printer_id = $2 and job_id = $3 and state = 'completed'
-             ), freed as (
-                 update upload_session s set is_freed = true from completed c
-                 where (s.tenant_id, s.session_id) = (c.tenant_id, c.session_id)
-             ), emptied as (
-                 delete from fragment f using completed c
-                 where (f.tenant_id, f.session_id) = (c.tenant_id, c.session_id)
-             ), audited as (
-                 insert into audit (tenant_id, session_id, document_id, action, actor, credential, request_id)
-                 select tenant_id, session_id, document_id, 'free', $5, $6, $7 from completed
-             )
-             insert into reclaim (tenant_id, session_id, final_time)
-             select tenant_id, session_id, clock_timestamp() + $4 from completed
-             on conflict (tenant_id, session_id) do update
-             set due_time = excluded.due_time, final_time = excluded.final_time, passes = 0",
-            caller.tenant().0,
-            job.printer,
-            job.job,
-            interval(self.terms.writer_grace),
-            caller.application().to_string(),
-            Credential::AccessToken.as_str(),
-            request_id,
-        );
-        transaction.statement(async |connection| free.execute(connection).await).await?;
-        crash_point!("job_delete.freed");
-        Ok(())
     }
 }

@@ -5,6 +5,7 @@
 //! The session's row is the fence, and Postgres is the clock. A statement that changes a session has a condition on the
 //! session's state and time, and changes nothing if the condition is false. One more read then finds out why.
 
+mod audit;
 mod batch;
 mod batchers;
 mod cancel;
@@ -12,10 +13,12 @@ mod catalog;
 mod catalog_job;
 mod commit_range;
 mod database;
+mod delete_tenant;
 mod ending;
 mod error;
 mod find_document;
 mod fitness;
+mod free;
 mod health;
 mod notify;
 mod print_job;
@@ -28,6 +31,7 @@ mod renew;
 mod resolve;
 mod session;
 mod store_identity;
+mod sweep_jobs;
 mod tenant_limits;
 mod turns;
 mod uses;
@@ -50,9 +54,11 @@ use tokio::sync::{Mutex, Notify};
 use self::{batchers::Batchers, database::Database, error::corrupt, turns::Turns};
 use crate::quotas::{Quotas, TenantUsage};
 
+pub use audit::MONTHS_AHEAD;
 pub use cancel::CancelOutcome;
 pub use catalog::{CatalogError, PrintTask, Printer, PrinterShare, Tenant};
 pub use catalog_job::{CatalogPrintJob, DeleteJobOutcome};
+pub use delete_tenant::TenantDeletion;
 pub use ending::{SessionChange, Swept};
 pub use error::Error;
 pub use fitness::Unfit;
@@ -65,6 +71,7 @@ pub use reclaim::{CLAIM_BATCH, Reclaim};
 pub use resolve::{FoundDocument, FoundPrinter, FoundSession, Purpose, Wanted};
 pub use session::{CreateOutcome, Created};
 pub use store_identity::replace_object_store;
+pub use sweep_jobs::{JOB_BATCH, Retention, SweptJobs};
 
 /// The schema.
 pub static MIGRATOR: Migrator = sqlx::migrate!();
@@ -109,6 +116,8 @@ pub struct Terms {
     pub second_pass: Duration,
     /// How long the rows of canceled and expired sessions and of deleted jobs are kept.
     pub tombstone_retention: Duration,
+    /// How long what was created here is kept.
+    pub retention: Retention,
     /// How many pieces a document may have.
     pub max_fragments: u32,
     /// What callers and tenants may use.

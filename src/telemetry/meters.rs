@@ -37,6 +37,10 @@ pub const LIMITS_REACHED: &str = "print_upload_limits_reached_total";
 pub const CANCEL_DURATION: &str = "print_upload_cancel_duration_seconds";
 /// Expired sessions that this replica has swept.
 pub const EXPIRED_SESSIONS: &str = "print_upload_expired_sessions_total";
+/// Jobs that this replica's sweep has ended, by `reason`.
+pub const ENDED_JOBS: &str = "print_upload_ended_jobs_total";
+/// How many months ahead have a table of the audit trail.
+pub const AUDIT_MONTHS_AHEAD: &str = "print_upload_audit_months_ahead";
 /// Ended sessions whose bytes are still to be deleted, of all replicas.
 pub const RECLAIM_QUEUE: &str = "print_upload_reclaim_queue_sessions";
 /// How long ago the oldest of them ended.
@@ -139,6 +143,9 @@ pub fn init_service() {
     }
     drop(histogram!(CANCEL_DURATION));
     counter!(EXPIRED_SESSIONS).increment(0);
+    for reason in ["unused", "canceled", "started"] {
+        counter!(ENDED_JOBS, "reason" => reason).increment(0);
+    }
     counter!(RECLAIM_PASSES, "result" => "done").increment(0);
     counter!(RECLAIM_PASSES, "result" => "failed").increment(0);
 
@@ -159,6 +166,11 @@ pub fn init_service() {
         "Of a deletion: until the session has ended and its writers on this replica are notified."
     );
     describe_counter!(EXPIRED_SESSIONS, "Expired sessions that this replica has swept.");
+    describe_counter!(
+        ENDED_JOBS,
+        "Jobs that this replica's sweep has ended, by reason: unused (canceled), canceled or started (deleted)."
+    );
+    describe_gauge!(AUDIT_MONTHS_AHEAD, "How many months from the next one on have a table of the audit trail.");
     describe_gauge!(RECLAIM_QUEUE, "Ended sessions whose bytes are still to be deleted, of all replicas.");
     describe_gauge!(RECLAIM_OLDEST_AGE, "How long the oldest session of the reclaim queue has been waiting.");
     describe_counter!(RECLAIM_PASSES, "Passes over the objects of an ended session, by result: done or failed.");

@@ -18,6 +18,7 @@ mod processes;
 mod ranges;
 mod replicas;
 mod rest;
+mod retention;
 mod sessions;
 mod stores;
 mod strangers;

@@ -1,8 +1,10 @@
-//! Checks of the source itself: imports, the comments of the protos, the generated reference. They need no database.
+//! Checks of the source itself: imports, the comments of the protos, the generated reference, the planted faults. They need
+//! no database.
 
 mod annotations;
 mod attributes;
 mod crash_points;
+mod faults;
 mod imports;
 mod proto;
 mod reference;

@@ -55,7 +55,15 @@ impl Crash {
 
     /// The same for a point that the program reaches without a call.
     pub async fn at_start(&mut self) {
+        self.at_start_after(&[]).await;
+    }
+
+    /// The same, with statements that run while no service does.
+    pub async fn at_start_after(&mut self, statements: &[&'static str]) {
         self.app.stop().await;
+        for statement in statements {
+            self.execute(statement).await;
+        }
         let program = Program::start_crashing(&self.app, self.crash_at);
         self.wait_for_crash(program).await;
         self.restart().await;
@@ -69,6 +77,11 @@ impl Crash {
         let program = Program::start_crashing(&self.app, self.crash_at);
         self.wait_for_crash(program).await;
         self.restart().await;
+    }
+
+    /// The same for a command beside the service, which goes on.
+    pub async fn in_command(&self, arguments: &[&str]) {
+        self.wait_for_crash(Program::start_crashing_command(arguments, self.crash_at)).await;
     }
 
     async fn wait_for_crash(&self, program: Program) {

@@ -10,6 +10,7 @@ mod ends;
 mod jobs;
 mod purging;
 mod reclaiming;
+mod retention;
 mod uploads;
 
 use print_upload::crash::POINTS;
@@ -118,6 +119,26 @@ crashes! {
         completed_pass_done: "reclaim.passed" in reclaiming::pass_over_a_completed_session,
         completed_pass_settled: "reclaim.settled" in reclaiming::pass_over_a_completed_session,
         failed_pass_deferred: "reclaim.deferred" in reclaiming::failed_pass,
+
+        old_jobs_judged: "job_sweep.judged" in retention::sweep_jobs,
+        old_jobs_freed: "job_delete.freed" in retention::sweep_jobs,
+        old_jobs_before_commit: "job_sweep.before_commit" in retention::sweep_jobs,
+        old_jobs_committed: "job_sweep.committed" in retention::sweep_jobs,
+        audit_month_before_commit: "audit_add.before_commit" in retention::add_months,
+        audit_month_committed: "audit.committed" in retention::add_months,
+        old_audit_before_commit: "audit_drop.before_commit" in retention::drop_audit,
+        old_audit_committed: "audit.committed" in retention::drop_audit,
+
+        tenant_marked: "tenant_delete.begun" in retention::delete_tenant,
+        tenant_sessions_ended: "tenant_delete.jobs_ended" in retention::delete_tenant,
+        tenant_jobs_freed: "job_delete.freed" in retention::delete_tenant,
+        tenant_jobs_before_commit: "tenant_delete.before_commit" in retention::delete_tenant,
+        tenant_jobs_deleted: "tenant_delete.jobs_deleted" in retention::delete_tenant,
+        tenant_sessions_removed: "tenant_delete.sessions_removed" in retention::finish_deleting_a_tenant,
+        tenant_jobs_removed: "tenant_delete.jobs_removed" in retention::finish_deleting_a_tenant,
+        tenant_audit_removed: "tenant_delete.audit_removed" in retention::finish_deleting_a_tenant,
+        tenant_before_it_is_removed: "tenant_delete.catalog_before_commit" in retention::finish_deleting_a_tenant,
+        tenant_removed: "tenant_delete.committed" in retention::finish_deleting_a_tenant,
 
         sessions_purged: "purge_sessions.committed" in purging::purge_sessions,
         jobs_purged_before_commit: "purge_jobs.before_commit" in purging::purge_jobs,

@@ -63,6 +63,15 @@ impl Program {
         Self::spawn(command)
     }
 
+    /// Starts a command with these arguments, with a program that aborts at a crash point.
+    pub fn start_crashing_command(arguments: &[&str], crash_at: &str) -> Self {
+        let program = Path::new(PROGRAM).with_file_name("print-upload-crashing");
+        assert!(program.exists(), "{} is not built: make crash-points", program.display());
+        let mut command = environment::command(program);
+        command.args(arguments).env("CRASH_AT", crash_at);
+        Self::spawn(command)
+    }
+
     fn spawn(mut command: Command) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().expect("the program starts");

@@ -6,7 +6,7 @@ use super::{
     counts::Counts,
     plot::tables_in_use,
     samples::Samples,
-    terms::{KEPT_FOR_EVER, SETTLED},
+    terms::{KEPT_LONGER, SETTLED},
     trend::{self, Trend, Verdict},
 };
 
@@ -56,12 +56,12 @@ fn verdicts(trends: &[Trend]) -> String {
     if flat + grows == 0 {
         return "\nThe run was too short to judge whether something grows.\n".into();
     }
-    let kept = KEPT_FOR_EVER.map(|table| format!("`{table}`")).join(", ");
     let minutes = SETTLED.as_secs() / 60;
     format!(
         "\n{flat} things are flat, {grows} grow: the mean of the last quarter is compared with that of the second one. \
          Rows and files\nare judged from minute {minutes} on, when the first of them have been kept long enough. Not \
-         judged: CPU, what the load\nitself counts, and tables from which nothing is ever deleted ({kept}).\n"
+         judged: CPU, what the load\nitself counts, and the tables of the audit trail (`{KEPT_LONGER}_…`), which is kept \
+         for 31 days at least.\n"
     )
 }
 

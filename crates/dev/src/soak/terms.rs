@@ -23,9 +23,9 @@ pub struct Terms {
 /// ended session (--range-timeout and a minute), the minute between two purges, and the next autovacuum.
 pub const SETTLED: Duration = Duration::from_secs(6 * 60);
 
-/// Tables that nothing is ever deleted from. Once the program deletes old rows of `audit`, and jobs by their age, their
-/// retentions belong into [`Terms::flags`] and [`SETTLED`], and this becomes empty.
-pub const KEPT_FOR_EVER: [&str; 1] = ["audit"];
+/// How the names of the tables begin that keep their rows for longer than a run lasts: the audit trail, of which the
+/// program keeps 31 days at least.
+pub const KEPT_LONGER: &str = "audit";
 
 impl Terms {
     pub fn of(lasts: Duration) -> Self {

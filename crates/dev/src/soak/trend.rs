@@ -2,7 +2,7 @@
 
 use super::{
     samples::Samples,
-    terms::{KEPT_FOR_EVER, SETTLED},
+    terms::{KEPT_LONGER, SETTLED},
 };
 
 /// Nothing is judged that was measured for less than this, in seconds.
@@ -73,9 +73,9 @@ pub fn of(samples: &Samples, column: &str) -> Option<Trend> {
     };
     let (first, second, last) = (mean(0), mean(quarter), mean(measured.len() - quarter));
     let (_, unit, allowance) = *THINGS.iter().find(|(suffix, ..)| column.contains(suffix))?;
-    let is_for_ever = KEPT_FOR_EVER.iter().any(|table| column.starts_with(&format!("table.{table}.")));
+    let is_kept_longer = column.strip_prefix("table.").is_some_and(|table| table.starts_with(KEPT_LONGER));
     let verdict = match allowance {
-        Some(allowance) if lasted >= SHORTEST && !is_for_ever => {
+        Some(allowance) if lasted >= SHORTEST && !is_kept_longer => {
             if last <= second * FACTOR + allowance {
                 Verdict::Flat
             } else {

@@ -18,7 +18,8 @@ impl Database {
     /// Adds a column to every table, and marks that as a migration: a schema that is newer than both programs'.
     pub(super) async fn apply_stand_in(&self) -> anyhow::Result<()> {
         let tables =
-            "select tablename::text from pg_tables where schemaname = 'public' and tablename <> '_sqlx_migrations'";
+            "select tablename::text from pg_tables join pg_class on oid = format('%I.%I', schemaname, tablename)::regclass
+             where schemaname = 'public' and tablename <> '_sqlx_migrations' and not relispartition";
         let tables: Vec<String> = sqlx::query_scalar(tables).fetch_all(&self.0).await?;
         for table in tables {
             let add = format!("alter table {table} add column stand_in text default 'new'");
