@@ -75,7 +75,7 @@ impl Hostile {
         let page = hostile::page(&options.output);
         let failed = hostile::run(options).await?;
         println!("written to {}", page.display());
-        ensure!(failed.is_empty(), "a bound does not hold: {}", failed.join(", "));
+        ensure!(failed.is_empty(), "failed, or a bound does not hold: {}", failed.join(", "));
         Ok(())
     }
 }

@@ -46,7 +46,7 @@ impl Options {
     fn limit(&self, act: Act) -> Duration {
         match act {
             _ if self.is_quick => Duration::from_secs(60),
-            Act { has_end: true, .. } => Duration::from_secs(5 * 60),
+            Act { has_end: true, .. } => Duration::from_secs(6 * 60),
             _ => self.duration + Duration::from_secs(2 * 60),
         }
     }

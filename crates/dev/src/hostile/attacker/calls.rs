@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::{
     Attack,
     connection::{PAUSE, connect, play_and_read, swarm},
-    frames::{self, DATA},
+    frames::{self, DATA, END_STREAM},
 };
 use crate::{
     ScratchFolder,
@@ -122,18 +122,20 @@ pub async fn unknown_keys(attack: &Arc<Attack>) -> anyhow::Result<()> {
 
 /// Streams that report the health for ever: four on each connection.
 pub async fn health_watch(attack: &Arc<Attack>) -> anyhow::Result<()> {
-    streams(attack, HEALTH_WATCH, attack.count(500, 10), &[]).await
+    streams(attack, HEALTH_WATCH, attack.count(500, 10), END_STREAM, &[]).await
 }
 
 /// Reflection streams that ask for the list of services and then nothing.
 pub async fn reflection_streams(attack: &Arc<Attack>) -> anyhow::Result<()> {
-    streams(attack, REFLECTION, attack.count(250, 10), &[0x3a, 0]).await
+    streams(attack, REFLECTION, attack.count(250, 10), 0, &[0x3a, 0]).await
 }
 
+/// Opens streams, four on each connection, and sends a message on each. `flags` are those of the frame with the message.
 async fn streams(
     attack: &Arc<Attack>,
     path: &'static str,
     connections: usize,
+    flags: u8,
     message: &'static [u8],
 ) -> anyhow::Result<()> {
     const CALLS: usize = 4;
@@ -145,7 +147,7 @@ async fn streams(
             for call in 0..CALLS {
                 let stream = frames::stream(call);
                 begin.extend(frames::header_frames(stream, 0, &frames::call(path, None)));
-                begin.extend(frames::frame(DATA, 0, stream, &frames::message(message)));
+                begin.extend(frames::frame(DATA, flags, stream, &frames::message(message)));
             }
             match write.send(&begin).await {
                 Ok(()) => {

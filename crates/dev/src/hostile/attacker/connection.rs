@@ -16,6 +16,7 @@ use tokio::{
     task::JoinSet,
     time::{sleep, timeout},
 };
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{Attack, NOT_CONNECTED, counts::Counts, frames, ramp, seconds_since};
 
@@ -99,19 +100,23 @@ impl Writer {
 /// Plays on one connection over HTTP/2 while what comes back is read, until the connection ends. Returns how.
 pub async fn play_and_read(
     attack: &Attack,
-    mut connection: Connection,
+    connection: Connection,
     play: impl AsyncFnOnce(&mut Writer) -> io::Error,
 ) -> String {
-    let reading = frames::read_to_end(&mut connection.read, &attack.counts);
-    tokio::pin!(reading);
-    tokio::select! {
-        ending = &mut reading => return ending,
-        error = play(&mut connection.write) => {
+    let Connection { mut read, mut write } = connection;
+    let counts = Arc::clone(&attack.counts);
+    // A task of its own: a flood leaves no time to read.
+    let reading = tokio::spawn(async move { frames::read_to_end(&mut read, &counts).await });
+    let mut reading = AbortOnDropHandle::new(reading);
+    let ended = tokio::select! {
+        ended = &mut reading => ended,
+        error = play(&mut write) => {
             // What was sent last by the service may explain it.
-            let ending = timeout(LAST_FRAMES, &mut reading).await;
-            ending.unwrap_or_else(|_| frames::closed(&error))
+            let ended = timeout(LAST_FRAMES, &mut reading).await;
+            ended.unwrap_or_else(|_| Ok(frames::closed(&error)))
         }
-    }
+    };
+    ended.unwrap_or_else(|error| error.to_string())
 }
 
 /// Keeps `count` connections busy: each is played until it ends. If `again` is set, another one follows after so long.

@@ -9,6 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::future::try_join_all;
 use print_upload_client::{
     code_name,
     proto::{CreateUploadSessionRequest, DeleteUploadSessionRequest, RangeHeader, UploadSession},
@@ -109,7 +110,7 @@ pub async fn one_byte_fragments(attack: &Arc<Attack>) -> anyhow::Result<()> {
     let connections = Connections::open(attack.grpc, &attack.tokens[0], CONNECTIONS).await?;
     attack.begin().await?;
     attack.counts.connections.fetch_add(CONNECTIONS as u64, Ordering::Relaxed);
-    callers(count, async |caller, number| {
+    callers(CALLERS, count, async |caller, number| {
         let fragment = fragment(caller, number);
         attack.counts.add_bytes(fragment.len());
         note(attack, &connections.caller(caller, "UploadRange")?.call(fragment).await);
@@ -118,17 +119,18 @@ pub async fn one_byte_fragments(attack: &Arc<Attack>) -> anyhow::Result<()> {
     .await
 }
 
-/// One user creates a session and cancels it, again and again.
+/// One user creates sessions and cancels them, again and again, each loop with a document of its own.
 pub async fn create_and_cancel(attack: &Arc<Attack>) -> anyhow::Result<()> {
+    const LOOPS: usize = 32;
     let user = User::of(attack, 0)?;
     let mut documents = Vec::new();
-    for _ in 0..CALLERS {
+    for _ in 0..LOOPS {
         documents.push(user.new_document().await?);
     }
     let connections = Connections::open(attack.grpc, &attack.tokens[0], CONNECTIONS).await?;
     attack.begin().await?;
     attack.counts.connections.fetch_add(CONNECTIONS as u64, Ordering::Relaxed);
-    callers(attack.loops, async |caller, _| {
+    callers(LOOPS, attack.loops, async |caller, _| {
         let parent = documents[caller].clone();
         let create = frame(&CreateUploadSessionRequest { parent, properties: Some(properties(SIZE)) });
         attack.counts.add_bytes(2 * create.len());
@@ -145,8 +147,13 @@ pub async fn create_and_cancel(attack: &Arc<Attack>) -> anyhow::Result<()> {
     .await
 }
 
-/// Makes the calls 0 to `count`, [`CALLERS`] at a time. `call` gets the number of the caller and that of the call.
-async fn callers(count: usize, call: impl AsyncFn(usize, usize) -> anyhow::Result<()>) -> anyhow::Result<()> {
+/// Makes the calls 0 to `count`, so many at a time as there are `callers`. `call` gets the number of the caller and that
+/// of the call.
+async fn callers(
+    callers: usize,
+    count: usize,
+    call: impl AsyncFn(usize, usize) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let next = AtomicUsize::new(0);
     let run = async |caller| {
         loop {
@@ -157,6 +164,5 @@ async fn callers(count: usize, call: impl AsyncFn(usize, usize) -> anyhow::Resul
             call(caller, number).await?;
         }
     };
-    tokio::try_join!(run(0), run(1), run(2), run(3), run(4), run(5), run(6), run(7))?;
-    Ok(())
+    try_join_all((0..callers).map(run)).await.map(drop)
 }
