@@ -42,6 +42,11 @@ impl Retention {
         let shortest = self.started_job.unwrap_or(LOOK_INTERVAL).min(self.canceled_job);
         shortest.clamp(SHORTEST_LOOK, LOOK_INTERVAL)
     }
+
+    /// The time to the first look at a new job.
+    pub(super) fn first_look(&self) -> Duration {
+        self.unused_job.min(self.look())
+    }
 }
 
 /// The result of a sweep.
