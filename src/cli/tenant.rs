@@ -71,12 +71,10 @@ async fn delete(deletion: &TenantDeletion, tenant: Uuid) -> anyhow::Result<ExitC
             return Ok(ExitCode::from(AGAIN));
         }
     }
-    let mut rows = 0;
-    loop {
-        match deletion.remove_audit().await? {
-            0 => break,
-            removed => rows += removed,
-        }
+    let (mut after, mut rows) = (Uuid::nil(), 0);
+    while let Some((last, removed)) = deletion.remove_audit(after).await? {
+        after = last;
+        rows += removed;
     }
     println!("removed {rows} rows of the audit trail");
     if !exists {
