@@ -3,11 +3,13 @@
 
 alter table print_job
     -- Whether the catalog has pushed the job. Then it is the catalog's to delete, also if it was created here. A
-    -- program that does not know the column leaves it: a job with a revision was pushed as well.
-    add column is_in_catalog boolean     not null default false,
+    -- program that does not know the column leaves it: a job with a revision was pushed as well. The jobs from before
+    -- this migration count as pushed: with revision 0, their rows do not show it.
+    add column is_in_catalog boolean     not null default true,
     -- When the sweeper looks at a job that was created here. A start and a cancel do not change it, so that they write
     -- to no index. A program that does not know the column leaves the default, and the job is looked at once early.
     add column sweep_time    timestamptz not null default now();
+alter table print_job alter column is_in_catalog set default false;
 create index print_job_sweep_idx on print_job (sweep_time)
     where created_here and not is_in_catalog and delete_time is null;
 
