@@ -133,21 +133,32 @@ impl TenantDeletion {
         Ok(())
     }
 
-    /// Removes the sessions behind `after` whose bytes are gone for good. `None` if there is no session behind `after`.
+    /// Removes the sessions behind `after` whose bytes are gone for good. One that another transaction has locked stays.
+    /// `None` if there is no session behind `after`.
     pub async fn remove_sessions(&self, after: Uuid) -> Result<Option<Removed<Uuid>>, Error> {
-        // The manifest of a completed session is emptied when its job is deleted.
+        // The manifest of a completed session is emptied when its job is deleted. Locked rows are not waited for: the
+        // service purges the same sessions, in the order of their jobs.
         let query = sqlx::query!(
             r#"
             with batch as materialized (
                 select session_id from upload_session where tenant_id = $1 and session_id > $2
                 order by session_id limit 500
+            ), locked as materialized (
+                select s.session_id from batch b
+                cross join lateral (
+                    select session_id from upload_session s
+                    where s.tenant_id = $1 and s.session_id = b.session_id and s.state <> 'active'
+                      and not exists (
+                          select from reclaim r where (r.tenant_id, r.session_id) = (s.tenant_id, s.session_id)
+                      )
+                      and (s.state <> 'completed' or not exists (
+                          select from fragment f where (f.tenant_id, f.session_id) = (s.tenant_id, s.session_id)
+                      ))
+                    for update skip locked
+                ) s
             ), removed as (
-                delete from upload_session s using batch b
-                where s.tenant_id = $1 and s.session_id = b.session_id and s.state <> 'active'
-                  and not exists (select from reclaim r where (r.tenant_id, r.session_id) = (s.tenant_id, s.session_id))
-                  and (s.state <> 'completed' or not exists (
-                      select from fragment f where (f.tenant_id, f.session_id) = (s.tenant_id, s.session_id)
-                  ))
+                delete from upload_session s using locked l
+                where s.tenant_id = $1 and s.session_id = l.session_id
                 returning s.session_id
             )
             select (select session_id from batch order by session_id desc limit 1) as "last?",
