@@ -88,7 +88,7 @@ async fn delete(deletion: &TenantDeletion, tenant: Uuid) -> Result<ExitCode, Err
     } else if deletion.remove_tenant().await? {
         println!("the tenant {tenant} is deleted");
     } else {
-        println!("a job was pushed meanwhile: run this again");
+        println!("a job or a share was pushed meanwhile: run this again");
         return Ok(ExitCode::from(AGAIN));
     }
     Ok(ExitCode::SUCCESS)

@@ -238,7 +238,7 @@ impl TenantDeletion {
         Ok(Some((last, removed.rows_affected())))
     }
 
-    /// Removes the tenant itself, with its printers and shares. Returns false if a job was pushed meanwhile.
+    /// Removes the tenant itself, with its printers and shares. Returns false if a job or a share was pushed meanwhile.
     pub async fn remove_tenant(&self) -> Result<bool, Error> {
         // Locked first: a printer that is pushed now waits, and finds no tenant.
         let tenant = self.tenant.0;
@@ -256,10 +256,10 @@ impl TenantDeletion {
         });
         let removed: Result<_, Error> = removed.await;
         crash_point!("tenant_delete.committed");
-        match removed {
-            Ok(()) => Ok(true),
-            Err(error) if error.violated_constraint() == Some("print_job_printer_fkey") => Ok(false),
-            Err(error) => Err(error),
+        let Err(error) = removed else { return Ok(true) };
+        match error.violated_constraint() {
+            Some("print_job_printer_fkey" | "printer_share_printer_fkey") => Ok(false),
+            _ => Err(error),
         }
     }
 
