@@ -91,7 +91,7 @@ async fn add_audit_months(app: &AppState) -> Result<(), store::Error> {
     if app.store.audit_months_ahead().await? >= MONTHS_AHEAD {
         return Ok(());
     }
-    for ahead in 0..=MONTHS_AHEAD {
+    for ahead in 1..=MONTHS_AHEAD {
         app.store.add_audit_month(ahead).await?;
         crash_point!("audit.committed");
     }

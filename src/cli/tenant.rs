@@ -12,10 +12,10 @@ use crate::{
     name::{JobKey, TenantId},
     reclaim,
     secret_files::DatabaseUrl,
-    store::TenantDeletion,
+    store::{Error, TenantDeletion},
 };
 
-/// The exit code when the service has to finish first, as when it cannot be reached: run the command again.
+/// The exit code when the service has to finish first, or the database cannot be reached: run the command again.
 const AGAIN: u8 = 6;
 
 /// The commands about tenants.
@@ -57,13 +57,19 @@ impl TenantCommand {
         let url = database.read()?;
         let grace = reclaim::writer_grace(range_timeout);
         let deletion = TenantDeletion::connect(url.expose_secret(), TenantId(tenant), grace).context("the database")?;
-        let deleted = delete(&deletion, tenant).await.context("the database");
+        let deleted = delete(&deletion, tenant).await;
         deletion.close().await;
-        deleted
+        match deleted {
+            Err(error) if error.is_transient() => {
+                eprintln!("print-upload: the database: {error}: run this again");
+                Ok(ExitCode::from(AGAIN))
+            }
+            deleted => deleted.context("the database"),
+        }
     }
 }
 
-async fn delete(deletion: &TenantDeletion, tenant: Uuid) -> anyhow::Result<ExitCode> {
+async fn delete(deletion: &TenantDeletion, tenant: Uuid) -> Result<ExitCode, Error> {
     let exists = deletion.begin().await?;
     if exists {
         delete_jobs(deletion).await?;
@@ -71,12 +77,10 @@ async fn delete(deletion: &TenantDeletion, tenant: Uuid) -> anyhow::Result<ExitC
             return Ok(ExitCode::from(AGAIN));
         }
     }
-    let mut rows = 0;
-    loop {
-        match deletion.remove_audit().await? {
-            0 => break,
-            removed => rows += removed,
-        }
+    let (mut after, mut rows) = (Uuid::nil(), 0);
+    while let Some((last, removed)) = deletion.remove_audit(after).await? {
+        after = last;
+        rows += removed;
     }
     println!("removed {rows} rows of the audit trail");
     if !exists {
@@ -84,13 +88,13 @@ async fn delete(deletion: &TenantDeletion, tenant: Uuid) -> anyhow::Result<ExitC
     } else if deletion.remove_tenant().await? {
         println!("the tenant {tenant} is deleted");
     } else {
-        println!("a job was pushed meanwhile: run this again");
+        println!("a job or a share was pushed meanwhile: run this again");
         return Ok(ExitCode::from(AGAIN));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn delete_jobs(deletion: &TenantDeletion) -> anyhow::Result<()> {
+async fn delete_jobs(deletion: &TenantDeletion) -> Result<(), Error> {
     let (mut after, mut jobs) = (first_job(), 0);
     while let Some((last, deleted)) = deletion.delete_jobs(&after).await? {
         report_progress("deleted", "jobs", jobs, deleted);
@@ -102,7 +106,7 @@ async fn delete_jobs(deletion: &TenantDeletion) -> anyhow::Result<()> {
 }
 
 /// Removes the rows of what the service has finished with. Returns whether all of them are gone.
-async fn remove_rows(deletion: &TenantDeletion) -> anyhow::Result<bool> {
+async fn remove_rows(deletion: &TenantDeletion) -> Result<bool, Error> {
     let (mut after, mut sessions, mut sessions_left, mut last_pass) = (Uuid::nil(), 0, 0, None);
     while let Some(batch) = deletion.remove_sessions(after).await? {
         report_progress("removed", "uploads", sessions, batch.removed as usize);

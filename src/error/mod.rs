@@ -211,7 +211,7 @@ pub enum Error {
     // === Inside the service ===
     /// A call to the database failed.
     #[error("the service cannot reach its database at the moment")]
-    Database(#[from] store::Error),
+    Database(#[source] store::Error),
     /// A call to the object store failed.
     #[error("the service cannot use its object store at the moment")]
     Blobs(blobs::Error),
@@ -227,6 +227,12 @@ impl Error {
     /// A field has a value that is not allowed. `field` has dots between its parts.
     pub fn invalid_field(field: impl Into<Cow<'static, str>>, problem: impl Into<String>) -> Self {
         Self::InvalidField { field: field.into(), problem: problem.into() }
+    }
+}
+
+impl From<store::Error> for Error {
+    fn from(error: store::Error) -> Self {
+        if error.is_printer_missing() { Self::PrinterNotFound } else { Self::Database(error) }
     }
 }
 

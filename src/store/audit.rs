@@ -26,8 +26,8 @@ impl Store {
         self.database.statement(Span::none(), async |connection| query.fetch_one(connection).await).await
     }
 
-    /// Makes the table of a month; 0 is the current one, 1 the next. Returns whether it did: not if there is one, if
-    /// the default table has rows of that month, or if another replica is at it.
+    /// Makes the table of a month; 1 is the next one. Returns whether it did: not if there is one, if the month has
+    /// begun, if the default table has rows of it, or if another replica is at it.
     pub async fn add_audit_month(&self, ahead: i32) -> Result<bool, Error> {
         let query = sqlx::query_scalar!(r#"select audit_add_month($1) as "is_added!""#, ahead);
         let added = self.database.transaction(Span::none(), async |transaction| {

@@ -133,21 +133,32 @@ impl TenantDeletion {
         Ok(())
     }
 
-    /// Removes the sessions behind `after` whose bytes are gone for good. `None` if there is no session behind `after`.
+    /// Removes the sessions behind `after` whose bytes are gone for good. One that another transaction has locked stays.
+    /// `None` if there is no session behind `after`.
     pub async fn remove_sessions(&self, after: Uuid) -> Result<Option<Removed<Uuid>>, Error> {
-        // The manifest of a completed session is emptied when its job is deleted.
+        // The manifest of a completed session is emptied when its job is deleted. Locked rows are not waited for: the
+        // service purges the same sessions, in the order of their jobs.
         let query = sqlx::query!(
             r#"
             with batch as materialized (
                 select session_id from upload_session where tenant_id = $1 and session_id > $2
                 order by session_id limit 500
+            ), locked as materialized (
+                select s.session_id from batch b
+                cross join lateral (
+                    select session_id from upload_session s
+                    where s.tenant_id = $1 and s.session_id = b.session_id and s.state <> 'active'
+                      and not exists (
+                          select from reclaim r where (r.tenant_id, r.session_id) = (s.tenant_id, s.session_id)
+                      )
+                      and (s.state <> 'completed' or not exists (
+                          select from fragment f where (f.tenant_id, f.session_id) = (s.tenant_id, s.session_id)
+                      ))
+                    for update skip locked
+                ) s
             ), removed as (
-                delete from upload_session s using batch b
-                where s.tenant_id = $1 and s.session_id = b.session_id and s.state <> 'active'
-                  and not exists (select from reclaim r where (r.tenant_id, r.session_id) = (s.tenant_id, s.session_id))
-                  and (s.state <> 'completed' or not exists (
-                      select from fragment f where (f.tenant_id, f.session_id) = (s.tenant_id, s.session_id)
-                  ))
+                delete from upload_session s using locked l
+                where s.tenant_id = $1 and s.session_id = l.session_id
                 returning s.session_id
             )
             select (select session_id from batch order by session_id desc limit 1) as "last?",
@@ -202,23 +213,32 @@ impl TenantDeletion {
         Ok(last.map(|last| Removed { last, removed: row.removed, left: row.read - row.removed, last_pass: None }))
     }
 
-    /// Removes the audit trail of some sessions. Returns how many rows; 0 if none is left.
-    pub async fn remove_audit(&self) -> Result<u64, Error> {
+    /// Removes the audit trail of some sessions behind `after`. Returns the last of them, and how many rows it has
+    /// removed. `None` if there is none behind `after`.
+    pub async fn remove_audit(&self, after: Uuid) -> Result<Option<(Uuid, u64)>, Error> {
+        // Without `distinct`, for which Postgres would sort all of the trail: it has no statistics of a table that has
+        // partitions.
         let sessions = sqlx::query_scalar!(
-            "select distinct session_id from audit where tenant_id = $1 order by session_id limit 500",
+            "select session_id from audit where tenant_id = $1 and session_id > $2 order by session_id limit 1000",
             self.tenant.0,
+            after,
         );
         let sessions = async |connection: &mut PgConnection| sessions.fetch_all(connection).await;
         let sessions = self.database.statement(Span::none(), sessions).await?;
-        let remove =
-            sqlx::query!("delete from audit where tenant_id = $1 and session_id = any ($2)", self.tenant.0, &sessions);
+        let Some(&last) = sessions.last() else { return Ok(None) };
+        let remove = sqlx::query!(
+            "delete from audit where tenant_id = $1 and session_id > $2 and session_id <= $3",
+            self.tenant.0,
+            after,
+            last,
+        );
         let removed =
             self.database.statement(Span::none(), async |connection| remove.execute(connection).await).await?;
         crash_point!("tenant_delete.audit_removed");
-        Ok(removed.rows_affected())
+        Ok(Some((last, removed.rows_affected())))
     }
 
-    /// Removes the tenant itself, with its printers and shares. Returns false if a job was pushed meanwhile.
+    /// Removes the tenant itself, with its printers and shares. Returns false if a job or a share was pushed meanwhile.
     pub async fn remove_tenant(&self) -> Result<bool, Error> {
         // Locked first: a printer that is pushed now waits, and finds no tenant.
         let tenant = self.tenant.0;
@@ -236,10 +256,10 @@ impl TenantDeletion {
         });
         let removed: Result<_, Error> = removed.await;
         crash_point!("tenant_delete.committed");
-        match removed {
-            Ok(()) => Ok(true),
-            Err(error) if error.violated_constraint() == Some("print_job_printer_fkey") => Ok(false),
-            Err(error) => Err(error),
+        let Err(error) = removed else { return Ok(true) };
+        match error.violated_constraint() {
+            Some("print_job_printer_fkey" | "printer_share_printer_fkey") => Ok(false),
+            _ => Err(error),
         }
     }
 

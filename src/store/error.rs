@@ -81,6 +81,11 @@ impl Error {
         }
     }
 
+    /// Whether the printer of a new job was removed after the guard had found it.
+    pub fn is_printer_missing(&self) -> bool {
+        self.violated_constraint() == Some("print_job_printer_fkey")
+    }
+
     /// Whether the connection was lost before the statement was answered.
     pub(super) fn is_lost_connection(&self) -> bool {
         matches!(self, Self::Driver(sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_)))

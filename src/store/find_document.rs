@@ -53,7 +53,7 @@ impl Operation for FindDocument {
         let query = sqlx::query_as!(
             DocumentRow,
             r#"
-            select member as "member!", subscription_active, d.document_id as "document_id?",
+            select member as "member!", subscription_active as "subscription_active!", d.document_id as "document_id?",
                    d.printer_id as "printer_id?", d.created_by as "created_by?", s.session_id as "session_id?",
                    s.owner as "owner?", s.url_generation as "url_generation?",
                    exists (
@@ -67,7 +67,10 @@ impl Operation for FindDocument {
                  as asked (tenant_id, printer_id, share_id, job_id, document_id, caller, application, wants_session, etag,
                            member)
             -- Each look-up is by key. `offset 0` keeps it so, whatever Postgres makes of the arrays.
-            cross join lateral (select subscription_active from tenant where tenant_id = asked.tenant_id offset 0) t
+            cross join lateral (
+                select subscription_active and delete_time is null as subscription_active from tenant
+                where tenant_id = asked.tenant_id offset 0
+            ) t
             left join lateral (
                 select printer_id from printer_share where (tenant_id, share_id) = (asked.tenant_id, asked.share_id) offset 0
             ) h on true

@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use tracing::{Instrument, Span, debug_span};
 
-use super::{Error, Store, corrupt, database::Transaction, ending::Canceler, quotas::Stop, system_time};
+use super::{Error, Store, corrupt, database::Transaction, ending::Canceler, interval, quotas::Stop, system_time};
 use crate::{
     name::{DocumentId, JobKey, SessionId},
     quotas::Reached,
@@ -120,9 +120,9 @@ impl Store {
             "with job as (
                  insert into print_job
                      (tenant_id, printer_id, job_id, created_by, revision, configuration, request_id, created_here,
-                      create_time)
+                      create_time, sweep_time)
                  -- Not the transaction's start: it may have waited for its turn.
-                 values ($1, $2, $3, $4, 0, $6, $7, true, clock_timestamp())
+                 values ($1, $2, $3, $4, 0, $6, $7, true, clock_timestamp(), clock_timestamp() + $8)
                  on conflict do nothing
                  returning tenant_id, printer_id, job_id, create_time
              ), document as (
@@ -137,6 +137,7 @@ impl Store {
             new.document.0,
             new.configuration,
             new.request_id,
+            interval(self.terms.retention.first_look()),
         );
         let insert = async |connection: &mut PgConnection| query.fetch_optional(connection).await;
         match transaction {

@@ -42,13 +42,16 @@ impl Operation for ReadSession {
         let (tenants, ids): (Vec<_>, Vec<_>) = batch.iter().map(|read| (read.tenant.0, read.id.0)).unzip();
         let query = sqlx::query!(
             r#"
-            select member as "member!", subscription_active, session_id, s.document_id, printer_id, job_id, owner,
-                   document_name, content_type, size_bytes, state,
+            select member as "member!", subscription_active as "subscription_active!", session_id, s.document_id,
+                   printer_id, job_id, owner, document_name, content_type, size_bytes, state,
                    state = 'active' and expire_time <= now() as "is_overdue!", missing as "missing!: Vec<PgRange<i64>>",
                    create_time, expire_time, expire_limit, end_time, ended_by, end_reason, url_generation
             from unnest($1::uuid[], $2::uuid[]) with ordinality as asked (tenant_id, id, member)
             -- `offset 0`: a look-up by key for each, whatever Postgres makes of the arrays.
-            cross join lateral (select subscription_active from tenant where tenant_id = asked.tenant_id offset 0) t
+            cross join lateral (
+                select subscription_active and delete_time is null as subscription_active from tenant
+                where tenant_id = asked.tenant_id offset 0
+            ) t
             cross join lateral (
                 select *, array(select r from unnest(int8multirange(int8range(0, size_bytes)) - received) r) as missing
                 from upload_session

@@ -82,7 +82,9 @@ impl Store {
         let (printer, share) = printer_or_share(queue);
         let query = sqlx::query!(
             r#"
-            select t.subscription_active, p.printer_id as "printer_id?"
+            -- A program that does not know the mark can have given the subscription back.
+            select t.subscription_active and t.delete_time is null as "subscription_active!",
+                   p.printer_id as "printer_id?"
             from tenant t
             left join printer_share h on h.tenant_id = t.tenant_id and h.share_id = $3
             left join printer p on p.tenant_id = t.tenant_id and p.printer_id = coalesce(h.printer_id, $2)
@@ -150,10 +152,13 @@ impl Operation for FindSession {
         let (tenants, ids): (Vec<_>, Vec<_>) = batch.iter().map(|find| (find.tenant.0, find.id.0)).unzip();
         let query = sqlx::query!(
             r#"
-            select member as "member!", subscription_active, session_id as "session_id?", owner as "owner?",
-                   url_generation as "url_generation?"
+            select member as "member!", subscription_active as "subscription_active!",
+                   session_id as "session_id?", owner as "owner?", url_generation as "url_generation?"
             from unnest($1::uuid[], $2::uuid[]) with ordinality as asked (tenant_id, id, member)
-            cross join lateral (select subscription_active from tenant where tenant_id = asked.tenant_id offset 0) t
+            cross join lateral (
+                select subscription_active and delete_time is null as subscription_active from tenant
+                where tenant_id = asked.tenant_id offset 0
+            ) t
             -- `offset 0`: a look-up by key for each, whatever Postgres makes of the arrays.
             left join lateral (
                 select session_id, owner, url_generation from upload_session

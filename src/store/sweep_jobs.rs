@@ -18,6 +18,10 @@ pub const JOB_BATCH: usize = 64;
 /// The longest time between two looks at a job, so that a changed option takes effect.
 const LOOK_INTERVAL: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
+/// The shortest time between two looks at a job of which nothing is due, however short the retentions are: each look
+/// writes the job's row.
+const SHORTEST_LOOK: Duration = Duration::from_secs(6 * 60 * 60);
+
 /// How long what was created here is kept.
 #[derive(Debug, Clone, Copy)]
 pub struct Retention {
@@ -29,6 +33,20 @@ pub struct Retention {
     pub started_job: Option<Duration>,
     /// How long the audit trail is kept.
     pub audit: Duration,
+}
+
+impl Retention {
+    /// The time to the next look at a job of which nothing is due before. What could be due that happens from now on is
+    /// not missed, unless a retention is shorter than [`SHORTEST_LOOK`]: then the look is that much late at most.
+    pub(super) fn look(&self) -> Duration {
+        let shortest = self.started_job.unwrap_or(LOOK_INTERVAL).min(self.canceled_job);
+        shortest.clamp(SHORTEST_LOOK, LOOK_INTERVAL)
+    }
+
+    /// The time to the first look at a new job.
+    pub(super) fn first_look(&self) -> Duration {
+        self.unused_job.min(self.look())
+    }
 }
 
 /// The result of a sweep.
@@ -72,12 +90,10 @@ impl Store {
         swept: &mut SweptJobs,
     ) -> Result<JobKeys, Error> {
         let retention = &self.terms.retention;
-        // The next look is never later than the time at which something could be due that happens from now on.
-        let look = retention.started_job.unwrap_or(LOOK_INTERVAL).min(retention.canceled_job).min(LOOK_INTERVAL);
         let query = sqlx::query!(
             r#"
             with judged as materialized (
-                select j.*, case
+                select j.*, is_completed, case
                     -- Pushed by a program that does not know the column.
                     when revision > 0 then 'catalog'
                     when is_active then 'keep'
@@ -107,6 +123,11 @@ impl Store {
                            exists (
                                select from upload_session u
                                where u.tenant_id = asked.tenant_id and u.document_id = d.document_id
+                                 and u.state in ('active', 'completed') and u.state = 'completed'
+                           ) as is_completed,
+                           exists (
+                               select from upload_session u
+                               where u.tenant_id = asked.tenant_id and u.document_id = d.document_id
                            ) as has_session
                 ) s
             )
@@ -118,6 +139,7 @@ impl Store {
                     when verdict = 'unused' then now() + $5
                     when p.cancel_time is not null then p.cancel_time + $5
                     when p.start_time is not null then coalesce(p.start_time + $6, 'infinity')
+                    when is_completed then 'infinity'
                     else p.create_time + $4 end))
             from judged j
             where (p.tenant_id, p.printer_id, p.job_id) = (j.tenant_id, j.printer_id, j.job_id)
@@ -129,7 +151,7 @@ impl Store {
             interval(retention.unused_job),
             interval(retention.canceled_job),
             retention.started_job.map(interval),
-            interval(look),
+            interval(retention.look()),
         );
         let judged = transaction.statement(async |connection| query.fetch_all(connection).await).await?;
         crash_point!("job_sweep.judged");

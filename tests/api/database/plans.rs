@@ -85,6 +85,11 @@ impl Statement {
     fn is_limited_count(&self) -> bool {
         self.query.contains("active_sessions!")
     }
+
+    /// Reads or removes the trail of a tenant, in batches. What sorts reads all of it for each.
+    fn is_of_the_trail(&self) -> bool {
+        self.query.contains("from audit where tenant_id")
+    }
 }
 
 #[tokio::test]
@@ -92,8 +97,12 @@ async fn no_statement_reads_a_large_table_from_end_to_end() {
     let database = Database::create().await;
     let mut connection = PgConnection::connect(&database.url).await.expect("a connection");
     sqlx::raw_sql(ROWS).execute(&mut connection).await.expect("rows");
-    // As autovacuum would do it.
-    sqlx::raw_sql("vacuum analyze").execute(&mut connection).await.expect("vacuumed");
+    // As autovacuum would do it: it never analyzes a table that has partitions.
+    let tables = "select string_agg(oid::regclass::text, ', ') from pg_class
+                  where relkind = 'r' and relnamespace = 'public'::regnamespace";
+    let tables: String = sqlx::query_scalar(tables).fetch_one(&mut connection).await.expect("the tables");
+    let vacuum = AssertSqlSafe(format!("vacuum analyze {tables}"));
+    sqlx::raw_sql(vacuum).execute(&mut connection).await.expect("vacuumed");
     sqlx::raw_sql("set plan_cache_mode = force_generic_plan").execute(&mut connection).await.expect("set");
 
     let uuid = serde_json::Value::from("Uuid");
@@ -106,7 +115,8 @@ async fn no_statement_reads_a_large_table_from_end_to_end() {
     let mut bad = Vec::new();
     for statement in statements.iter().filter(|statement| !statement.is_limited_count()) {
         let plan = statement.plan(&mut connection).await;
-        if LARGE.iter().any(|table| plan.contains(&format!("Seq Scan on {table} "))) {
+        let reads_all = LARGE.iter().any(|table| plan.contains(&format!("Seq Scan on {table} ")));
+        if reads_all || statement.is_of_the_trail() && (plan.contains("Sort") || plan.contains("Aggregate")) {
             bad.push(format!("{}\n{plan}", statement.query));
         }
     }

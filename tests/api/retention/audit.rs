@@ -87,6 +87,20 @@ async fn without_any_month_sessions_are_created_and_canceled_and_their_trail_is_
     }
 }
 
+/// While its table is made, a row of the current month would wait for the default table, and not fit into it any more.
+#[tokio::test]
+async fn the_current_month_never_gets_a_table() {
+    let mut app = App::start().await;
+    app.stop().await;
+    drop_tables(&app, "").await;
+
+    assert!(!store(&app).add_audit_month(0).await.expect("an answer"));
+
+    app.run().await;
+    eventually("the next months are made", async || months_ahead(&app).await == MONTHS_AHEAD).await;
+    assert_eq!(count(&app, "select count(*) from audit_tables() where from_time <= now()").await, 0);
+}
+
 /// Replaces the first table, which has all earlier months, by one of January 2020. That one and the default one get old
 /// rows, and this month a young one.
 async fn with_old_rows(app: &App) {
@@ -94,7 +108,7 @@ async fn with_old_rows(app: &App) {
     execute(
         app.pool(),
         "create table audit_2020_01 partition of audit for values from ('2020-01-01') to ('2020-02-01');
-         select audit_add_month(0);
+         create table audit_now partition of audit for values from (audit_month(0)) to (audit_month(1));
          insert into audit (audit_time, tenant_id, session_id, document_id, action, credential)
          select time::timestamptz, gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 'create', 'none'
          from unnest(array['2020-01-15', '2020-02-01', '2021-01-01', now()::text]) time;",

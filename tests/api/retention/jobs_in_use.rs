@@ -1,10 +1,14 @@
 //! Jobs that are in use, and those of the catalog, are never ended by their age.
 
-use print_upload::proto::{CatalogPrintJob, UploadSession, print_job::State, upload_session};
+use print_upload::{
+    proto::{CatalogPrintJob, UploadSession, print_job::State, upload_session},
+    store::MIGRATOR,
+};
+use sqlx::AssertSqlSafe;
 use tokio::join;
 
 use super::{age, count, state_of, store, sweep};
-use crate::harness::{App, Database, eventually, job_of, sample_bytes};
+use crate::harness::{App, Database, TENANT, eventually, job_of, sample_bytes};
 
 #[tokio::test]
 async fn a_job_with_an_upload_stays_and_the_upload_goes_on() {
@@ -152,4 +156,79 @@ async fn what_a_sweep_has_looked_at_is_not_due_again_at_once() {
     assert_eq!(store.sweep_jobs().await.expect("swept").looked_at, 0);
     let found = app.ada().get(&session.name).await.expect("the session");
     assert_eq!(found.state(), upload_session::State::Active);
+}
+
+#[tokio::test]
+async fn a_new_job_is_looked_at_when_it_could_be_unused() {
+    let mut app = App::start().await;
+    // The service sweeps again in a minute.
+    sweep(&mut app).await;
+    app.ada().create_job("printers/p").await.expect("a job");
+
+    assert_eq!(store(&app).sweep_jobs().await.expect("swept").looked_at, 0);
+
+    let next = "select count(*) from print_job
+                where cancel_time is null
+                  and sweep_time between now() + interval '2 days 23 hours' and now() + interval '3 days'";
+    assert_eq!(count(&app, next).await, 1);
+}
+
+#[tokio::test]
+async fn a_document_that_waits_for_its_start_is_looked_at_once_a_week() {
+    let app = App::start().await;
+    let job = app.ada().create_job("printers/p").await.expect("a job");
+    app.ada().upload(&job.document, &sample_bytes(1000)).await.expect("uploaded");
+    age(&app, &job, "100 days").await;
+
+    let swept = store(&app).sweep_jobs().await.expect("swept");
+
+    assert_eq!((swept.looked_at, swept.unused), (1, 0));
+    let next = "select count(*) from print_job where sweep_time > now() + interval '6 days 23 hours'";
+    assert_eq!(count(&app, next).await, 1);
+}
+
+#[tokio::test]
+async fn with_a_short_retention_a_started_job_is_not_looked_at_every_hour() {
+    let app = App::with([("canceled-job-retention", "1h")]).await;
+    let job = app.ada().create_job("printers/p").await.expect("a job");
+    app.ada().upload(&job.document, &sample_bytes(1000)).await.expect("uploaded");
+    app.ada().start_job(&job.name).await.expect("started");
+    age(&app, &job, "100 days").await;
+
+    assert_eq!(store(&app).sweep_jobs().await.expect("swept").looked_at, 1);
+
+    let next = "select count(*) from print_job where sweep_time > now() + interval '5 hours 59 minutes'";
+    assert_eq!(count(&app, next).await, 1);
+}
+
+/// The catalog may have pushed it with revision 0, which its row does not show.
+#[tokio::test]
+async fn a_job_from_before_the_update_stays_the_catalogs() {
+    let database = Database::empty().await;
+    let pool = database.pool.clone();
+    MIGRATOR.run_to(10, &pool).await.expect("migrations");
+    let catalog = format!(
+        "insert into tenant (tenant_id, subscription_active, revision) values ('{TENANT}', true, 1);
+         insert into printer (tenant_id, printer_id, revision) values ('{TENANT}', 'p', 1)"
+    );
+    sqlx::raw_sql(AssertSqlSafe(catalog)).execute(&pool).await.expect("a printer");
+    let create = format!(
+        "insert into print_job (tenant_id, printer_id, job_id, created_by, revision, created_here, create_time)
+         values ('{TENANT}', 'p', $1, 'user:ada', 0, true, now() - interval '100 days')"
+    );
+    let create = async |job: &str| {
+        sqlx::query(AssertSqlSafe(create.clone())).bind(job).execute(&pool).await.expect("a job");
+    };
+    create("before").await;
+
+    MIGRATOR.run(&pool).await.expect("the later migrations");
+
+    create("after").await;
+    let app = App::on(database, []);
+    let swept = store(&app).sweep_jobs().await.expect("swept");
+    assert_eq!((swept.looked_at, swept.unused), (1, 1));
+    assert_eq!(
+        count(&app, "select count(*) from print_job where job_id = 'after' and cancel_time is not null").await,
+        1
+    );
 }

@@ -4,6 +4,7 @@
 mod audit;
 mod jobs;
 mod jobs_in_use;
+mod tenant_races;
 mod tenants;
 
 use print_upload::{

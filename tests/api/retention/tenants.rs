@@ -8,11 +8,11 @@ use tonic::Code;
 
 use crate::harness::{App, ErrorExt, FOREIGN_TENANT, Program, TENANT, eventually, sample_bytes};
 
-/// The exit code when the service has to finish first.
-const AGAIN: Option<i32> = Some(6);
+/// The exit code when the command has to be run again.
+pub(super) const AGAIN: Option<i32> = Some(6);
 
 /// Runs the command. Returns its exit code and its output.
-async fn delete(app: &App, flags: &[&str]) -> (Option<i32>, String) {
+pub(super) async fn delete(app: &App, flags: &[&str]) -> (Option<i32>, String) {
     let (tenant, database) = (TENANT.to_string(), format!("--database-url={}", app.database.url));
     let mut arguments = vec!["tenant", "delete", &tenant, &database];
     arguments.extend(flags);
@@ -43,7 +43,7 @@ async fn push_tenant(app: &App, revision: i64) -> Tenant {
 }
 
 /// Makes every queued pass the last one, and waits for it.
-async fn finish_passes(app: &App) {
+pub(super) async fn finish_passes(app: &App) {
     eventually("no pass is left", async || {
         let last = "update reclaim set due_time = now(), final_time = now()";
         sqlx::query(last).execute(app.pool()).await.expect("an update");
@@ -53,7 +53,7 @@ async fn finish_passes(app: &App) {
 }
 
 /// Jobs and uploads of every kind. Returns the sessions, of which the first one is active.
-async fn fill(app: &App) -> Vec<UploadSession> {
+pub(super) async fn fill(app: &App) -> Vec<UploadSession> {
     let (mut ada, bytes) = (app.ada(), sample_bytes(1000));
     let mut sessions = Vec::new();
     for job in [ada.create_job("printers/p").await.expect("a job").document, app.new_document().await] {
@@ -140,4 +140,35 @@ async fn the_catalog_cannot_bring_a_tenant_back_before_it_is_gone() {
     assert_eq!(job.state(), print_job::State::Paused);
     app.ada().upload(&job.document, &sample_bytes(1000)).await.expect("an upload");
     app.push_tenant(FOREIGN_TENANT).await;
+}
+
+/// A program of the version before does not know the mark.
+#[tokio::test]
+async fn a_tenant_that_is_being_deleted_has_no_subscription_even_if_an_older_program_gives_it_one() {
+    let app = App::start().await;
+    let mut ada = app.ada();
+    let job = ada.create_job("printers/p").await.expect("a job");
+    let session = ada.create(&job.document, 1000).await.expect("a session");
+    let older = "update tenant set delete_time = now(), subscription_active = true where tenant_id = $1";
+    sqlx::query(older).bind(TENANT).execute(app.pool()).await.expect("an update");
+
+    for (call, answer) in [
+        ("CreatePrintJob", ada.create_job("printers/p").await.map(drop)),
+        ("GetPrintJob", ada.job(&job.name).await.map(drop)),
+        ("GetUploadSession", ada.get(&session.name).await.map(drop)),
+        ("DeleteUploadSession", ada.delete(&session.name).await.map(drop)),
+    ] {
+        let refused = answer.expect_err(call);
+        assert_eq!(refused.code_and_reason(), (Code::PermissionDenied, "SUBSCRIPTION_NOT_ACTIVE".into()), "{call}");
+    }
+}
+
+#[tokio::test]
+async fn a_command_that_cannot_reach_the_database_is_to_be_run_again() {
+    let (tenant, nobody) = (TENANT.to_string(), "--database-url=postgres://user:password@127.0.0.1:1/database");
+
+    let (status, output) = Program::run(&["tenant", "delete", &tenant, "--yes", nobody]).await;
+
+    assert_eq!(status.code(), AGAIN, "{output}");
+    assert!(output.contains("run this again"), "{output}");
 }

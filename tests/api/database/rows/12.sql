@@ -1,3 +1,3 @@
--- This migration makes no new rows possible: it validates a constraint.
+-- This migration makes no new rows possible: it builds indexes.
 
 select 1;

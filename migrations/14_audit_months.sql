@@ -81,7 +81,8 @@ as $$
 $$;
 
 -- Makes the table of a month, unless there is one. Returns whether it did. Not if the default table has rows of that
--- month: they stay there.
+-- month: they stay there. And not if the month has begun, or begins at once: a row of it that waits for the default
+-- table meanwhile would be refused, since it does not belong there any more.
 create function audit_add_month(ahead integer) returns boolean
 language plpgsql security definer
 as $$
@@ -90,7 +91,8 @@ declare
     until constant timestamptz := audit_month(ahead + 1);
     name constant text := 'audit_' || to_char(since at time zone 'UTC', 'YYYY_MM');
 begin
-    if ahead not between 0 and 24
+    if ahead not between 1 and 24
+       or since < now() + interval '10 seconds'
        or exists (select from audit_tables() where coalesce(from_time, '-infinity') <= since and since < to_time)
        or exists (select from audit_default where audit_time >= since and audit_time < until) then
         return false;
@@ -130,7 +132,7 @@ declare
     ahead integer;
     routine text;
 begin
-    for ahead in 0..4 loop
+    for ahead in 1..4 loop
         perform audit_add_month(ahead);
     end loop;
     -- Only those who write the trail run these functions. Their names mean what they mean here, whoever calls.
