@@ -63,6 +63,13 @@ pub struct NewConnections {
     pub tried: usize,
 }
 
+impl NewConnections {
+    fn count(&mut self, is_served: bool) {
+        self.tried += 1;
+        self.served += usize::from(is_served);
+    }
+}
+
 impl Deletes {
     /// Begins with the sessions of the idle part.
     pub fn begin(service: &Service, idle: Range<u64>, during: Range<u64>) -> Self {
@@ -149,10 +156,7 @@ async fn upload_one(client: &Client, document: &str, bytes: usize) -> anyhow::Re
 pub async fn connect(address: SocketAddr, counted: &parking_lot::Mutex<NewConnections>) {
     loop {
         let is_served = timeout(UPLOAD, greet(address)).await.is_ok_and(|greeted| greeted.is_ok());
-        let mut counted = counted.lock();
-        counted.tried += 1;
-        counted.served += usize::from(is_served);
-        drop(counted);
+        counted.lock().count(is_served);
         sleep(CONNECT).await;
     }
 }
