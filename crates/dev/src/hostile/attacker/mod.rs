@@ -150,7 +150,7 @@ fn print_line(line: &str) -> anyhow::Result<()> {
 
 /// Waits for ever: the attacker holds what it has.
 async fn hold() {
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Sleeps a part of a second that spreads what many connections do.
