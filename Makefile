@@ -50,8 +50,8 @@ bench: postgres
 	target/release/print-upload-dev bench $(P)
 
 # Tries hostile acts, and measures what they cost the attacker, the service and others. Writes the table of
-# docs/reliability.md, and fails if a bound does not hold. For a quiet machine; takes half an hour. P="--only rapid-reset"
-# changes the options.
+# docs/reliability.md, and fails if a bound does not hold. For a quiet machine; takes a quarter of an hour.
+# P="--only rapid-reset" changes the options.
 hostile: postgres
 	cargo build --release --workspace --bins
 	target/release/print-upload-dev hostile $(P)

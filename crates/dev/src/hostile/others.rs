@@ -1,6 +1,7 @@
 //! Another tenant, who goes on working: deletes at a modest rate, and uploads that are compared.
 
 use std::{
+    cell::Cell,
     net::SocketAddr,
     ops::Range,
     sync::Arc,
@@ -61,13 +62,6 @@ pub struct Uploads {
 pub struct NewConnections {
     pub served: usize,
     pub tried: usize,
-}
-
-impl NewConnections {
-    fn count(&mut self, is_served: bool) {
-        self.tried += 1;
-        self.served += usize::from(is_served);
-    }
 }
 
 impl Deletes {
@@ -153,10 +147,11 @@ async fn upload_one(client: &Client, document: &str, bytes: usize) -> anyhow::Re
 }
 
 /// Opens new connections again and again, and counts those that are served. Runs until it is dropped.
-pub async fn connect(address: SocketAddr, counted: &parking_lot::Mutex<NewConnections>) {
+pub async fn connect(address: SocketAddr, counted: &Cell<NewConnections>) {
     loop {
         let is_served = timeout(UPLOAD, greet(address)).await.is_ok_and(|greeted| greeted.is_ok());
-        counted.lock().count(is_served);
+        let NewConnections { served, tried } = counted.get();
+        counted.set(NewConnections { served: served + usize::from(is_served), tried: tried + 1 });
         sleep(CONNECT).await;
     }
 }

@@ -1,13 +1,13 @@
 //! One act, from an idle service to one that is idle again.
 
 use std::{
+    cell::Cell,
     net::SocketAddr,
     process::Stdio,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, ensure};
-use parking_lot::Mutex;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Executor};
 use tokio::{
@@ -86,7 +86,7 @@ impl Scene<'_> {
         let (idle, deletes) = Deletes::begin(&service, idle, during).idle().await?;
         let at_rest = Idle::of(&service).await?;
         let watch = Watch::start(&service)?;
-        let new_connections = Mutex::default();
+        let new_connections = Cell::default();
         let uploading = others::upload(client, to_upload, self.count(8, 1) * MIB, self.options.duration);
         let act = async {
             tokio::select! {

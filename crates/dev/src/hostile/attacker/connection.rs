@@ -121,15 +121,12 @@ pub async fn play_and_read(
 
 /// Keeps `count` connections busy: each is played until it ends. If `again` is set, another one follows after so long.
 /// Runs for ever.
-pub async fn swarm<F>(
+pub async fn swarm<F: Future<Output = io::Result<String>> + Send + 'static>(
     attack: &Arc<Attack>,
     count: usize,
     again: Option<Duration>,
     play: impl Fn(Arc<Attack>, usize) -> F + Clone + Send + Sync + 'static,
-) -> anyhow::Result<()>
-where
-    F: Future<Output = io::Result<String>> + Send + 'static,
-{
+) -> anyhow::Result<()> {
     let mut slots = JoinSet::new();
     for number in 0..count {
         let (attack, play) = (Arc::clone(attack), play.clone());
