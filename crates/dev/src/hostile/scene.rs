@@ -71,7 +71,9 @@ impl Scene<'_> {
         let mut documents = self.system.reset().await?;
         documents.connection().execute(AssertSqlSafe(other_tenant())).await?;
         let idle = documents.add_sessions(self.count(1000, 25)).await?;
-        let during = documents.add_sessions((RATE * self.options.limit(self.act).as_secs_f64()) as usize).await?;
+        let during = documents
+            .add_sessions(self.count((RATE * self.options.limit(self.act).as_secs_f64()) as usize, 1000))
+            .await?;
         let warm_up = documents.add_sessions(self.count(500, 50)).await?;
         let to_upload = documents.add_documents(self.count(5, 1)).await?;
         documents.settle().await?;
