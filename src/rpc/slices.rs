@@ -33,7 +33,7 @@ pub(super) fn slices(stored: &StoredPiece, wanted: Range<u64>) -> impl Iterator<
     let (object, shift) = (stored.object, stored.offset);
     let in_object = move |position: u64| position - piece.start() + shift;
     iter::from_fn(move || {
-        let is_beginning = start - wanted.start.min(start) < BEGINNING_BYTES;
+        let is_beginning = start.saturating_sub(wanted.start) < BEGINNING_BYTES;
         let length = if is_beginning { FIRST_SLICE_BYTES } else { SLICE_BYTES };
         let slice = start..end.min(start + length);
         start = slice.end;

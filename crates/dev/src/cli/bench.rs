@@ -1,17 +1,12 @@
 //! `print-upload-dev bench`: what calls, uploads and background work cost, against what Postgres and the disk allow.
 
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
 use anyhow::{bail, ensure};
 use clap::Args;
-use print_upload::process::shutdown_signal;
-use tokio::time::sleep;
 
-use super::shipped_program;
+use super::{shipped_program, until_stopped};
 use crate::bench::{self, Options};
-
-/// How long it takes at most to drop the tasks of a run that is interrupted.
-const ABORT: Duration = Duration::from_secs(1);
 
 /// The options of the measurement.
 #[derive(Debug, Args)]
@@ -52,13 +47,7 @@ pub(super) struct Bench {
 impl Bench {
     /// Runs to its end, or until SIGINT or SIGTERM. Then everything that it has started is stopped.
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let stopped = tokio::select! {
-            measured = self.measure() => return measured,
-            stopped = shutdown_signal() => stopped,
-        };
-        // The tasks that are aborted now have started processes, which end when the tasks are dropped.
-        sleep(ABORT).await;
-        stopped.and_then(|()| bail!("stopped before the end"))
+        until_stopped(self.measure()).await
     }
 
     async fn measure(self) -> anyhow::Result<()> {

@@ -13,12 +13,16 @@ mod up;
 mod upgrade;
 mod with_postgres;
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use nix::unistd::geteuid;
-use print_upload::telemetry::{self, Logs};
+use print_upload::{
+    process::shutdown_signal,
+    telemetry::{self, Logs},
+};
+use tokio::time::sleep;
 
 /// Run print-upload on this machine, try it out and test it. For development only: it mints tokens for any user.
 #[derive(Debug, Parser)]
@@ -112,6 +116,20 @@ fn shipped_program(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
     let program = given.map_or_else(beside, Ok)?;
     anyhow::ensure!(program.exists(), "{} does not exist: cargo build --workspace --bins", program.display());
     Ok(program)
+}
+
+/// How long it takes at most to drop the tasks of a run that is interrupted.
+const ABORT: Duration = Duration::from_secs(1);
+
+/// Runs to the end, or until SIGINT or SIGTERM, which is an error. Then everything that it has started is stopped.
+async fn until_stopped(run: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let stopped = tokio::select! {
+        done = run => return done,
+        stopped = shutdown_signal() => stopped,
+    };
+    // The tasks that are aborted now have started processes, which end when the tasks are dropped.
+    sleep(ABORT).await;
+    stopped.and_then(|()| anyhow::bail!("stopped before the end"))
 }
 
 /// The folder for data unless `--data-dir` names one: `/var/lib/print-upload` for root, else below `$XDG_DATA_HOME`.

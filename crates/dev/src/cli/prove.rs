@@ -2,19 +2,14 @@
 
 use std::{
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use anyhow::bail;
 use clap::Args;
-use print_upload::process::shutdown_signal;
-use tokio::time::sleep;
 
-use super::shipped_program;
+use super::{shipped_program, until_stopped};
 use crate::prove::{self, Options};
-
-/// How long it takes at most to drop the tasks of a proof that is interrupted.
-const ABORT: Duration = Duration::from_secs(1);
 
 /// The options of the proof.
 #[derive(Debug, Args)]
@@ -59,13 +54,7 @@ pub(super) struct Prove {
 impl Prove {
     /// Runs to its end, or until SIGINT or SIGTERM. Then everything that it has started is stopped.
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let stopped = tokio::select! {
-            proved = self.prove() => return proved,
-            stopped = shutdown_signal() => stopped,
-        };
-        // The tasks that are aborted now have started processes, which end when the tasks are dropped.
-        sleep(ABORT).await;
-        stopped.and_then(|()| bail!("stopped before the end"))
+        until_stopped(self.prove()).await
     }
 
     async fn prove(self) -> anyhow::Result<()> {
